@@ -1,0 +1,7 @@
+"""`python -m mailnotary`."""
+
+import sys
+
+from mailnotary.cli import main
+
+sys.exit(main())

@@ -1,0 +1,119 @@
+"""What several commands share: zone files, DNS questions as they were asked, JSON, the input file."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mailnotary.cli import CommandError
+from mailnotary.escape import printable
+from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, Resolver, ZoneResolver
+from mailnotary.resolver.zone import ZoneError
+
+DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
+MAX_MESSAGE = 256 * 1024 * 1024  # octets; no MTA takes larger mail by default
+
+
+def add_zone(parser: argparse.ArgumentParser) -> None:
+    """--zone FILE."""
+    parser.add_argument("--zone", type=Path, metavar="FILE", help="answer DNS questions from this YAML file alone")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """-c FILE."""
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help=f"the configuration (default: {DEFAULT_CONFIG})"
+    )
+
+
+def read_zone(path: Path) -> ZoneResolver:
+    """The resolver over a zone file."""
+    try:
+        zone = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: can't be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise CommandError(f"{path}: no YAML: {error}") from error
+    if not isinstance(zone, dict):
+        raise CommandError(f"{path}: a zone file maps each name to its list of records")
+    try:
+        return ZoneResolver(zone)
+    except ZoneError as error:
+        raise CommandError(f"{path}: {error}") from error
+
+
+def read_message(path: str) -> bytes:
+    """The octets of a message file, "-" for standard input."""
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_MESSAGE + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MAX_MESSAGE + 1)
+    except OSError as error:
+        raise CommandError(f"{path}: can't be read: {error.strerror}") from error
+    if len(data) > MAX_MESSAGE:
+        raise CommandError(f"{path}: larger than {MAX_MESSAGE} octets")
+    return data
+
+
+class RecordingResolver:
+    """A resolver that keeps each question and its answer, in the order in which they were asked."""
+
+    def __init__(self, inner: Resolver) -> None:
+        self._inner = inner
+        self.questions: list[dict[str, Any]] = []  # {"name", "kind", "answer"}, as the JSON output has them
+
+    def lookup(self, name: str, kind: RecordKind) -> Answer:
+        """See `Resolver.lookup`."""
+        try:
+            answer = self._inner.lookup(name, kind)
+        except DnsTempError as error:
+            self._note(name, kind, error.word)
+            raise
+        if answer.records:
+            self._note(name, kind, [record_text(record) for record in answer.records])
+        else:
+            self._note(name, kind, "NODATA" if answer.exists else "NXDOMAIN")
+        return answer
+
+    def _note(self, name: str, kind: RecordKind, answer: list[str] | str) -> None:
+        self.questions.append({"name": printable(name), "kind": str(kind), "answer": answer})
+
+
+def record_text(record: object) -> str:
+    """A DNS record as a line of text."""
+    if isinstance(record, bytes):
+        return printable(record, limit=70_000)
+    if isinstance(record, MxRecord):
+        return f"{record.preference} {printable(record.host)}"
+    return printable(str(record))
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses, tuples, enums and bytes as JSON takes them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output. Lone surrogates and the like come out as escapes."""
+    print(json.dumps(to_json(value), indent=2, ensure_ascii=True))

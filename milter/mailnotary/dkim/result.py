@@ -1,0 +1,22 @@
+"""What a DKIM signature comes to."""
+
+from dataclasses import dataclass
+
+from mailnotary.status import DkimStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult:
+    """One signature's result. `domain` is d= as lower-case A-labels and `selector` s= ("" where the signature could
+    not be parsed that far), `identity` is i= (as written, or "@" + d=), `algorithm` a= ("rsa-sha256"), `key_bits` the
+    key's size (0 when no key was had), `reason` one sentence for an admin ("" where the status says it all),
+    `signature` the b= value without white space."""
+
+    status: DkimStatus
+    domain: str = ""
+    selector: str = ""
+    identity: str = ""
+    algorithm: str = ""
+    key_bits: int = 0
+    reason: str = ""
+    signature: str = ""

@@ -1,0 +1,31 @@
+"""What a DMARC evaluation comes to."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailnotary.status import DmarcStatus
+
+
+class Policy(StrEnum):
+    """What a domain owner asks of receivers (RFC 9989 section 4.7, tags p, sp, np)."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcResult:
+    """The author domain's result. `policy` is what the record asks for this domain (p, sp or np; None without a
+    record), `disposition` what it comes to for this message (none when it passed; one step weaker under t=y),
+    `org_domain` the author's organizational domain ("" where there is no record), `spf_aligned` and `dkim_aligned`
+    whether an aligned identifier passed."""
+
+    status: DmarcStatus
+    domain: str
+    policy: Policy | None = None
+    disposition: Policy = Policy.NONE
+    org_domain: str = ""
+    spf_aligned: bool = False
+    dkim_aligned: bool = False
+    reason: str = ""

@@ -1,0 +1,32 @@
+"""Untrusted text made safe to show: on a terminal, in a log line, in an SMTP reply."""
+
+import re
+
+# C0, DEL, C1, the line and paragraph separators and the bidirectional controls (which make a terminal show
+# one thing and mean another), lone surrogates (octets that were no UTF-8), and the escape character itself.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\\\\]")
+_NOT_ASCII = re.compile(r"[^\x20-\x5b\x5d-\x7e]")
+
+
+def _code(match: re.Match[str]) -> str:
+    point = ord(match.group())
+    if 0xDC80 <= point <= 0xDCFF:  # one octet that surrogateescape kept
+        point -= 0xDC00
+    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def printable(text: str | bytes, limit: int = 1000) -> str:
+    r"""The text on one line, with every octet or character that could act on a terminal or a log as \xNN; octets
+    are taken as UTF-8 where they are. At most `limit` characters are shown, the rest is said as a count."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    cut = len(text) - limit
+    shown = _UNSAFE.sub(_code, text[:limit] if cut > 0 else text)
+    return f"{shown}[... {cut} more]" if cut > 0 else shown
+
+
+def ascii_printable(text: str | bytes, limit: int = 1000) -> str:
+    """The first `limit` characters like `printable`, in US-ASCII alone."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    return _NOT_ASCII.sub(_code, text[:limit])

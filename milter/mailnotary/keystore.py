@@ -1,0 +1,67 @@
+"""keystore.yaml as frozen values: which domain signs with which keys, and who may sign as it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mailnotary.settings import Network
+
+
+class KeyState(StrEnum):
+    """The admin's word on a key."""
+
+    ACTIVE = "active"  # signs
+    AUTO = "auto"  # signs once DNS was seen serving its record
+    RETIRED = "retired"  # never signs
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One key of an entry, with its PEM octets as they were read and checked at load."""
+
+    selector: str
+    file: str  # absolute path, for messages
+    state: KeyState
+    pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Who may sign as an entry's domain. Nothing given: everyone that is ours."""
+
+    auth_users: tuple[str, ...] = ()  # shell patterns, "*@example.org"
+    networks: tuple[Network, ...] = ()
+    envelope_from: tuple[str, ...] = ()  # shell patterns
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """One domain of the keystore. `name` is its key in the file ("*" for the catch-all), `domain` the d= that it
+    signs with."""
+
+    name: str
+    domain: str
+    include_subdomains: bool
+    keys: tuple[StoredKey, ...]
+    allow: Allow
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStore:
+    """All entries, by name (lower-case A-labels)."""
+
+    entries: Mapping[str, KeyEntry] = field(default_factory=dict)
+
+    def find(self, domain: str) -> KeyEntry | None:
+        """The entry of an author domain (as `to_ascii` gives it): its own, else the nearest parent's with
+        include_subdomains, else "*"."""
+        entry = self.entries.get(domain)
+        if entry is not None:
+            return entry
+        parent = domain
+        while "." in parent:
+            parent = parent.partition(".")[2]
+            entry = self.entries.get(parent)
+            if entry is not None and entry.include_subdomains:
+                return entry
+        return self.entries.get("*")

@@ -1,0 +1,88 @@
+"""A message as octets: header fields in order, each with its raw value, and the body (RFC 5322 2.1)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+# field-name: printable US-ASCII but the colon (RFC 5322 3.6.8). White space before the colon is the
+# obsolete syntax (4.5), which a verifier still has to take.
+_FIELD = re.compile(rb"([!-9;-~]+)([ \t]*):", re.DOTALL)
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderField:
+    """One header field. Name and value are its octets as they stand in the message: the value begins right
+    after the colon (its leading space included), folds are CRLF and white space, the final CRLF is left off."""
+
+    name: bytes
+    value: bytes
+    key: bytes = field(init=False, compare=False, repr=False)  # the name as it is compared (RFC 5322 1.2.2)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.name.rstrip(b" \t").lower())
+
+    @property
+    def raw(self) -> bytes:
+        """The whole field without its final CRLF."""
+        return self.name + b":" + self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Header fields from the top down, and the body's octets."""
+
+    fields: tuple[HeaderField, ...]
+    body: bytes
+
+
+def crlf(data: bytes) -> bytes:
+    """The data with every bare LF made CRLF; files on Unix have those, mail on the wire never does (RFC 5321 2.3.8)."""
+    return _BARE_LF.sub(b"\r\n", data)
+
+
+def parse(data: bytes) -> Message:
+    """Takes a message apart; never fails. Lines end with CRLF. The header ends at the first empty line, or at
+    the first line that is neither a field nor a continuation (it then begins the body, as MTAs do it)."""
+    fields: list[HeaderField] = []
+    name, parts = b"", []  # the field being collected
+    position, end = 0, len(data)
+    while position < end:
+        line_end = data.find(b"\r\n", position)
+        next_line = end if line_end < 0 else line_end + 2
+        line = data[position : end if line_end < 0 else line_end]
+        if not line:
+            position = next_line
+            break
+        if line[:1] in b" \t" and name:
+            parts.append(line)
+        else:
+            start = _FIELD.match(line)
+            if start is None:
+                break
+            if name:
+                fields.append(HeaderField(name, b"\r\n".join(parts)))
+            name, parts = line[: start.end() - 1], [line[start.end() :]]
+        position = next_line
+    if name:
+        fields.append(HeaderField(name, b"\r\n".join(parts)))
+    return Message(tuple(fields), data[position:])
+
+
+def select(fields: Sequence[HeaderField], names: Iterable[bytes]) -> list[HeaderField]:
+    """The fields that a list of names picks, in the list's order: each naming of a field takes the next of its
+    name from the bottom up, one that is there no more takes nothing (RFC 6376 5.4.2)."""
+    waiting: dict[bytes, list[HeaderField]] = {}
+    for header in fields:
+        waiting.setdefault(header.key, []).append(header)
+    picked = []
+    for name in names:
+        left = waiting.get(name.lower())
+        if left:
+            picked.append(left.pop())
+    return picked
+
+
+def unfold(value: bytes) -> bytes:
+    """A field's value on one line: the CRLF of each fold removed (RFC 5322 2.2.3)."""
+    return value.replace(b"\r\n", b"")

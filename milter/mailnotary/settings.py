@@ -1,0 +1,167 @@
+"""mailnotary.yaml as frozen values. The names are the file's keys; the defaults are the documented ones."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+Network = IPv4Network | IPv6Network
+
+
+class Mode(StrEnum):
+    """Which halves of the work are done."""
+
+    BOTH = "both"
+    SIGN = "sign"
+    VERIFY = "verify"
+
+
+class SpfAction(StrEnum):
+    """What an SPF result comes to."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    TEMPFAIL = "tempfail"
+
+
+class DmarcMode(StrEnum):
+    """How far DMARC goes: not at all, the header and the log, or action."""
+
+    OFF = "off"
+    MONITOR = "monitor"
+    ENFORCE = "enforce"
+
+
+class DmarcAction(StrEnum):
+    """What p=reject and p=quarantine come to: the header alone, the MTA's hold queue, a 550 reply."""
+
+    TAG = "tag"
+    HOLD = "hold"
+    REJECT = "reject"
+
+
+class InternalError(StrEnum):
+    """What a message gets on which mailnotary itself failed."""
+
+    TEMPFAIL = "tempfail"
+    ACCEPT = "accept"
+
+
+class OnRefused(StrEnum):
+    """What our own mail gets that its keystore entry does not allow to be signed."""
+
+    UNSIGNED = "unsigned"
+    REJECT = "reject"
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogTarget(StrEnum):
+    STDERR = "stderr"
+    SYSLOG = "syslog"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketSettings:
+    mode: int = 0o660
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    nameservers: tuple[tuple[str, int], ...] = ()  # (address, port); none: the system's
+    timeout: float = 5.0  # seconds for one question, all tries together
+    cache_entries: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class SignFor:
+    networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    authenticated: bool = True
+    daemon_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exempt:
+    networks: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SigningSettings:
+    """`headers` are signed where present; `oversign` are signed once more than they stand in the message."""
+
+    canonicalization: str = "relaxed/simple"
+    headers: tuple[str, ...] = ()  # filled with dkim.sign's defaults by the loader where the file is silent
+    oversign: tuple[str, ...] = ()
+    expire_after: int | None = None  # seconds
+    on_refused: OnRefused = OnRefused.UNSIGNED
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySettings:
+    max_signatures: int = 10
+    min_rsa_bits: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SpfSettings:
+    check_helo: bool = True
+    helo_fail: SpfAction = SpfAction.ACCEPT
+    fail: SpfAction = SpfAction.ACCEPT
+    softfail: SpfAction = SpfAction.ACCEPT
+    permerror: SpfAction = SpfAction.ACCEPT
+    temperror: SpfAction = SpfAction.ACCEPT
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcSettings:
+    mode: DmarcMode = DmarcMode.MONITOR
+    reject: DmarcAction = DmarcAction.REJECT
+    quarantine: DmarcAction = DmarcAction.TAG
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationResultsSettings:
+    remove_from: tuple[str, ...] = ()
+    authenticated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    header_bytes: int = 1_048_576
+    message_seconds: float = 30.0
+    spf_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    level: str = "info"
+    format: LogFormat = LogFormat.TEXT
+    to: LogTarget = LogTarget.STDERR
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of mailnotary.yaml."""
+
+    listen: str = "inet:8891@127.0.0.1"
+    socket: SocketSettings = field(default_factory=SocketSettings)
+    user: str = "mailnotary"
+    workers: int | None = None  # None: one per core
+    mode: Mode = Mode.BOTH
+    authserv_id: str | None = None
+    dns: DnsSettings = field(default_factory=DnsSettings)
+    sign_for: SignFor = field(default_factory=SignFor)
+    exempt: Exempt = field(default_factory=Exempt)
+    keystore: Path = Path("keystore.yaml")
+    signing: SigningSettings = field(default_factory=SigningSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    spf: SpfSettings = field(default_factory=SpfSettings)
+    dmarc: DmarcSettings = field(default_factory=DmarcSettings)
+    authentication_results: AuthenticationResultsSettings = field(default_factory=AuthenticationResultsSettings)
+    on_internal_error: InternalError = InternalError.TEMPFAIL
+    limits: Limits = field(default_factory=Limits)
+    log: LogSettings = field(default_factory=LogSettings)
