@@ -55,22 +55,26 @@ class ZoneResolver:
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
         """See `Resolver.lookup`."""
-        key = _key(name)
-        for _ in range(MAX_CNAMES):
-            node = self._nodes.get(key)
-            if node is None:
-                return Answer((), exists=key in self._ancestors)
-            if node.nonexistent:
-                return Answer((), exists=False)
-            if records := node.records.get(kind):
-                return Answer(tuple(records))
-            fault = node.faults.get(kind) or (None if node.cname else node.fault)
-            if fault:
-                raise DnsTempError(f"{kind} {name}: {fault}", fault)
-            if node.cname is None:
-                return Answer(())
-            key = node.cname
+        owner = name
+        for _ in range(MAX_CNAMES + 1):
+            found = self.step(owner, kind)
+            if isinstance(found, Answer):
+                return found
+            owner = found
         raise DnsTempError(f"{kind} {name}: more than {MAX_CNAMES} CNAMEs")
+
+    def step(self, name: str, kind: RecordKind) -> Answer | str:
+        """What the zone has at this very name: the answer, or the name that its CNAME leads to. Raises DnsTempError."""
+        node = self._nodes.get(key := _key(name))
+        if node is None:
+            return Answer((), exists=key in self._ancestors)
+        if node.nonexistent:
+            return Answer((), exists=False)
+        if records := node.records.get(kind):
+            return Answer(tuple(records))
+        if fault := node.faults.get(kind) or (None if node.cname is not None else node.fault):
+            raise DnsTempError(f"{kind} {name}: {fault}", fault)
+        return Answer(()) if node.cname is None else node.cname
 
 
 def _key(name: str) -> str:
