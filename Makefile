@@ -1,0 +1,54 @@
+# `make demo` and `make test` install what they need; the others take it as given.
+PYTHON := .venv/bin/python
+SOURCES := milter tests
+
+ifeq ($(wildcard ../shared/suites),)
+export MAILNOTARY_SUITES ?= $(CURDIR)/.venv/suites
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format bench fuzz test-image clean setup
+
+help:  ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo:  ## see mailnotary work: four messages and what becomes of them
+	@tests/bootstrap.sh run
+	@$(PYTHON) tests/demo/demo.py
+
+test: setup  ## the whole test suite, real Postfix included
+	$(PYTHON) -m pytest
+ifneq ($(shell id -u),0)  # a Postfix of one's own takes root
+	sudo env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -m mta
+endif
+
+check: lint test  ## format, lint, types, tests
+
+lint: setup  ## format, lint and types alone
+	$(PYTHON) -m ruff format --check $(SOURCES)
+	$(PYTHON) -m ruff check $(SOURCES)
+	$(PYTHON) -m mypy
+
+format: setup  ## put the sources into their form
+	$(PYTHON) -m ruff format $(SOURCES)
+	$(PYTHON) -m ruff check --fix $(SOURCES)
+
+bench: setup  ## measure the hot paths
+	$(PYTHON) -m pytest tests/bench --benchmark-only
+
+fuzz: setup  ## a minute of fuzzing for each target
+	@$(PYTHON) -m pip install --quiet atheris
+	@for target in tests/fuzz/fuzz_*.py; do \
+		echo "== $$target"; \
+		PYTHONPATH=tests $(PYTHON) $$target -max_total_time=60 -rss_limit_mb=1024 || exit 1; \
+	done
+
+test-image:  ## build the container image and prove it (buildah or docker)
+	tests/image/test.sh
+
+clean:  ## remove what was built, the environment included
+	rm -rf .venv build dist milter/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@tests/bootstrap.sh test

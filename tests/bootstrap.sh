@@ -1,0 +1,94 @@
+#!/bin/bash
+# Installs what is missing to run mailnotary from this tree on Debian: packages, and a virtual environment in .venv.
+#
+#   tests/bootstrap.sh run     what the daemon and the demo need
+#   tests/bootstrap.sh test    that, and what the test suite needs
+#
+# Says nothing and takes a moment where all is there. Packages need root or sudo. No service is started, no
+# configuration is made, and no package is removed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+VENV=.venv
+PYSPF=2.0.14  # its source package carries the public test suite of RFC 7208
+
+say() { printf '\033[2m-- %s\033[0m\n' "$*" >&2; }
+die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+	if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+missing() {  # those of the named Debian packages that are not installed
+	local name
+	for name; do
+		[[ $(dpkg-query -Wf '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || echo "$name"
+	done
+}
+
+# A Python with which an extension module can be built and an environment made.
+find_python() {
+	local python
+	for python in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
+		"$python" - 2>/dev/null <<-'E' && { command -v "$python"; return; }
+			import ensurepip, os, sys, sysconfig, venv
+			sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))
+		E
+	done
+	return 1
+}
+
+install_packages() {
+	local wanted
+	wanted=$(missing "$@")
+	[[ -n $wanted ]] || return 0
+	command -v apt-get >/dev/null || die "this is no Debian; install by hand what these packages hold:" $wanted
+	[[ $EUID -eq 0 ]] || command -v sudo >/dev/null || die "as root: apt-get install" $wanted
+	say "installing" $wanted
+	[[ $wanted != *postfix* ]] ||  # Debian's Postfix is not configured and so is never started
+		echo "postfix postfix/main_mailer_type select No configuration" | as_root debconf-set-selections
+	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0)
+	local install=("${apt[@]}" install --yes --no-install-recommends --no-remove $wanted)
+	compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || as_root "${apt[@]}" update
+	as_root "${install[@]}" >"$log" 2>&1 </dev/null && return
+	as_root "${apt[@]}" update  # the lists may be older than the archive
+	as_root "${install[@]}" >"$log" 2>&1 </dev/null || { tail -20 "$log" >&2; die "apt-get could not install" $wanted; }
+}
+
+make_environment() {  # make_environment EXTRAS: the package in editable form, once for each state of pyproject.toml
+	local stamp=$VENV/.installed-$1 state
+	state=$(sha256sum <pyproject.toml)
+	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null && [[ $(cat "$stamp" 2>/dev/null) == "$state" ]] && return
+	say "installing Python packages into $VENV"
+	"$VENV/bin/python" -m pip --version >/dev/null 2>&1 || "$(find_python)" -m venv --clear "$VENV"
+	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]" >"$log" 2>&1 ||
+		{ tail -20 "$log" >&2; die "pip could not install mailnotary[$1]"; }
+	echo "$state" >"$stamp"
+}
+
+fetch_suites() {  # for .venv/suites, which the Makefile names where there are no others: the SPF suite
+	[[ ! -e $VENV/suites/spf/rfc7208-tests.yml ]] || return 0
+	say "fetching the RFC 7208 test suite"
+	local sdist=$VENV/sdist
+	"$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+		--dest "$sdist" "pyspf==$PYSPF" >"$log" 2>&1 || { tail -20 "$log" >&2; die "pip could not fetch pyspf"; }
+	mkdir -p "$VENV/suites/spf"
+	tar -xzf "$sdist/pyspf-$PYSPF.tar.gz" -C "$VENV/suites/spf" --strip-components=2 --wildcards '*/test/rfc7208-tests.*'
+	rm -r "$sdist"
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+packages=(gcc libc6-dev libmilter-dev)
+find_python >/dev/null || packages+=(python3 python3-dev python3-venv)
+case ${1:-} in
+run)
+	install_packages "${packages[@]}"
+	make_environment openssl ;;
+test)
+	install_packages "${packages[@]}" debconf postfix
+	make_environment dev
+	[[ ${MAILNOTARY_SUITES:-} != "$PWD/$VENV/suites" ]] || fetch_suites ;;
+*) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
