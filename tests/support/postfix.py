@@ -133,7 +133,7 @@ class _SinkSession(socketserver.StreamRequestHandler):
     """RFC 5321's receiving side, as much of it as Postfix needs."""
 
     def handle(self) -> None:
-        sender, recipients = "", []
+        sender, recipients = "", list[str]()
         self._say("220 sink ESMTP")
         while line := self.rfile.readline():
             verb, _, rest = line.decode("utf-8", "surrogateescape").strip().partition(" ")
@@ -173,7 +173,7 @@ def _path(argument: str) -> str:
     return argument.partition("<")[2].rpartition(">")[0]
 
 
-class SmtpReply(Exception):
+class SmtpError(Exception):
     """The server said no (or anything else than was waited for)."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -198,7 +198,7 @@ class SmtpClient:
         self._socket.close()
 
     def command(self, line: bytes | str, expected: int | None = 250) -> tuple[int, str]:
-        """Sends one line and gives the reply; raises SmtpReply when it has another code than the expected."""
+        """Sends one line and gives the reply; raises SmtpError when it has another code than the expected."""
         self._socket.sendall((line.encode() if isinstance(line, str) else line) + b"\r\n")
         return self._expect(self._reply(), expected)
 
@@ -223,7 +223,7 @@ class SmtpClient:
     @staticmethod
     def _expect(reply: tuple[int, str], expected: int | None) -> tuple[int, str]:
         if expected is not None and reply[0] != expected:
-            raise SmtpReply(*reply)
+            raise SmtpError(*reply)
         return reply
 
 
@@ -261,7 +261,7 @@ class Postfix:
         recipient: str = "user@rcpt.example",
         options: str = "",
     ) -> tuple[int, str]:
-        """One message in a connection of its own; gives the reply to its final dot, or raises SmtpReply for an
+        """One message in a connection of its own; gives the reply to its final dot, or raises SmtpError for an
         earlier refusal."""
         with self.client(ip, helo, login) as client:
             client.command(f"MAIL FROM:<{sender}>{options}")
