@@ -1,0 +1,139 @@
+"""Runs a message through the daemon's own session and says what the daemon would do with it, and why.
+
+example: mailnotary explain suspicious.eml --ip 192.0.2.7 --helo mail.example.org --mail-from bob@example.org"""
+
+import argparse
+import socket
+import time
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import (
+    RecordingResolver,
+    add_config,
+    add_json,
+    add_zone,
+    print_json,
+    read_configuration,
+    read_message,
+    resolver_for,
+    to_json,
+)
+from mailnotary.cli.explain_text import render
+from mailnotary.escape import printable
+from mailnotary.inbound import Traces
+from mailnotary.message import HeaderField, crlf, parse
+from mailnotary.policy import DeleteHeader, InsertHeader, Reply
+from mailnotary.record import MessageRecord
+from mailnotary.session import Environment, Session
+
+HELP = "say what the daemon would do with a message, and why"
+CHUNK = 65_535  # octets; as much of a body as the milter protocol passes at once
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that came of one message. `removed` are the fields that were taken out."""
+
+    record: MessageRecord
+    removed: tuple[HeaderField, ...]
+    questions: list[dict[str, Any]]
+    traces: Traces
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
+    parser.add_argument("--ip", required=True, help="the client's address")
+    parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
+    parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
+    parser.add_argument("--rcpt", metavar="ADDR", help="an envelope recipient (no decision depends on it)")
+    parser.add_argument("--auth-user", metavar="U", help="the login name, for a client that authenticated itself")
+    add_zone(parser)
+    parser.add_argument("--now", type=int, metavar="EPOCH", help="take this for the time")
+    add_config(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explains one message."""
+    try:
+        ip_address(args.ip)
+    except ValueError as error:
+        raise CommandError(f"--ip {printable(args.ip)}: no IPv4 or IPv6 address") from error
+    explanation = explain(args)
+    if args.json:
+        print_json(as_json(explanation))
+    else:
+        render(explanation)
+    return 0
+
+
+def explain(args: argparse.Namespace) -> Explanation:
+    """Plays the MTA to a session of this process."""
+    configuration = read_configuration(args.config)
+    resolver = RecordingResolver(resolver_for(args.zone, configuration.settings))
+    message = parse(crlf(read_message(args.message)))
+    records: list[MessageRecord] = []
+    traces = Traces([], [])
+    now = args.now
+    environment = Environment(
+        configuration.settings,
+        configuration.keystore,
+        resolver,
+        records.append,
+        socket.getfqdn(),
+        clock=time.time if now is None else lambda: float(now),
+        traces=traces,
+    )
+    session = Session(lambda: environment)
+    session.connect("", args.ip, None, None)
+    session.helo(args.helo)
+    sender = args.mail_from.encode("utf-8", "surrogateescape")
+    bare = sender.startswith(b"<") and sender.endswith(b">")
+    if session.mail_from(sender if bare else b"<" + sender + b">", args.auth_user) is None:
+        for field in message.fields:
+            session.header(field.name, field.value)
+        session.end_of_headers()
+        for start in range(0, len(message.body), CHUNK):
+            session.body(message.body[start : start + CHUNK])
+        session.end_of_message("-")
+    record = records[0]
+    return Explanation(record, _removed(message.fields, record), resolver.questions, traces)
+
+
+def _removed(fields: tuple[HeaderField, ...], record: MessageRecord) -> tuple[HeaderField, ...]:
+    removed = []
+    for action in record.actions:
+        if isinstance(action, DeleteHeader):
+            same = [field for field in fields if field.key == action.name.lower().encode()]
+            removed.append(same[action.index - 1])
+    return tuple(removed)
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """The JSON object of the command."""
+    record = explanation.record
+    reply = next((action for action in record.actions if isinstance(action, Reply)), None)
+    return {
+        "mode": record.mode,
+        "why": printable(record.why),
+        "author": to_json(record.author),
+        "spf": to_json(record.spf),
+        "dkim": to_json(record.dkim),
+        "dmarc": to_json(record.dmarc),
+        "action": record.action,
+        "would": record.verdict.would if record.verdict else "",
+        "signed": [{"domain": domain, "selector": selector} for domain, selector in record.signed],
+        "headers_added": [[one.name, one.value] for one in record.actions if isinstance(one, InsertHeader)],
+        "headers_removed": [
+            [field.name.decode("ascii"), field.value.decode("utf-8", "backslashreplace").removeprefix(" ")]
+            for field in explanation.removed
+        ],
+        "reply": to_json(reply),
+        "error": record.error,
+        "dns": explanation.questions,
+    }

@@ -1,0 +1,54 @@
+"""Signs a message with every key of its From domain that is not retired, and prints it.
+
+example: mailnotary sign draft.eml -c /etc/mailnotary/mailnotary.yaml > signed.eml"""
+
+import argparse
+import sys
+import time
+
+from mailnotary import dkim
+from mailnotary.address import author
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import add_config, read_configuration, read_message
+from mailnotary.crypto import KeyLoadError
+from mailnotary.keystore import KeyState
+from mailnotary.message import crlf, parse
+from mailnotary.outbound import signer_of
+
+HELP = "sign a message file"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
+    add_config(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the signed message with the line ends that it came with."""
+    configuration = read_configuration(args.config)
+    raw = read_message(args.message)
+    message = parse(crlf(raw))
+    who = author(message.fields)
+    if who.problem is not None:
+        raise CommandError(f"{args.message}: not signed: {who.reason}")
+    domain = who.domains[0]
+    entry = configuration.keystore.find(domain)
+    if entry is None:
+        raise CommandError(f"{args.message}: not signed: no entry of the keystore covers the From domain {domain}")
+    keys = [key for key in entry.keys if key.state is not KeyState.RETIRED]
+    if not keys:
+        raise CommandError(f"{args.message}: not signed: the entry {entry.name} has no key that is not retired")
+    try:
+        signers = [signer_of(entry.domain, key, configuration.settings.signing) for key in keys]
+        job = dkim.MessageSigner(message.fields, signers, now=int(time.time()))
+        job.body(message.body)
+        signatures = job.finish()
+    except (KeyLoadError, dkim.SigningError) as error:
+        raise CommandError(f"{args.message}: not signed: {error}") from error
+    head = b"".join(signature.raw + b"\r\n" for signature in signatures)
+    if b"\r\n" not in raw:
+        head = head.replace(b"\r\n", b"\n")
+    sys.stdout.buffer.write(head + raw)
+    sys.stdout.buffer.flush()
+    return 0

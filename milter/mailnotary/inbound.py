@@ -1,0 +1,130 @@
+"""Mail from elsewhere: SPF, DKIM and DMARC of one message, every DNS question begun as early as it is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+
+from mailnotary import dkim, dmarc, spf
+from mailnotary.address import Author
+from mailnotary.dkim import DkimResult
+from mailnotary.dmarc import DmarcResult
+from mailnotary.domain import is_domain_name, to_ascii
+from mailnotary.message import HeaderField
+from mailnotary.resolver import MessageResolver, RecordKind, prefetch
+from mailnotary.settings import DmarcMode, Settings
+from mailnotary.spf import SpfIdentity, SpfResult
+from mailnotary.status import DmarcStatus, SpfStatus
+
+
+@dataclass(slots=True)
+class Traces:
+    """Where the engines note their steps, for `explain`; the daemon has none."""
+
+    spf: "list[spf.Step]"
+    dmarc: "list[dmarc.Step]"
+
+
+class Inbound:
+    """The checks of one message, in the order in which its parts arrive: `start` at MAIL FROM, `spf` whenever it is
+    asked for, `end_of_headers`, `body`, `finish`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        resolver: MessageResolver,
+        client: IPv4Address | IPv6Address | None,
+        helo: str,
+        mail_from: str,
+        *,
+        traces: Traces | None = None,
+    ) -> None:
+        self._settings = settings
+        self._resolver = resolver
+        self._client = client
+        self._helo = helo
+        self._mail_from = mail_from
+        self._traces = traces
+        self._spf: tuple[SpfResult, ...] | None = None
+        self._verifier: dkim.Verifier | None = None
+        self._author: Author | None = None
+
+    def start(self) -> None:
+        """Begins with the SPF questions that are sure to be asked."""
+        names = []
+        for name in (self._mail_from.rpartition("@")[2], self._helo if self._checks_helo() else ""):
+            domain = to_ascii(name)
+            if domain and "." in domain and is_domain_name(domain):
+                names.append((domain, RecordKind.TXT))
+        prefetch(self._resolver, names)
+
+    def spf(self) -> tuple[SpfResult, ...]:
+        """SPF of HELO and MAIL FROM, each its own result (RFC 7208 sections 2.3 and 2.4)."""
+        if self._spf is None:
+            self._spf = self._check_spf()
+        return self._spf
+
+    def _checks_helo(self) -> bool:
+        return self._settings.spf.check_helo or not self._mail_from
+
+    def _check_spf(self) -> tuple[SpfResult, ...]:
+        if self._client is None:
+            reason = "the client's address is not known"
+            return (SpfResult(SpfStatus.NONE, SpfIdentity.MAILFROM, "", reason=reason),)
+        resolver = self._resolver.within(self._settings.limits.spf_seconds)
+        limits = spf.Limits(void_lookups=self._settings.spf.void_lookups)
+        trace = self._traces.spf if self._traces else None
+        results = []
+        if self._settings.spf.check_helo:
+            results.append(spf.check_helo(self._client, self._helo, resolver, limits=limits, trace=trace))
+        if not self._mail_from and results:
+            # RFC 7208 2.4: the null sender stands for postmaster@HELO, which is what was just checked (2.3).
+            results.append(replace(results[0], identity=SpfIdentity.MAILFROM))
+        else:
+            results.append(
+                spf.check_mail_from(
+                    self._client, self._mail_from, self._helo, resolver, limits=limits, trace=trace
+                )
+            )
+        return tuple(results)
+
+    def end_of_headers(self, fields: Sequence[HeaderField], author: Author, now: int) -> None:
+        """Parses the signatures and begins with the questions for keys and the DMARC policy."""
+        settings = self._settings
+        self._author = author
+        self._verifier = dkim.Verifier(
+            fields,
+            self._resolver,
+            now=now,
+            author_domains=author.domains,
+            max_signatures=settings.verify.max_signatures,
+            min_rsa_bits=settings.verify.min_rsa_bits,
+        )
+        if author.problem is None and settings.dmarc.mode is not DmarcMode.OFF:
+            prefetch(self._resolver, dmarc.questions(author.domains[0]))
+        self.spf()
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether any signature is left that the body could make pass."""
+        return self._verifier is not None and self._verifier.wants_body
+
+    def body(self, chunk: bytes) -> None:
+        """The next octets of the body."""
+        if self._verifier is not None:
+            self._verifier.body(chunk)
+
+    def finish(self) -> tuple[tuple[SpfResult, ...], tuple[DkimResult, ...], DmarcResult | None]:
+        """All results."""
+        results = tuple(self._verifier.finish()) if self._verifier is not None else ()
+        return self.spf(), results, self._dmarc(results)
+
+    def _dmarc(self, dkim_results: Sequence[DkimResult]) -> DmarcResult | None:
+        author = self._author
+        if self._settings.dmarc.mode is DmarcMode.OFF or author is None:
+            return None
+        if author.problem is not None:
+            # RFC 9989 5.3.1: "DMARC validation is not possible". We say permerror rather than none, since none reads
+            # "this domain has no policy" to a filter, and a message without a usable author is nothing so harmless.
+            return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason)
+        trace = self._traces.dmarc if self._traces else None
+        return dmarc.evaluate(author.domains[0], self.spf(), dkim_results, self._resolver, trace=trace)
