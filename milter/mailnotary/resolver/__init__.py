@@ -1,6 +1,18 @@
-"""DNS as the engines see it: the `Resolver` protocol, its answers, and the two resolvers there are."""
+"""DNS as the engines see it: the `Resolver` protocol, its answers, and the resolvers there are."""
 
+from mailnotary.resolver.budget import MessageResolver
+from mailnotary.resolver.dns import DnsResolver
 from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, RecordKind, Resolver, prefetch
 from mailnotary.resolver.zone import ZoneResolver
 
-__all__ = ["Answer", "DnsTempError", "MxRecord", "RecordKind", "Resolver", "ZoneResolver", "prefetch"]
+__all__ = [
+    "Answer",
+    "DnsResolver",
+    "DnsTempError",
+    "MessageResolver",
+    "MxRecord",
+    "RecordKind",
+    "Resolver",
+    "ZoneResolver",
+    "prefetch",
+]

@@ -6,8 +6,7 @@ from typing import Any
 
 from mailnotary.domain import to_ascii
 from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, Record, RecordKind
-
-MAX_CNAMES = 8  # as many as resolvers follow in practice; RFC 1034 3.6.2 only says "avoid infinite loops"
+from mailnotary.resolver.wire import MAX_CNAMES
 
 _FAULTS = ("TIMEOUT", "SERVFAIL")
 _NXDOMAIN = "NXDOMAIN"

@@ -1,0 +1,176 @@
+"""The resolver that asks real nameservers (the only one that needs a network)."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from mailnotary.escape import printable
+from mailnotary.resolver.cache import AnswerCache, Key
+from mailnotary.resolver.pool import Pool
+from mailnotary.resolver.transport import Server, UnreachableError, ask
+from mailnotary.resolver.types import Answer, DnsTempError, RecordKind
+from mailnotary.resolver.wire import MAX_CNAMES, NOERROR, decode_name, encode_name
+
+PREFETCH_THREADS = 16  # questions under way that nobody waits for yet
+PREFETCH_QUEUE = 256  # of them that wait for a thread; more are not begun before somebody asks
+CACHE_OCTETS = 32 * 1024 * 1024  # memory for answers in one process, about: a hostile zone has 64 KiB at every name
+
+_NO_SUCH_NAME = Answer((), exists=False)
+
+
+class _Flight:
+    """A question under way. `outcome` stays None if whoever asked had less time than a question may take."""
+
+    __slots__ = ("landed", "outcome", "taken")
+
+    def __init__(self) -> None:
+        self.landed = threading.Event()
+        self.outcome: Answer | DnsTempError | None = None
+        self.taken = False  # whether a thread works on it; a prefetched one may still wait for that
+
+
+class DnsResolver:
+    """Asks recursive nameservers over UDP and TCP, and remembers what they say.
+
+    `nameservers` are (IP address, port), asked in this order; none: the system's. `timeout` in seconds bounds one
+    question, all tries together. `cache_entries` bounds the answers that are kept. `clock` in seconds tells their
+    age. Raises ValueError for a nameserver that is no IP address.
+
+    Safe to call from any thread. Equal questions at the same time are asked once. While an answer is kept, the same
+    Answer object with the same record objects is returned: an `lru_cache` over a record's octets finds what was
+    parsed from it by identity. Make one in each process, after the fork."""
+
+    def __init__(
+        self,
+        nameservers: Sequence[tuple[str, int]] = (),
+        *,
+        timeout: float = 5.0,
+        cache_entries: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._servers = [Server(address, port) for address, port in nameservers or system_nameservers()]
+        self._timeout = timeout
+        self._cache = AnswerCache(cache_entries, CACHE_OCTETS, clock)
+        self._flights: dict[Key, _Flight] = {}
+        self._lock = threading.Lock()
+        self._pool = Pool(PREFETCH_THREADS, PREFETCH_QUEUE, "dns-prefetch")
+
+    def lookup(self, name: str, kind: RecordKind) -> Answer:
+        """See `Resolver.lookup`."""
+        return self.lookup_within(name, kind, self._timeout)
+
+    def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
+        """See `TimedResolver.lookup_within`; a question never takes longer than the resolver's own `timeout`."""
+        answer = self._cache.get((name, kind))
+        if answer is not None:
+            return answer
+        wire = encode_name(name)
+        if wire is None:
+            return _NO_SUCH_NAME
+        whole = seconds >= self._timeout
+        deadline = time.monotonic() + (self._timeout if whole else seconds)
+        return self._lookup(wire, (decode_name(wire), kind), deadline, whole=whole)
+
+    def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
+        """See `PrefetchingResolver.prefetch`. With too many under way already, the question waits for its lookup."""
+        for name, kind in questions:
+            wire = encode_name(name)
+            if wire is None:
+                continue
+            key = (decode_name(wire), kind)
+            with self._lock:
+                if key in self._flights or self._is_known(key):
+                    continue
+                flight = self._flights[key] = _Flight()
+            if not self._pool.submit(partial(self._begin, flight, wire, key)):
+                self._drop(flight, key)
+
+    def _is_known(self, key: Key) -> bool:
+        try:
+            return self._cache.get(key) is not None
+        except DnsTempError:
+            return True
+
+    def _lookup(self, wire: bytes, key: Key, deadline: float, *, whole: bool) -> Answer:
+        while True:
+            with self._lock:
+                answer = self._cache.get(key)
+                if answer is not None:
+                    return answer
+                flight = self._flights.setdefault(key, _Flight())
+                ours, flight.taken = not flight.taken, True
+            if ours:
+                self._fly(flight, wire, key, deadline, whole=whole)
+            elif not flight.landed.wait(deadline - time.monotonic()):
+                raise _temp_error(key, DnsTempError("no reply in time", "TIMEOUT"))
+            outcome = flight.outcome
+            if isinstance(outcome, Answer):
+                return outcome
+            if outcome is not None:
+                raise DnsTempError(outcome.reason, outcome.word)
+            if ours:
+                raise _temp_error(key, DnsTempError("no reply in the time left", "TIMEOUT"))
+
+    def _begin(self, flight: _Flight, wire: bytes, key: Key) -> None:
+        """A prefetched question's turn, unless a lookup has taken it over."""
+        with self._lock:
+            ours, flight.taken = not flight.taken, True
+        if ours:
+            self._fly(flight, wire, key, time.monotonic() + self._timeout, whole=True)
+
+    def _drop(self, flight: _Flight, key: Key) -> None:
+        """Takes a prefetched question back, unless a lookup has taken it over."""
+        with self._lock:
+            if not flight.taken:
+                del self._flights[key]
+                flight.landed.set()
+
+    def _fly(self, flight: _Flight, wire: bytes, key: Key, deadline: float, *, whole: bool) -> None:
+        """Asks, keeps what comes of it, and wakes those who wait. A time-out says nothing to others and is not kept
+        when the time was not `whole`."""
+        try:
+            answer, ttl = self._ask(wire, key[1], deadline)
+            self._cache.put(key, answer, ttl)
+            flight.outcome = answer
+        except DnsTempError as error:
+            if whole or error.word != "TIMEOUT":
+                flight.outcome = _temp_error(key, error)
+                if not isinstance(error, UnreachableError):
+                    self._cache.put_failure(key, flight.outcome)
+        finally:
+            with self._lock:
+                del self._flights[key]
+            flight.landed.set()
+
+    def _ask(self, name: bytes, kind: RecordKind, deadline: float) -> tuple[Answer, int | None]:
+        """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""
+        cnames = 0
+        ttls: list[int] = []
+        while cnames <= MAX_CNAMES:
+            reply = ask(self._servers, name, kind, deadline - time.monotonic())
+            cnames += reply.cnames
+            if reply.ttl is not None:
+                ttls.append(reply.ttl)
+            if reply.target is None:
+                known = min(ttls) if reply.ttl is not None else None
+                return Answer(reply.records, exists=bool(reply.records) or reply.rcode == NOERROR), known
+            name = reply.target
+        raise DnsTempError(f"a loop, or more than {MAX_CNAMES} CNAMEs")
+
+
+def system_nameservers() -> list[tuple[str, int]]:
+    """The nameservers of /etc/resolv.conf; without any the one on this host (resolv.conf(5))."""
+    import dns.exception  # only here: it is slow to load, and most configurations name their servers
+    import dns.resolver
+
+    try:
+        found = dns.resolver.Resolver().nameservers
+    except (dns.exception.DNSException, ValueError, OSError):
+        found = []
+    return [(str(address), 53) for address in found] or [("127.0.0.1", 53)]
+
+
+def _temp_error(key: Key, error: DnsTempError) -> DnsTempError:
+    name, kind = key
+    return DnsTempError(f"{kind} {printable(name, limit=255)}: {error.reason}", error.word)
