@@ -1,0 +1,81 @@
+"""The identities that SPF checks, taken from what an SMTP client said (RFC 7208 sections 2.3, 2.4, 4.3; RFC 8616)."""
+
+import re
+from dataclasses import dataclass
+
+from mailnotary.domain import MAX_NAME, to_ascii
+
+POSTMASTER = "postmaster"
+
+# What DNS carries (RFC 1035 section 2.3.4); a character stands for an octet.
+_DNS_NAME = re.compile(r"(?:[^.]{1,63}\.)*[^.]{1,63}\Z")
+# A mail domain is looked up as long as DNS can carry it (4.3 gives too long and empty labels as examples of a
+# malformed one, and others too are strict about nothing else), but never an address literal, an address without
+# brackets, or what holds spaces and controls.
+_MAIL_DOMAIN = re.compile(r"(?!\[)[!-~]+\.(?![0-9]+\Z)[!-\-/-~]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The <sender> of section 4.1 in its two parts. A character stands for an octet; the domain has A-labels."""
+
+    local_part: str
+    domain: str
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether its local-part is not US-ASCII (RFC 8616 section 4)."""
+        return not self.local_part.isascii()
+
+    def __str__(self) -> str:
+        return f"{self.local_part}@{self.domain}"
+
+
+def to_text(value: str | bytes) -> str:
+    """What a client said, as characters; octets that are no UTF-8 stay recognizable."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def octets(value: str) -> str:
+    """The text's UTF-8 octets, each as one character, as macros and the resolver take them."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no octet
+        return value.encode("utf-8", "replace").decode("latin-1")
+
+
+def a_labels(domain: str) -> str | None:
+    """A domain with its U-labels converted (RFC 8616 section 4) and without its trailing dot; ASCII letters keep their
+    case, which an explanation may show. None for what IDNA2008 refuses."""
+    return domain.removesuffix(".") if domain.isascii() else to_ascii(domain)
+
+
+def is_dns_name(name: str) -> bool:
+    """Whether DNS can carry the name."""
+    return len(name) <= MAX_NAME and _DNS_NAME.match(name) is not None
+
+
+def is_mail_domain(name: str) -> bool:
+    """Whether an identity's domain, as `a_labels` gives it, can have an SPF record: a well-formed name of several
+    labels (4.3)."""
+    return is_dns_name(name) and _MAIL_DOMAIN.match(name) is not None
+
+
+def strip_path(mail_from: str) -> str:
+    """The mailbox of a reverse-path: without its angle brackets and without a source route (RFC 5321 4.1.2 and
+    appendix C), which section 2.2 warns of."""
+    mailbox = mail_from.strip(" \t\r\n")
+    if mailbox.startswith("<") and mailbox.endswith(">"):
+        mailbox = mailbox[1:-1]
+    if mailbox.startswith("@") and ":" in mailbox and "@" in mailbox.partition(":")[2]:
+        mailbox = mailbox.partition(":")[2]
+    return mailbox
+
+
+def parse_sender(sender: str) -> Sender:
+    """The <sender> argument in its parts: the domain is what follows the last "@" (a "%" or "!" before it routes
+    nothing); without an "@" all of it is the domain, as for HELO. A missing local-part is "postmaster" (4.3)."""
+    local_part, _, domain = sender.rpartition("@")
+    return Sender(octets(local_part) or POSTMASTER, octets(a_labels(domain) or domain))

@@ -1,0 +1,299 @@
+"""SPF records (RFC 7208 sections 3 to 6 and 12): the text of a record, parsed to typed terms.
+
+record    = version terms *SP
+version   = "v=spf1"
+terms     = *( 1*SP ( directive / modifier ) )
+directive = [ qualifier ] mechanism
+modifier  = redirect / explanation / unknown-modifier
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address
+from socket import inet_aton
+
+from mailnotary.escape import ascii_printable
+from mailnotary.spf.macro import MacroError, MacroString, parse_domain_spec, parse_macro_string
+from mailnotary.status import SpfStatus
+
+MAX_RECORD = 65_535  # octets; no DNS record is longer (RFC 1035 section 3.2.1)
+_CACHED_RECORD = 1024  # octets; with the number of records it bounds the cache's memory (RFC 7208 3.4 advises 450)
+_CACHED_RECORDS = 1024
+
+_VERSION = b"v=spf1"
+_QUALIFIERS = {
+    "+": SpfStatus.PASS,
+    "-": SpfStatus.FAIL,
+    "~": SpfStatus.SOFTFAIL,
+    "?": SpfStatus.NEUTRAL,
+}  # RFC 7208 section 4.6.2
+_MODIFIER = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=")  # name = ALPHA *( ALPHA / DIGIT / "-" / "_" / "." )
+_NAME_END = re.compile(r"[:/]")
+_DUAL_CIDR = re.compile(r"(?:/(0|[1-9][0-9]?))?(?://(0|[1-9][0-9]{0,2}))?\Z")
+_QNUM = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IP4 = re.compile(rf":({_QNUM}(?:\.{_QNUM}){{3}})(?:/(0|[1-9][0-9]?))?\Z")
+_IP6 = re.compile(r":([0-9A-Fa-f:.]+)(?:/(0|[1-9][0-9]{0,2}))?\Z")
+
+
+class RecordError(ValueError):
+    """A syntax error anywhere in a record, which makes it a permerror (4.6). `position` is the octet, from 0, of the
+    term or of the place in it."""
+
+    def __init__(self, reason: str, position: int) -> None:
+        super().__init__(f"{reason} (octet {position + 1} of the record)")
+        self.reason = reason
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """all = "all" (5.1)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """include = "include" ":" domain-spec (5.2)"""
+
+    target: MacroString
+
+
+@dataclass(frozen=True, slots=True)
+class A:
+    """a = "a" [ ":" domain-spec ] [ dual-cidr-length ] (5.3)"""
+
+    target: MacroString | None
+    prefix4: int
+    prefix6: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mx:
+    """mx = "mx" [ ":" domain-spec ] [ dual-cidr-length ] (5.4)"""
+
+    target: MacroString | None
+    prefix4: int
+    prefix6: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ptr:
+    """ptr = "ptr" [ ":" domain-spec ] (5.5)"""
+
+    target: MacroString | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ip4:
+    """ip4 = "ip4" ":" ip4-network [ ip4-cidr-length ] (5.6)"""
+
+    network: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ip6:
+    """ip6 = "ip6" ":" ip6-network [ ip6-cidr-length ] (5.6)"""
+
+    network: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """exists = "exists" ":" domain-spec (5.7)"""
+
+    target: MacroString
+
+
+Mechanism = All | Include | A | Mx | Ptr | Ip4 | Ip6 | Exists
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """A mechanism, the result that its match gives, and both as written."""
+
+    text: str
+    result: SpfStatus
+    mechanism: Mechanism
+
+
+@dataclass(frozen=True, slots=True)
+class Modifier:
+    """redirect= or exp= (section 6), and as written."""
+
+    text: str
+    target: MacroString
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record without syntax errors. `redirect` is None too where an "all" makes it void (5.1)."""
+
+    directives: tuple[Directive, ...]
+    redirect: Modifier | None
+    explanation: Modifier | None
+
+
+def is_spf_record(text: bytes) -> bool:
+    """Whether a TXT record is an SPF record: its version section is exactly "v=spf1", ended by a space or by the end of
+    the record (4.5). Literals of the grammar match without regard to case (section 12)."""
+    return text[:6].lower() == _VERSION and text[6:7] in (b"", b" ")
+
+
+def parse_record(text: bytes) -> Record:
+    """Parses a record for which `is_spf_record` holds; raises RecordError. Records of usual size are cached."""
+    return _parse_cached(text) if len(text) <= _CACHED_RECORD else _parse(text)
+
+
+def _parse(text: bytes) -> Record:
+    if len(text) > MAX_RECORD:
+        raise RecordError(f"more than {MAX_RECORD} octets", MAX_RECORD)
+    if not text.isascii():  # 3.1: "The character content of the record is encoded as [US-ASCII]"
+        position = next(i for i, octet in enumerate(text) if octet > 0x7F)
+        raise RecordError(f"octet 0x{text[position]:02x} is no US-ASCII", position)
+    directives: list[Directive] = []
+    modifiers: dict[str, Modifier] = {}
+    has_all = False
+    position = len(_VERSION) + 1
+    for term in text[position:].decode("ascii").split(" "):  # spaces alone separate terms, no other white space
+        if term:
+            try:
+                if match := _MODIFIER.match(term):
+                    _add_modifier(modifiers, match[1].lower(), term, match.end())
+                else:
+                    directive = _directive(term)
+                    directives.append(directive)
+                    has_all = has_all or isinstance(directive.mechanism, All)
+            except MacroError as error:
+                raise RecordError(f"{_shown(term)}: {error.reason}", position + error.offset) from None
+        position += len(term) + 1
+    # 5.1: 'Any "redirect" modifier MUST be ignored when there is an "all" mechanism in the record, regardless of the
+    # relative ordering of the terms.'
+    return Record(tuple(directives), None if has_all else modifiers.get("redirect"), modifiers.get("exp"))
+
+
+_parse_cached = lru_cache(maxsize=_CACHED_RECORDS)(_parse)
+
+
+def _add_modifier(modifiers: dict[str, Modifier], name: str, term: str, start: int) -> None:
+    try:
+        if name not in ("redirect", "exp"):
+            # Section 6: "Unrecognized modifiers MUST be ignored no matter where, or how often"; their value still has
+            # to be a macro-string (12). A known name with a bad value is no unknown modifier, but an error.
+            parse_macro_string(term[start:])
+            return
+        if name in modifiers:  # section 6: "MUST NOT appear in a record more than once each"
+            raise MacroError(f"{name}= stands twice", -start)
+        modifiers[name] = Modifier(term, parse_domain_spec(term[start:]))
+    except MacroError as error:
+        raise MacroError(error.reason, start + error.offset) from None
+
+
+def _directive(term: str) -> Directive:
+    result = _QUALIFIERS.get(term[0])
+    start = 0 if result is None else 1
+    end = _NAME_END.search(term, start)
+    name_end = len(term) if end is None else end.start()
+    name = term[start:name_end].lower()
+    parse = _MECHANISMS.get(name)
+    if parse is None:
+        raise MacroError(f"unknown mechanism{_hint(name)}", start)
+    try:
+        return Directive(term, result or SpfStatus.PASS, parse(term[name_end:]))
+    except MacroError as error:
+        raise MacroError(error.reason, name_end + error.offset) from None
+
+
+def _hint(name: str) -> str:
+    if name in ("redirect", "exp"):
+        return f' ("{name}" is a modifier: {name}=)'
+    if name in ("ip", "ipv4", "ipv6"):
+        return " (ip4 or ip6)"
+    if _IP4.match(":" + name):
+        return f" (ip4:{name})"
+    return ""
+
+
+def _all(argument: str) -> All:
+    if argument:
+        raise MacroError('"all" takes no argument', 0)
+    return All()
+
+
+def _target(argument: str) -> MacroString:
+    """ ":" domain-spec"""
+    if not argument.startswith(":"):
+        raise MacroError('":" and a domain are missing' if not argument else "no prefix length may stand here", 0)
+    try:
+        return parse_domain_spec(argument[1:])
+    except MacroError as error:
+        hint = f" (ip4{argument}?)" if _IP4.match(argument) else ""
+        raise MacroError(error.reason + hint, error.offset + 1) from None
+
+
+def _ptr(argument: str) -> Ptr:
+    return Ptr(_target(argument) if argument else None)
+
+
+def _hosts(argument: str) -> tuple[MacroString | None, int, int]:
+    """[ ":" domain-spec ] [ dual-cidr-length ]; a "/" may stand in a domain-spec too, but never in its last label."""
+    cidr = _DUAL_CIDR.search(argument)
+    assert cidr is not None  # noqa: S101 - it matches the empty end
+    target = argument[: cidr.start()]
+    if target[:1] == "/":
+        raise MacroError("no valid prefix length", 0)
+    return (
+        _target(target) if target else None,
+        _prefix(cidr[1], 32, cidr.start()),
+        _prefix(cidr[2], 128, cidr.start()),
+    )
+
+
+def _prefix(digits: str | None, longest: int, offset: int) -> int:
+    """A CIDR prefix length; its value range is 0-32 and 0-128 (5.6)."""
+    prefix = longest if digits is None else int(digits)
+    if prefix > longest:
+        raise MacroError(f"a prefix length of {prefix}, where {longest} is the longest", offset)
+    return prefix
+
+
+def _ip4(argument: str) -> Ip4:
+    match = _IP4.match(argument)
+    if match is None:
+        raise MacroError("no IPv4 network such as ip4:192.0.2.0/24", 0)
+    mask = _mask(_prefix(match[2], 32, match.start(2)), 32)
+    return Ip4(int.from_bytes(inet_aton(match[1])) & mask, mask)
+
+
+def _ip6(argument: str) -> Ip6:
+    match = _IP6.match(argument)
+    if match is None or len(match[1]) > 45:
+        raise MacroError("no IPv6 network such as ip6:2001:db8::/32", 0)
+    try:
+        address = int(IPv6Address(match[1]))
+    except ValueError:
+        raise MacroError("no IPv6 address", 1) from None
+    mask = _mask(_prefix(match[2], 128, match.start(2)), 128)
+    return Ip6(address & mask, mask)
+
+
+def _mask(prefix: int, bits: int) -> int:
+    return ((1 << prefix) - 1) << (bits - prefix)
+
+
+_MECHANISMS: dict[str, Callable[[str], Mechanism]] = {
+    "all": _all,
+    "include": lambda argument: Include(_target(argument)),
+    "a": lambda argument: A(*_hosts(argument)),
+    "mx": lambda argument: Mx(*_hosts(argument)),
+    "ptr": _ptr,
+    "ip4": _ip4,
+    "ip6": _ip6,
+    "exists": lambda argument: Exists(_target(argument)),
+}
+
+
+def _shown(term: str) -> str:
+    return ascii_printable(term, 100)
