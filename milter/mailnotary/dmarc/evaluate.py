@@ -1,0 +1,217 @@
+"""The verdict over SPF and DKIM for one author domain (RFC 9989 section 5.3)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mailnotary.dkim.result import DkimResult
+from mailnotary.dmarc.discover import Discovery, Step, TooManyQuestionsError, Walk, targets
+from mailnotary.dmarc.record import Alignment, Record
+from mailnotary.dmarc.result import DmarcResult, Policy
+from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
+from mailnotary.escape import printable
+from mailnotary.resolver import DnsTempError, RecordKind, Resolver
+from mailnotary.spf.result import SpfIdentity, SpfResult
+from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
+
+# "a policy of one level below the specified policy" (4.7, t=y)
+_WEAKER = {Policy.REJECT: Policy.QUARANTINE, Policy.QUARANTINE: Policy.NONE, Policy.NONE: Policy.NONE}
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One authenticated identifier beside the author domain. `aligned` is None where DNS gave no answer."""
+
+    method: str  # "spf" or "dkim"
+    domain: str
+    aligned: bool | None
+    why: str
+
+
+@dataclass(slots=True)
+class Trace:
+    """How an evaluation came to its result, for people: give one to `evaluate` and read it afterwards."""
+
+    walks: list[Walk] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+    policy_domain: str = ""  # where the record that applies was found
+    record: Record | None = None
+
+
+def questions(from_domain: str) -> list[tuple[str, RecordKind]]:
+    """The DNS questions that an evaluation of this author domain may ask first, for `resolver.prefetch`."""
+    domain = to_ascii(from_domain)
+    if domain is None or not is_domain_name(domain):
+        return []
+    return [("_dmarc." + target, RecordKind.TXT) for target in targets(domain)]
+
+
+def evaluate(
+    from_domain: str,
+    spf: Sequence[SpfResult],
+    dkim: Sequence[DkimResult],
+    resolver: Resolver,
+    *,
+    trace: Trace | None = None,
+) -> DmarcResult:
+    """Evaluates DMARC for the one author domain of a message (U-labels are taken too). Never raises for anything
+    that the message or DNS holds."""
+    author = to_ascii(from_domain)
+    if author is None or not is_domain_name(author):
+        shown = printable(from_domain, 253)
+        return DmarcResult(DmarcStatus.PERMERROR, shown, reason=f"the author domain {shown} is no domain name")
+    discovery = Discovery(resolver, None if trace is None else trace.walks)
+    try:
+        walk = _policy_walk(discovery, author)
+    except DnsTempError as error:
+        reason = f"the policy of {author} could not be looked up: {error.reason}"
+        return DmarcResult(DmarcStatus.TEMPERROR, author, reason=reason)
+    step = walk.policy_step
+    if step is None or step.record is None:
+        return DmarcResult(DmarcStatus.NONE, author, reason=_no_record(walk))
+    if trace is not None:
+        trace.policy_domain, trace.record = step.domain, step.record
+    if not step.record.usable:
+        # "the Mail Receiver applies no DMARC processing" (4.10.1). Its word is permerror rather than none: that is
+        # for "the retrieval of an improperly formatted DMARC Policy Record" (9.2), none for no record at all.
+        problems = "; ".join(step.record.problems)
+        reason = f"the record at {step.name} can't be used and has no valid rua=: {problems}"
+        return DmarcResult(DmarcStatus.PERMERROR, author, org_domain=walk.org_domain, reason=reason)
+    return _Evaluation(discovery, author, walk, step, step.record, trace).result(
+        _identifiers(r.domain for r in spf if r.status == SpfStatus.PASS and r.identity == SpfIdentity.MAILFROM),
+        _identifiers(r.domain for r in dkim if r.status == DkimStatus.PASS),
+    )
+
+
+def _policy_walk(discovery: Discovery, author: str) -> Walk:
+    """The walk that finds the policy: a record at the author domain itself ends it (4.10.1)."""
+    first = discovery.at(author)
+    if first.record is None:
+        return discovery.walk(author)
+    walk = Walk(author, (first,))
+    if discovery.walks is not None:
+        discovery.walks.append(walk)
+    return walk
+
+
+def _no_record(walk: Walk) -> str:
+    spoilt = [f"{step.name}: {step.found}" for step in walk.steps if "discarded" in step.found]
+    return "no DMARC record" + (f" ({'; '.join(spoilt)})" if spoilt else f" at {walk.start} or above")
+
+
+def _identifiers(domains: Iterable[str]) -> list[str]:
+    """The distinct domains, shortest first: their walks are the cheapest. SPF counts for MAIL FROM alone (4.4.2);
+    with a null sender that identity is postmaster at the HELO name (RFC 7208 section 2.4) and checked as such."""
+    names = {name for domain in domains if (name := to_ascii(domain))}
+    return sorted(names, key=lambda name: (name.count("."), name))
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    """What remains once the author's policy record is known."""
+
+    discovery: Discovery
+    author: str
+    walk: Walk
+    step: Step
+    record: Record
+    trace: Trace | None
+
+    def result(self, spf: list[str], dkim: list[str]) -> DmarcResult:
+        org = self._org_domain({*spf, *dkim})
+        policy = self._policy()
+        spf_aligned = self._aligned("spf", spf, self.record.spf_alignment, org)
+        dkim_aligned = self._aligned("dkim", dkim, self.record.dkim_alignment, org)
+        if spf_aligned or dkim_aligned:
+            # One aligned identifier is a pass (5.3.5), whatever DNS fails to say about others: what could not be
+            # asked was not "required to perform DMARC validation" (5.3.6).
+            status = DmarcStatus.PASS
+            reason = " and ".join(m for m, aligned in (("SPF", spf_aligned), ("DKIM", dkim_aligned)) if aligned)
+            reason += " aligned"
+        elif spf_aligned is None or dkim_aligned is None:
+            status, reason = DmarcStatus.TEMPERROR, "DNS did not say whether what passed is aligned"
+        elif policy is None:
+            status, reason = DmarcStatus.TEMPERROR, f"DNS did not say whether {self.author} exists, so sp= or np="
+        else:
+            status, reason = DmarcStatus.FAIL, self._failure(spf, dkim)
+        disposition = Policy.NONE
+        if status is DmarcStatus.FAIL and policy is not None:
+            disposition = _WEAKER[policy] if self.record.testing else policy
+        return DmarcResult(
+            status=status,
+            domain=self.author,
+            policy=policy or self.record.subdomain_policy,
+            disposition=disposition,
+            org_domain=org or self.author,
+            spf_aligned=bool(spf_aligned),
+            dkim_aligned=bool(dkim_aligned),
+            reason=reason,
+        )
+
+    def _org_domain(self, identifiers: set[str]) -> str | None:
+        """The author's organizational domain, None where DNS gave no answer. It is not asked for where it makes no
+        difference (the notes in 4.10.2): only strict alignment, or all that passed is the author domain itself; then
+        the author domain, which has a record of its own, stands for it."""
+        if self.step.domain != self.author or self.step.final:
+            return self.walk.org_domain
+        strict = self.record.spf_alignment is self.record.dkim_alignment is Alignment.STRICT
+        if strict or identifiers == {self.author}:
+            return self.author
+        try:
+            return self.discovery.walk(self.author).org_domain
+        except DnsTempError:
+            return None
+
+    def _policy(self) -> Policy | None:
+        """p=, sp= or np= (4.10.1), None where DNS does not say which of the two. np= is for names that give
+        NXDOMAIN; NODATA is existence (3.2.13)."""
+        if self.step.domain == self.author:
+            return self.record.policy
+        if self.record.subdomain_policy is self.record.nonexistent_policy:
+            return self.record.subdomain_policy
+        try:
+            exists = self.discovery.exists(self.author)
+        except DnsTempError:
+            return None
+        return self.record.subdomain_policy if exists else self.record.nonexistent_policy
+
+    def _aligned(self, method: str, domains: list[str], mode: Alignment, org: str | None) -> bool | None:
+        """Whether any of the domains is aligned, None where DNS would have to say and did not."""
+        if self.author in domains:  # aligned in either mode, and no question needed
+            self._note(method, self.author, True, "is the author domain")
+            return True
+        unknown = False
+        for domain in domains:
+            aligned, why = self._compare(domain, mode, org)
+            self._note(method, domain, aligned, why)
+            if aligned:
+                return True
+            unknown = unknown or aligned is None
+        return None if unknown else False
+
+    def _compare(self, domain: str, mode: Alignment, org: str | None) -> tuple[bool | None, str]:
+        if mode is Alignment.STRICT:
+            return False, "is not the author domain, as strict alignment demands"
+        # An organizational domain is the name itself or above it, so one that both share is above both: a name that
+        # is not within the author's can't be aligned, and an attacker's foreign domains cost no question.
+        if org is None:
+            shared = domain.rpartition(".")[2] == self.author.rpartition(".")[2]
+            return (None, "DNS error at the author domain") if shared else (False, "has nothing in common")
+        if not is_subdomain(domain, org):
+            return False, f"is not within {org}"
+        try:
+            other = self.discovery.walk(domain).org_domain
+        except DnsTempError as error:
+            return None, error.reason
+        except TooManyQuestionsError:
+            return False, "was not looked up: the message has used up its DNS questions"
+        return other == org, f"has the organizational domain {other}"
+
+    def _note(self, method: str, domain: str, aligned: bool | None, why: str) -> None:
+        if self.trace is not None:
+            self.trace.compared.append(Compared(method, domain, aligned, why))
+
+    def _failure(self, spf: list[str], dkim: list[str]) -> str:
+        if not spf and not dkim:
+            return "neither SPF nor DKIM passed"
+        passed = [f"{m} of {domains[0]}" for m, domains in (("SPF", spf), ("DKIM", dkim)) if domains]
+        return f"{' and '.join(passed)} passed, not aligned with {self.author}"

@@ -1,0 +1,179 @@
+"""DMARC policy records (RFC 9989 sections 4.7 and 4.8).
+
+dmarc-record  = dmarc-version *(dmarc-sep dmarc-tag) [dmarc-sep]
+dmarc-version = "v" equals %s"DMARC1"
+dmarc-sep     = *WSP ";" *WSP
+dmarc-tag     = 1*ALPHA equals 1*dmarc-value
+dmarc-value   = %x20-3A / %x3C-7E
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from mailnotary.dmarc.result import Policy
+from mailnotary.escape import printable
+
+MAX_CACHED = 1024  # octets; longer records are parsed each time, so that the cache can't be made to eat memory
+
+# The version is the first tag and its value has its own case; only then is a text a DMARC record at all (4.7, "v").
+# No white space stands before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
+_VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
+_NAME = re.compile(rb"[A-Za-z]+\Z")
+_VALUE = re.compile(rb"[ -:<-~]+\Z")
+
+# URI by RFC 3986, with "," and "!" encoded, and the obsolete "!10m" after it (4.8). Of a mailto: an address is
+# demanded (RFC 6068 section 2), for a report has to go somewhere.
+_URI = re.compile(
+    r"(?P<uri>(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<rest>(?:[A-Za-z0-9._~:/?#\[\]@$&'()*+;=-]|%[0-9A-Fa-f]{2})+))"
+    r"(?:![0-9]+[kmgtKMGT]?)?\Z"
+)
+_MAILTO = re.compile(r"[^@?]+@[^@?]+(?:\?.*)?\Z")
+
+
+class Alignment(StrEnum):
+    """How an identifier has to match the author domain (tags adkim and aspf)."""
+
+    RELAXED = "r"
+    STRICT = "s"
+
+
+class Psd(StrEnum):
+    """Whether a record stands at a public suffix domain (tag psd): yes, no, or to be found out by the walk."""
+
+    YES = "y"
+    NO = "n"
+    UNKNOWN = "u"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record, read leniently as section 4.8 demands: a tag in error is as if absent, and noted in `problems`.
+
+    `usable` is False where the record asks for nothing that can be followed: no valid p=, or an invalid sp= or np=,
+    and no reporting address either (4.10.1). Policies are what is to be applied: with such an error and a valid
+    rua= all of them are none."""
+
+    text: str  # made safe to show
+    policy: Policy
+    subdomain_policy: Policy  # sp, or p
+    nonexistent_policy: Policy  # np, or sp, or p
+    usable: bool = True
+    psd: Psd = Psd.UNKNOWN
+    testing: bool = False  # t=y
+    dkim_alignment: Alignment = Alignment.RELAXED
+    spf_alignment: Alignment = Alignment.RELAXED
+    rua: tuple[str, ...] = ()
+    ruf: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def is_record(text: bytes) -> bool:
+    """Whether a TXT record is a DMARC policy record; all others at its name are discarded (4.10 steps 2 and 6)."""
+    return _VERSION.match(text) is not None
+
+
+def parse(text: bytes) -> Record:
+    """Reads a text that `is_record`; never fails."""
+    return _parse_cached(text) if len(text) <= MAX_CACHED else _parse(text)
+
+
+class _Tags:
+    """The tags of one record, and what was wrong with them."""
+
+    def __init__(self, text: bytes) -> None:
+        self.problems: list[str] = []
+        self.values: dict[str, str | None] = {}  # None: there, but in error
+        for number, spec in enumerate(text.split(b";")[1:], 2):
+            if not spec.strip(b" \t"):
+                continue
+            raw_name, equals, raw_value = spec.partition(b"=")
+            raw_name, raw_value = raw_name.strip(b" \t"), raw_value.strip(b" \t")
+            if not equals or not _NAME.match(raw_name):
+                self.problems.append(f"tag {number} is no name=value")
+                continue
+            # Tag names have their case, as everywhere in this syntax (RFC 6376 section 3.2).
+            name = raw_name.decode("ascii")
+            value = raw_value.decode("ascii") if _VALUE.match(raw_value) else None
+            if value is None:
+                self.problems.append(f"{printable(name, 20)}= is empty or has an octet that no value may have")
+            if name in self.values:
+                # RFC 6376 3.2 has the whole list ignored; RFC 9989 4.8 says that errors after the version are
+                # discarded. Neither of the two values can be believed, the other tags can.
+                self.problems.append(f"{printable(name, 20)}= stands twice")
+                value = None
+            self.values[name] = value
+
+    def word(self, name: str, words: type[StrEnum]) -> str | None:
+        """The tag's value if it is one of the words (which have no case: RFC 5234 2.3), else None."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        value = value.lower()
+        if value in list(words):
+            return value
+        self.problems.append(f"{name}={printable(value, 40)} is none of {', '.join(words)}")
+        self.values[name] = None
+        return None
+
+    def invalid(self, name: str) -> bool:
+        """Whether the tag is there but in error."""
+        return name in self.values and self.values[name] is None
+
+    def uris(self, name: str) -> tuple[str, ...]:
+        """The valid URIs of a list of them."""
+        value = self.values.get(name)
+        if value is None:
+            return ()
+        found = []
+        for item in value.split(","):
+            match = _URI.match(item.strip(" \t"))
+            if match and (match["scheme"].lower() != "mailto" or _MAILTO.match(match["rest"])):
+                found.append(match["uri"])
+            else:
+                self.problems.append(f"{name}={printable(item, 80)} is no URI")
+        return tuple(found)
+
+
+class _YesNo(StrEnum):
+    YES = "y"
+    NO = "n"
+
+
+def _parse(text: bytes) -> Record:
+    tags = _Tags(text)
+    policy = tags.word("p", Policy)
+    subdomain_policy = tags.word("sp", Policy)
+    nonexistent_policy = tags.word("np", Policy)
+    rua = tags.uris("rua")
+    usable = True
+    if policy is None or tags.invalid("sp") or tags.invalid("np"):
+        if "p" not in tags.values:
+            tags.problems.append("there is no p=")
+        # "act as if a record containing "p=none" was retrieved", or no DMARC at all (4.10.1). 4.7 says of an absent
+        # p= only that it means none; but it refers to 4.10.1, which makes that hang on rua=.
+        policy, subdomain_policy, nonexistent_policy = Policy.NONE, None, None
+        usable = bool(rua)
+    return Record(
+        text=printable(text, 500),
+        policy=Policy(policy),
+        subdomain_policy=Policy(subdomain_policy or policy),
+        nonexistent_policy=Policy(nonexistent_policy or subdomain_policy or policy),
+        usable=usable,
+        psd=Psd(tags.word("psd", Psd) or Psd.UNKNOWN),
+        testing=tags.word("t", _YesNo) == _YesNo.YES,
+        dkim_alignment=Alignment(tags.word("adkim", Alignment) or Alignment.RELAXED),
+        spf_alignment=Alignment(tags.word("aspf", Alignment) or Alignment.RELAXED),
+        rua=rua,
+        ruf=tags.uris("ruf"),
+        problems=_first(tags.problems),
+    )
+
+
+_parse_cached = lru_cache(maxsize=4096)(_parse)
+
+
+def _first(problems: Iterable[str], limit: int = 10) -> tuple[str, ...]:
+    return tuple(text for _, text in zip(range(limit), problems, strict=False))
