@@ -1,7 +1,7 @@
 """A message as octets: header fields in order, each with its raw value, and the body (RFC 5322 2.1)."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 # field-name: printable US-ASCII but the colon (RFC 5322 3.6.8). White space before the colon is the
@@ -69,18 +69,36 @@ def parse(data: bytes) -> Message:
     return Message(tuple(fields), data[position:])
 
 
-def select(fields: Sequence[HeaderField], names: Iterable[bytes]) -> list[HeaderField]:
-    """The fields that a list of names picks, in the list's order: each naming of a field takes the next of its
-    name from the bottom up, one that is there no more takes nothing (RFC 6376 5.4.2)."""
-    waiting: dict[bytes, list[HeaderField]] = {}
-    for header in fields:
-        waiting.setdefault(header.key, []).append(header)
-    picked = []
-    for name in names:
-        left = waiting.get(name.lower())
-        if left:
-            picked.append(left.pop())
-    return picked
+class FieldIndex:
+    """The fields of a message by name, for selecting among them again and again."""
+
+    __slots__ = ("_by_name",)
+
+    def __init__(self, fields: Iterable[HeaderField]) -> None:
+        self._by_name: dict[bytes, list[HeaderField]] = {}
+        for header in fields:
+            self._by_name.setdefault(header.key, []).append(header)
+
+    def count(self, name: bytes) -> int:
+        """How many fields have this name."""
+        return len(self._by_name.get(name.lower(), ()))
+
+    def select(self, names: Iterable[bytes], but: HeaderField | None = None) -> list[HeaderField]:
+        """The fields that a list of names picks, in the list's order: each naming of a field takes the next of its
+        name from the bottom up, one that is there no more takes nothing (RFC 6376 5.4.2). `but` is this one field
+        that counts as absent."""
+        left: dict[bytes, Iterator[HeaderField]] = {}
+        picked = []
+        for name in names:
+            key = name.lower()
+            if key not in left:
+                left[key] = reversed(self._by_name.get(key, ()))
+            header = next(left[key], None)
+            if header is not None and header is but:
+                header = next(left[key], None)
+            if header is not None:
+                picked.append(header)
+        return picked
 
 
 def unfold(value: bytes) -> bytes:

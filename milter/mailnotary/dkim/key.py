@@ -1,0 +1,92 @@
+"""Key records (RFC 6376 section 3.6.1) and which signatures they are good for (section 6.1.2, steps 5 to 8)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
+from mailnotary.dkim.signature import Signature, decode_base64
+from mailnotary.escape import printable
+from mailnotary.tags import TagError, TagList, parse_tags
+
+MAX_RECORD_OCTETS = 4096  # of a TXT record; the key of an 8192-bit modulus takes 1416 in base64
+_WSP = b" \t\r\n"
+
+
+class KeyRecordError(Exception):
+    """A key record is not to be used; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A valid key record with its key."""
+
+    public: PublicKey
+    hashes: frozenset[str] | None  # h=; None: any
+    services: frozenset[str]  # s=
+    flags: frozenset[str]  # t=
+
+    @property
+    def testing(self) -> bool:
+        """t=y: the domain is testing DKIM."""
+        return "y" in self.flags
+
+
+@lru_cache(maxsize=512)  # some 3 MB at most; parsing the key is half of what a verification costs
+def parse_key_record(text: bytes) -> KeyRecord:
+    """Parses a TXT record; raises KeyRecordError."""
+    if len(text) > MAX_RECORD_OCTETS:
+        raise KeyRecordError(f"key record is larger than {MAX_RECORD_OCTETS} octets")
+    try:
+        tags = parse_tags(text)
+    except TagError as error:
+        raise KeyRecordError(f"key record syntax: {error}") from error
+    version = tags.get("v")
+    if version is not None and (version != b"DKIM1" or tags.names[0] != "v"):
+        # "MUST be the first tag in the record"; compared with regard to case (RFC 6376 3.6.1, its %x44.4B.49.4D.31)
+        raise KeyRecordError(f"key record version {_shown(version)}" if version != b"DKIM1" else "v= is not first")
+    algorithm = _word(tags.get("k"), "rsa")
+    if algorithm not in ("rsa", "ed25519"):
+        raise KeyRecordError(f"unknown key type k={printable(algorithm, limit=80)}")
+    data = tags.get("p")
+    if data is None:
+        raise KeyRecordError("key record has no p= tag")
+    if not data:
+        raise KeyRecordError("key revoked (empty p=)")  # step 7
+    octets = decode_base64(data)
+    if octets is None:
+        raise KeyRecordError("key record's p= is no base64")
+    try:
+        public = parse_public_key(algorithm, octets)
+    except KeyLoadError as error:
+        raise KeyRecordError(f"key record: {error}") from error
+    return KeyRecord(
+        public=public,
+        hashes=_words(tags, "h") if "h" in tags else None,
+        services=_words(tags, "s") if "s" in tags else frozenset("*"),
+        flags=_words(tags, "t"),
+    )
+
+
+def check_key(record: KeyRecord, signature: Signature) -> None:
+    """Whether the record's owner wants it used for this signature; raises KeyRecordError."""
+    if record.hashes is not None and "sha256" not in record.hashes:  # step 6
+        raise KeyRecordError("key is not for sha256 (its h=)")
+    if record.services.isdisjoint(("*", "email")):  # "MUST ignore this record" (RFC 6376 3.6.1 s=)
+        raise KeyRecordError("key is not for email (its s=)")
+    if record.public.algorithm != signature.key_type:  # step 8
+        raise KeyRecordError(f"key is for {record.public.algorithm}, the signature is {signature.labels.algorithm}")
+    if "s" in record.flags and signature.identity_domain != signature.domain:  # RFC 6376 3.6.1 t=s, 3.10
+        raise KeyRecordError(f"key forbids subdomains in i= (t=s): {signature.identity_domain}")
+
+
+def _words(tags: TagList, name: str) -> frozenset[str]:
+    return frozenset(_word(item, "") for item in (tags.get(name) or b"").split(b":"))
+
+
+def _word(value: bytes | None, default: str) -> str:
+    # Words that the ABNF has in quotes match in any case (RFC 5234 2.3).
+    return default if value is None else value.strip(_WSP).decode("utf-8", "replace").lower()
+
+
+def _shown(value: bytes) -> str:
+    return printable(value, limit=80)

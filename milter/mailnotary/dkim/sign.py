@@ -1,0 +1,290 @@
+"""Signing (RFC 6376 section 5)."""
+
+import re
+import time
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from mailnotary.crypto import PrivateKey
+from mailnotary.dkim.canon import BodyHash, relaxed_header, simple_header
+from mailnotary.dkim.signature import SignatureError, read_labels, read_tags
+from mailnotary.dkim.verify import Verifier
+from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
+from mailnotary.message import FieldIndex, HeaderField, parse
+from mailnotary.resolver import Answer, RecordKind
+from mailnotary.status import DkimStatus
+
+DEFAULT_HEADERS = (
+    "From",
+    "Sender",
+    "Reply-To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "To",
+    "Cc",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "Content-Disposition",
+    "Content-ID",
+    "Content-Description",
+    "Resent-Date",
+    "Resent-From",
+    "Resent-Sender",
+    "Resent-To",
+    "Resent-Cc",
+    "Resent-Message-ID",
+    "In-Reply-To",
+    "References",
+    "List-Id",
+    "List-Help",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "List-Subscribe",
+    "List-Post",
+    "List-Owner",
+    "List-Archive",
+)
+"""Signed where present, every field of the name. RFC 6376 5.4.1's list, the MIME fields (5.4: "highly advised"), what
+RFC 8058 section 4 demands for one-click unsubscription, Sender and Message-ID; as OpenDKIM and rspamd sign. No
+trace fields, no Comments and Keywords (5.4.1), nothing that is added or changed on the way."""
+
+DEFAULT_OVERSIGN = (
+    "From",
+    "Reply-To",
+    "Subject",
+    "Date",
+    "To",
+    "Cc",
+    "Message-ID",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+)
+"""Named once more than they stand in the message, so that none can be added (RFC 6376 5.4, 8.15): what a reader sees
+and what decides how the body is shown. OpenDKIM of Debian does this for From, Gmail for what it signs, rspamd for about
+these. Not Sender and List-*, which mailing lists add to mail that they leave whole."""
+
+ADDED_BY_MTAS = frozenset((b"date", b"message-id", b"to", b"cc"))
+"""Never oversigned where absent: Sendmail and others complete a message after its milters have seen it."""
+
+CANONICALIZATIONS = frozenset(
+    ("simple", "relaxed", "simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed")
+)
+
+_NAME = b"DKIM-Signature"
+_LINE = 76  # octets of a folded line; RFC 5322 2.1.1 wants at most 78
+_FOLD = b"\r\n\t"
+_HEADER_NAME = re.compile(r"[!-9;-~]+\Z")
+_IDENTITY = re.compile(r"[!-:<>-~]*@[!-:<>-~]+\Z")  # what needs no dkim-quoted-printable (RFC 6376 2.11)
+
+
+class SigningError(Exception):
+    """A message can't be signed; the text says why, for a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Whose signature, with which key, over what.
+
+    `headers` are signed where present, all of a name; `oversign` are named once more than they stand in the message
+    (absent ones of ADDED_BY_MTAS excepted). `expire_after`: seconds until x=, None for no x=. `identity`: i=, None
+    for no i=."""
+
+    domain: str
+    selector: str
+    key: PrivateKey
+    headers: Sequence[str] = DEFAULT_HEADERS
+    canonicalization: str = "relaxed/simple"
+    expire_after: int | None = None
+    oversign: Sequence[str] = DEFAULT_OVERSIGN
+    identity: str | None = None
+
+
+def signed_by(fields: Iterable[HeaderField], domain: str, selector: str) -> bool:
+    """Whether the header has a signature that claims to be of this domain (d=) and selector (s=). The claim alone:
+    nothing tells that it is true or still holds. `MessageSigner` finds that out for its own signers."""
+    return any(_claims(field, domain, selector) for field in fields if field.key == _NAME.lower())
+
+
+def _claims(field: HeaderField, domain: str, selector: str) -> bool:
+    try:
+        labels = read_labels(read_tags(field))
+    except SignatureError:
+        return False
+    return labels.domain == to_ascii(domain) and labels.selector == to_ascii(selector)
+
+
+class MessageSigner:
+    """Signs one message with any number of keys: made at the end of its header, fed the body, asked for the fields.
+
+    Mail that we signed before is not signed twice: a key whose valid signature the message still carries is left out
+    (`again` signs all the same). A signature that no longer holds counts for nothing, so mail that was changed on
+    its way back to us is signed anew. Raises SigningError for a message or a signer that can't be."""
+
+    def __init__(
+        self, fields: Sequence[HeaderField], signers: Sequence[Signer], *, now: int, again: bool = False
+    ) -> None:
+        self._index = FieldIndex(fields)
+        self._now = now
+        authors = self._index.count(b"from")
+        if authors != 1:
+            # From MUST be signed (RFC 6376 5.4) and stands once (RFC 5322 3.6); of several, readers show any (8.15).
+            raise SigningError("message has no From field" if not authors else f"message has {authors} From fields")
+        self._jobs = [_Job(signer, self._index) for signer in signers]
+        self._bodies = {relaxed: BodyHash(relaxed, [None]) for relaxed in {job.relaxed_body for job in self._jobs}}
+        self._earlier = None if again else _earlier_signatures(fields, signers, now)
+
+    def body(self, chunk: bytes) -> None:
+        """The next octets of the body; lines end with CRLF, and the chunks may be cut anywhere."""
+        for body in self._bodies.values():
+            body.update(chunk)
+        if self._earlier is not None:
+            self._earlier.body(chunk)
+
+    def finish(self) -> list[HeaderField]:
+        """The DKIM-Signature fields to put at the top of the message, in the order of the signers."""
+        for body in self._bodies.values():
+            body.finish()
+        valid = set()
+        if self._earlier is not None:
+            passed = (result for result in self._earlier.finish() if result.status is DkimStatus.PASS)
+            valid = {(result.domain, result.selector) for result in passed}
+        return [
+            job.sign(self._bodies[job.relaxed_body].digest(None) or b"", self._now)
+            for job in self._jobs
+            if (job.domain, job.selector) not in valid
+        ]
+
+
+class _Job:
+    """One signer at one message."""
+
+    def __init__(self, signer: Signer, index: FieldIndex) -> None:
+        self._signer = signer
+        self.domain = _usable_name(signer.domain, "domain")
+        self.selector = _usable_name(signer.selector, "selector")
+        if "." not in self.domain:
+            raise SigningError(f"domain {signer.domain!r} can't be used as d=: it needs two labels")
+        if signer.canonicalization not in CANONICALIZATIONS:
+            raise SigningError(f"canonicalization {signer.canonicalization!r} is unknown")
+        if signer.identity is not None:
+            _check_identity(signer.identity, self.domain)
+        header, _, body = signer.canonicalization.partition("/")
+        self._relaxed_header, self.relaxed_body = header == "relaxed", body == "relaxed"
+        self._names = signed_names(index, signer.headers, signer.oversign)
+        self._fields = index.select(self._names)
+
+    def sign(self, body_hash: bytes, now: int) -> HeaderField:
+        signer = self._signer
+        tags = [
+            b"v=1;",
+            b"a=%s-sha256;" % signer.key.algorithm.encode(),
+            b"c=%s;" % signer.canonicalization.encode(),
+            b"d=%s;" % self.domain.encode(),
+            b"s=%s;" % self.selector.encode(),
+            b"t=%d;" % now,
+        ]
+        if signer.expire_after is not None:
+            tags.append(b"x=%d;" % (now + signer.expire_after))
+        if signer.identity is not None:
+            tags.append(b"i=%s;" % signer.identity.encode())
+        names = [name + b":" for name in self._names]
+        names[0], names[-1] = b"h=" + names[0], names[-1][:-1] + b";"
+        unsigned = _fold(tags, names, b"bh=%s;" % b64encode(body_hash))
+        canonical = relaxed_header if self._relaxed_header else simple_header
+        parts = [canonical(field) for field in self._fields]
+        parts.append(canonical(HeaderField(_NAME, unsigned)))
+        value = b64encode(signer.key.sign(sha256(b"\r\n".join(parts)).digest()))
+        lines = [value[start : start + _LINE - 4] for start in range(0, len(value), _LINE - 4)]
+        return HeaderField(_NAME, unsigned + _FOLD.join(lines))
+
+
+def signed_names(index: FieldIndex, headers: Iterable[str], oversign: Iterable[str]) -> list[bytes]:
+    """The names of h=, in lower case: a name as often as the message has it, oversigned ones once more. From is always
+    among them (RFC 6376 5.4), DKIM-Signature never (3.5 h=: it may not be meant by its own h=)."""
+    extra = {name.lower().encode("utf-8", "replace") for name in oversign}
+    names: list[bytes] = []
+    for text in dict.fromkeys(name.lower() for name in ("from", *headers, *oversign)):
+        if not _HEADER_NAME.match(text) or text == _NAME.decode().lower():
+            raise SigningError(f"header field {text!r} can't be signed")
+        name = text.encode("ascii")
+        count = index.count(name)
+        if name in extra and (count or name not in ADDED_BY_MTAS):
+            count += 1
+        names += [name] * count
+    return names
+
+
+def _usable_name(text: str, what: str) -> str:
+    name = to_ascii(text)
+    if name is None or not is_domain_name(name):
+        raise SigningError(f"{what} {text!r} is not a usable name")
+    return name
+
+
+def _check_identity(identity: str, domain: str) -> None:
+    part = to_ascii(identity.rpartition("@")[2])
+    if not _IDENTITY.match(identity) or part is None or not is_subdomain(part, domain):
+        raise SigningError(f"identity {identity!r} is no address in {domain}")  # RFC 6376 3.5 i=
+
+
+def _fold(tags: Iterable[bytes], names: Iterable[bytes], body_hash: bytes) -> bytes:
+    """The field's value up to "b=", folded between tags and between names (RFC 6376 allows FWS at these places), with
+    the first line's space (MTAs add one that is missing)."""
+    lines = [b""]
+    room = _LINE - len(_NAME) - 1
+    for number, word in enumerate((*tags, *names, body_hash, b"b=")):
+        starts_tag = number == 0 or not lines[-1].endswith(b":")
+        piece = b" " + word if starts_tag else word
+        fresh = word.startswith((b"h=", b"bh=", b"b="))
+        if number and (fresh or len(lines[-1]) + len(piece) > room):
+            lines.append(word)
+            room = _LINE
+        else:
+            lines[-1] += piece
+    return _FOLD.join(lines)
+
+
+class _OwnKeys:
+    """A resolver that knows the signers' own key records and nothing else: whether our earlier signature still holds is
+    found out without DNS."""
+
+    def __init__(self, signers: Iterable[Signer]) -> None:
+        self._records = {
+            f"{signer.selector}._domainkey.{signer.domain}".lower(): b"v=DKIM1; k=%s; p=%s"
+            % (signer.key.algorithm.encode(), b64encode(signer.key.public))
+            for signer in signers
+        }
+
+    def lookup(self, name: str, kind: RecordKind) -> Answer:
+        """See `Resolver.lookup`."""
+        record = self._records.get(name) if kind is RecordKind.TXT else None
+        return Answer((record,) if record is not None else (), exists=record is not None)
+
+
+def _earlier_signatures(fields: Sequence[HeaderField], signers: Sequence[Signer], now: int) -> Verifier | None:
+    """The verifier of the signatures that claim to be of these signers, if there are any."""
+    ours = [
+        field
+        for field in fields
+        if field.key == _NAME.lower() and any(_claims(field, s.domain, s.selector) for s in signers)
+    ]
+    if not ours:
+        return None
+    others = [field for field in fields if field.key != _NAME.lower()]
+    return Verifier([*ours, *others], _OwnKeys(signers), now=now)
+
+
+def sign(message: bytes, signer: Signer, *, now: int | None = None) -> bytes:
+    """The DKIM-Signature field of a message with CRLF line ends, from its name to its value, without the final CRLF.
+
+    `now`: seconds since 1970 (UTC), the clock's where None. Signs whether or not the message was signed before. Raises
+    SigningError."""
+    parsed = parse(message)
+    job = MessageSigner(parsed.fields, [signer], now=int(time.time()) if now is None else now, again=True)
+    job.body(parsed.body)
+    return job.finish()[0].raw

@@ -1,0 +1,300 @@
+"""The DKIM-Signature field (RFC 6376 section 3.5) and its validation (section 6.1.1).
+
+How a failure here is reported (RFC 8601 section 2.7.1 names the words, RFC 6376 knows only PERMFAIL):
+
+neutral    "contained syntax errors or [was] not otherwise able to be processed": no tag list, a value that is not in
+           its tag's syntax, an algorithm, canonicalization or query method that we don't know (RFC 6376 3.3.4, 3.4
+           and 3.5 tell us to ignore those)
+permerror  "some error that is unrecoverable, such as a required header field being absent": a signature that is
+           understood and that RFC 6376 6.1.1 does not let pass: required tags missing, another version, i= outside
+           of d=, From not signed, expired
+policy     "some aspect [was] not acceptable to the ADMD": what local policy or RFC 8301 refuses
+
+viadkim maps in this way; OpenDKIM and mox say permerror for both of the first two, mail-auth neutral for both.
+"""
+
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from dataclasses import dataclass
+
+from mailnotary.dkim.canon import relaxed_header
+from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
+from mailnotary.escape import printable
+from mailnotary.message import HeaderField
+from mailnotary.status import DkimStatus
+from mailnotary.tags import TagError, TagList, parse_tags
+
+MAX_SIGNATURE_OCTETS = 65536  # of one DKIM-Signature field; Postfix cuts a field at 60,000
+MAX_SIGNED_NAMES = 1000  # in h=; the longest in real mail have some 60
+CLOCK_DRIFT = 300  # seconds that x= is honoured longer (the "fudge factor" of RFC 6376 3.5); OpenDKIM's default
+MAX_FUTURE = 86400  # seconds that t= may lie ahead: clocks in a wrong time zone are common, and harm nobody
+
+REQUIRED_TAGS = ("v", "a", "b", "bh", "d", "h", "s")  # RFC 6376 6.1.1
+
+_WSP = b" \t\r\n"
+_SPACES = re.compile(rb"[ \t\r\n]+")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
+_NUMBER = re.compile(rb"[0-9]+\Z")
+_HEADER_NAME = re.compile(rb"[!-9;-~]+\Z")  # ftext (RFC 5322 3.6.8); a ";" can't stand in a tag's value
+_ALGORITHM = re.compile(r"[a-z][a-z0-9]*-[a-z][a-z0-9]*\Z")
+_ENCODED = re.compile(rb"=([0-9A-Fa-f]{2})")  # hex-octet (RFC 6376 2.11)
+_HYPHENATED = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # hyphenated-word (RFC 6376 2.10)
+
+
+class SignatureError(Exception):
+    """The signature is not to be verified; `status` and `reason` are its result."""
+
+    def __init__(self, status: DkimStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def _syntax(reason: str) -> SignatureError:
+    return SignatureError(DkimStatus.NEUTRAL, reason)
+
+
+def _unacceptable(reason: str) -> SignatureError:
+    return SignatureError(DkimStatus.PERMERROR, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a result tells of a signature, as far as it could be read ("" where not)."""
+
+    domain: str = ""
+    selector: str = ""
+    identity: str = ""
+    algorithm: str = ""
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A valid DKIM-Signature field. Domains are lower-case A-labels, names of `headers` as written in h=."""
+
+    field: HeaderField
+    labels: Labels
+    key_type: str  # "rsa" or "ed25519"
+    value: bytes  # b=, decoded
+    body_hash: bytes  # bh=, decoded
+    relaxed_header: bool
+    relaxed_body: bool
+    domain: str
+    selector: str
+    identity_domain: str
+    headers: tuple[bytes, ...]
+    length: int | None
+    timestamp: int | None
+    expiration: int | None
+    unsigned_field: bytes  # the field in canonical form, without the value of b= and without CRLF (RFC 6376 3.7)
+
+    @property
+    def key_name(self) -> str:
+        """Where DNS has the key (RFC 6376 3.6.2.1)."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+
+def read_tags(field: HeaderField) -> TagList:
+    """The field's tags; raises SignatureError."""
+    if len(field.value) > MAX_SIGNATURE_OCTETS:
+        raise SignatureError(DkimStatus.POLICY, f"signature field is larger than {MAX_SIGNATURE_OCTETS} octets")
+    try:
+        return parse_tags(field.value)
+    except TagError as error:
+        raise _syntax(f"signature syntax: {error}") from error
+
+
+def read_labels(tags: TagList) -> Labels:
+    """What can be told of a signature, valid or not."""
+    domain = _domain(tags.get("d"))
+    selector = _domain(tags.get("s"))
+    identity = tags.get("i")
+    algorithm = _word(tags.get("a"))
+    signature = _SPACES.sub(b"", tags.get("b") or b"")
+    return Labels(
+        domain=domain or "",
+        selector=selector or "",
+        identity=_text(_SPACES.sub(b"", identity)) if identity else f"@{domain}" if domain else "",
+        algorithm=algorithm if _ALGORITHM.match(algorithm) else "",
+        signature=signature.decode("ascii") if _BASE64.match(signature) else "",
+    )
+
+
+def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Signature:
+    """The steps of RFC 6376 6.1.1; raises SignatureError. `now`: seconds since 1970 (UTC)."""
+    for name in REQUIRED_TAGS:
+        if not tags.get(name):  # an empty value is a tag without what is required
+            raise _unacceptable(f"signature has no {name}= tag" if name not in tags else f"{name}= is empty")
+    if tags.get("v") != b"1":
+        raise _unacceptable(f"signature version {_shown(tags.get('v'))} is not 1")
+    key_type = _key_type(tags)
+    header_canon, body_canon = _canonicalization(tags)
+    _check_query(tags)
+    if not labels.domain or "." not in labels.domain:
+        # domain-name is two labels or more; "." in d=, or "a(.b", would ask for somebody else's name.
+        raise _syntax(f"d={_shown(tags.get('d'))} is no domain name")
+    if not labels.selector:
+        raise _syntax(f"s={_shown(tags.get('s'))} is no selector")
+    identity_domain = _identity_domain(tags, labels.domain)
+    headers = _signed_names(tags)
+    length = _number(tags, "l", 76)
+    timestamp, expiration = _times(tags, now)
+    # Everything between "b=" and the next ";" goes, white space included; nothing else does (RFC 6376 3.7).
+    unsigned = HeaderField(field.name, field.value[: tags["b"].start] + field.value[tags["b"].end :])
+    return Signature(
+        field=field,
+        labels=labels,
+        key_type=key_type,
+        value=_base64(tags, "b"),
+        body_hash=_base64(tags, "bh"),
+        relaxed_header=header_canon,
+        relaxed_body=body_canon,
+        domain=labels.domain,
+        selector=labels.selector,
+        identity_domain=identity_domain,
+        headers=headers,
+        length=length,
+        timestamp=timestamp,
+        expiration=expiration,
+        unsigned_field=relaxed_header(unsigned) if header_canon else unsigned.raw,
+    )
+
+
+def decode_base64(value: bytes) -> bytes | None:
+    """A base64string (RFC 6376 2.10), white space anywhere in it, its padding optional; None where it is none."""
+    packed = _SPACES.sub(b"", value)
+    if not _BASE64.match(packed):
+        return None
+    packed = packed.rstrip(b"=")
+    try:
+        return b64decode(packed + b"=" * (-len(packed) % 4))
+    except Base64Error:  # one digit over
+        return None
+
+
+def _base64(tags: TagList, name: str) -> bytes:
+    decoded = decode_base64(tags.get(name) or b"")
+    if decoded is None:
+        raise _syntax(f"{name}= is no base64")
+    return decoded
+
+
+def _key_type(tags: TagList) -> str:
+    # Words of the ABNF in quotes match in any case (RFC 5234 2.3), and OpenDKIM and mox take them so.
+    algorithm = _word(tags.get("a"))
+    if algorithm == "rsa-sha1":
+        # "Permanently failed evaluation" (RFC 8301 3.1), in the words that 3.2 has for short keys too: so one result
+        # word for both. "policy" tells that the signature may be right and is not accepted all the same.
+        raise SignatureError(DkimStatus.POLICY, "rsa-sha1 is not accepted (RFC 8301)")
+    if algorithm in ("rsa-sha256", "ed25519-sha256"):
+        return algorithm.partition("-")[0]
+    known = "unknown algorithm" if _ALGORITHM.match(algorithm) else "signature syntax:"
+    raise _syntax(f"{known} a={_shown(tags.get('a'))}")
+
+
+def _canonicalization(tags: TagList) -> tuple[bool, bool]:
+    """Whether the header and the body are "relaxed". Without a second name the body is "simple"."""
+    value = tags.get("c")
+    if value is None:
+        return False, False
+    header, slash, body = _word(value).partition("/")
+    names = (header, body if slash else "simple")
+    if any(name not in ("simple", "relaxed") for name in names):
+        known = "unknown canonicalization" if all(map(_HYPHENATED.match, names)) else "signature syntax:"
+        raise _syntax(f"{known} c={_shown(value)}")
+    return names[0] == "relaxed", names[1] == "relaxed"
+
+
+def _check_query(tags: TagList) -> None:
+    value = tags.get("q")
+    if value is not None and b"dns/txt" not in [method.strip(_WSP).lower() for method in value.split(b":")]:
+        raise _syntax(f"unknown query method q={_shown(value)}")
+
+
+def _domain(value: bytes | None) -> str | None:
+    """A domain or selector as A-labels. U-labels are allowed in internationalized mail (RFC 8616 section 5), which
+    can't be told from other mail here."""
+    if not value:
+        return None
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if text.endswith("."):  # RFC 5321's Domain has no final dot
+        return None
+    name = to_ascii(text)
+    return name if name is not None and is_domain_name(name) else None
+
+
+def _identity_domain(tags: TagList, domain: str) -> str:
+    value = tags.get("i")
+    if value is None:
+        return domain
+    # dkim-quoted-printable: white space is no part of it (RFC 6376 2.11)
+    decoded = _ENCODED.sub(lambda match: bytes.fromhex(match[1].decode()), _SPACES.sub(b"", value))
+    _, at, part = decoded.rpartition(b"@")
+    identity = _domain(part) if at else None
+    if identity is None:
+        raise _syntax(f"i={_shown(value)} is no identity")
+    if not is_subdomain(identity, domain):
+        raise _unacceptable(f"i={_shown(value)} is not within d={domain}")
+    return identity
+
+
+def _signed_names(tags: TagList) -> tuple[bytes, ...]:
+    value = tags.get("h") or b""
+    names = [name.strip(_WSP) for name in value.split(b":", MAX_SIGNED_NAMES)]
+    if len(names) > MAX_SIGNED_NAMES:
+        raise SignatureError(DkimStatus.POLICY, f"h= has more than {MAX_SIGNED_NAMES} names")
+    for name in names:
+        if not _HEADER_NAME.match(name):
+            raise _syntax(f"h= has {_shown(name)}, which is no header field name" if name else "h= has an empty name")
+    if all(name.lower() != b"from" for name in names):
+        raise _unacceptable("From is not signed (not in h=)")
+    return tuple(names)
+
+
+def _number(tags: TagList, name: str, digits: int) -> int | None:
+    value = tags.get(name)
+    if value is None:
+        return None
+    if not _NUMBER.match(value):
+        raise _syntax(f"{name}={_shown(value)} is no number")
+    if len(value) > digits:
+        raise _syntax(f"{name}= has more than {digits} digits")
+    return int(value)
+
+
+def _times(tags: TagList, now: int) -> tuple[int | None, int | None]:
+    timestamp, expiration = _number(tags, "t", 12), _number(tags, "x", 12)
+    if timestamp is not None and expiration is not None and expiration <= timestamp:
+        raise _unacceptable("expiration x= is not after timestamp t=")  # RFC 6376 3.5 x=
+    if expiration is not None and now > expiration + CLOCK_DRIFT:
+        # Verifiers MAY do so (RFC 6376 6.1.1); OpenDKIM and mox do too, with the same word.
+        raise _unacceptable(f"signature expired {_duration(now - expiration)} ago")
+    if timestamp is not None and timestamp > now + MAX_FUTURE:
+        # "Implementations MAY ignore signatures that have a timestamp in the future" (RFC 6376 3.5 t=).
+        raise _unacceptable(f"signature is dated {_duration(timestamp - now)} in the future")
+    return timestamp, expiration
+
+
+def _duration(seconds: int) -> str:
+    for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return f"{seconds} seconds"
+
+
+def _word(value: bytes | None) -> str:
+    return (value or b"").decode("ascii", "replace").lower()
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _shown(value: bytes | None) -> str:
+    return printable(value or b"", limit=80)

@@ -1,0 +1,247 @@
+"""Verifying (RFC 6376 section 6): signatures are parsed at the end of the header, the body streams through its hashes,
+the keys and the mathematics come at the end."""
+
+import re
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
+
+from mailnotary.dkim.canon import BodyHash, relaxed_header, simple_header
+from mailnotary.dkim.key import KeyRecord, KeyRecordError, check_key, parse_key_record
+from mailnotary.dkim.result import DkimResult
+from mailnotary.dkim.signature import Labels, Signature, SignatureError, read_labels, read_tags, validate
+from mailnotary.domain import is_subdomain, to_ascii
+from mailnotary.message import FieldIndex, HeaderField, parse
+from mailnotary.resolver import DnsTempError, RecordKind, Resolver, prefetch
+from mailnotary.status import DkimStatus
+
+MAX_SIGNATURES = 10  # verified in one message
+MAX_PARSED = 100  # DKIM-Signature fields read at all, to find those of the author's domain among them
+MAX_HEADER_OCTETS = 4 * 1024 * 1024  # of the header; MTAs take less (Postfix: header_size_limit, 100 KiB)
+MAX_KEYS = 3  # tried where DNS has several records at a key's name
+MAX_RECORDS = 20  # looked at there
+MIN_RSA_BITS = 1024  # RFC 8301 3.2
+
+_SIGNATURE = b"dkim-signature"
+_PIECE = 65536
+
+
+class Verifier:
+    """Verifies the signatures of one message: made at the end of its header, fed the body, asked for the results.
+
+    `fields`: the header from the top down, values as in the message (RFC 6376 wants every octet). `now`: seconds since
+    1970 (UTC). At most `max_signatures` signatures are verified, those of `author_domains` first (A-labels, lower case;
+    a parent or a child counts as one of them), then from the top; the others come back as `policy`. The questions
+    for the keys begin at once where the resolver can do that; nothing waits for them before `finish`. Never raises on
+    anything that a message or DNS holds."""
+
+    def __init__(
+        self,
+        fields: Sequence[HeaderField],
+        resolver: Resolver,
+        *,
+        now: int,
+        author_domains: Sequence[str] = (),
+        max_signatures: int = MAX_SIGNATURES,
+        min_rsa_bits: int = MIN_RSA_BITS,
+    ) -> None:
+        self._fields = fields
+        self._resolver = resolver
+        self._now = now
+        self._min_rsa_bits = max(min_rsa_bits, MIN_RSA_BITS)  # "MUST NOT" below (RFC 8301 3.2)
+        self._canonical: dict[tuple[bool, int], bytes] = {}
+        self._items = self._read(author_domains, max_signatures)
+        self._bodies = self._body_hashes()
+        names = dict.fromkeys(item.key_name for item in self._items if isinstance(item, Signature))
+        prefetch(resolver, [(name, RecordKind.TXT) for name in names])
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether further octets of the body can matter to any result."""
+        return any(body.open for body in self._bodies.values())
+
+    def body(self, chunk: bytes) -> None:
+        """The next octets of the body; lines end with CRLF, and the chunks may be cut anywhere."""
+        for body in self._bodies.values():
+            body.update(chunk)
+
+    def finish(self) -> list[DkimResult]:
+        """One result for each signature, the topmost first; none for a message without any."""
+        for body in self._bodies.values():
+            body.finish()
+        keys: dict[str, tuple[bytes, ...] | DnsTempError] = {}
+        return [self._verify(item, keys) if isinstance(item, Signature) else item for item in self._items]
+
+    # --- at the end of the header ---
+
+    def _read(self, author_domains: Sequence[str], max_signatures: int) -> list[Signature | DkimResult]:
+        fields = [field for field in self._fields if field.key == _SIGNATURE]
+        if not fields:
+            return []
+        if sum(len(field.name) + len(field.value) + 3 for field in self._fields) > MAX_HEADER_OCTETS:
+            return [_refused(Labels(), f"header is larger than {MAX_HEADER_OCTETS} octets")] * len(fields)
+        items = [self._parse(field) for field in fields[:MAX_PARSED]]
+        valid = [item for item in items if isinstance(item, Signature)]
+        # A stable sort: the author's first (they decide DMARC), and from the top within each half.
+        valid.sort(key=lambda signature: not _is_aligned(signature.domain, author_domains))
+        late = {id(signature) for signature in valid[max_signatures:]}
+        reason = f"not verified: message has more than {max_signatures} signatures"
+        items = [
+            _refused(item.labels, reason) if isinstance(item, Signature) and id(item) in late else item
+            for item in items
+        ]
+        unread = len(fields) - len(items)
+        return items + [_refused(Labels(), f"not read: message has more than {MAX_PARSED} signatures")] * unread
+
+    def _parse(self, field: HeaderField) -> Signature | DkimResult:
+        labels = Labels()
+        try:
+            tags = read_tags(field)
+            labels = read_labels(tags)
+            return validate(field, tags, labels, self._now)
+        except SignatureError as error:
+            return _result(labels, error.status, error.reason)
+
+    def _body_hashes(self) -> dict[bool, BodyHash]:
+        """One hash for each body canonicalization, which makes every l= in one pass."""
+        lengths: dict[bool, list[int | None]] = {}
+        for item in self._items:
+            if isinstance(item, Signature):
+                lengths.setdefault(item.relaxed_body, []).append(item.length)
+        return {relaxed: BodyHash(relaxed, wanted) for relaxed, wanted in lengths.items()}
+
+    # --- at the end of the message ---
+
+    def _verify(self, signature: Signature, answers: dict[str, tuple[bytes, ...] | DnsTempError]) -> DkimResult:
+        """RFC 6376 6.1.2 and 6.1.3."""
+        labels = signature.labels
+        try:
+            records = self._key_records(signature, answers)
+        except DnsTempError as error:  # step 2
+            return _result(labels, DkimStatus.TEMPERROR, f"key unavailable: {error.reason}")
+        except KeyRecordError as error:
+            return _result(labels, DkimStatus.PERMERROR, str(error))
+        # Several records: the verifier "may cycle through the key records" (step 4). OpenDKIM gives up on them, others
+        # take the first, and both fail good mail where a key is changed in place or other records stand beside it.
+        results = []
+        for record in records[:MAX_KEYS]:
+            status, reason = self._check(signature, record)
+            if record.testing:  # reported alone (RFC 6376 3.6.1 t=y): no result of DKIM rejects mail by itself here
+                reason = f"{reason}; key is in test mode (t=y)" if reason else "key is in test mode (t=y)"
+            results.append(_result(labels, status, reason, record.public.bits))
+            if status is DkimStatus.PASS:
+                return results[-1]
+        return results[0]
+
+    def _key_records(
+        self, signature: Signature, answers: dict[str, tuple[bytes, ...] | DnsTempError]
+    ) -> list[KeyRecord]:
+        """The records that are good for the signature, at least one; raises KeyRecordError."""
+        name = signature.key_name
+        if name not in answers:
+            try:
+                answers[name] = self._resolver.lookup(name, RecordKind.TXT).texts
+            except DnsTempError as error:
+                answers[name] = error
+        answer = answers[name]
+        if isinstance(answer, DnsTempError):
+            raise answer
+        if not answer:  # step 3
+            raise KeyRecordError(f"no key: {name} has no TXT record")
+        good, errors = [], []
+        for text in answer[:MAX_RECORDS]:
+            try:
+                record = parse_key_record(text)
+                check_key(record, signature)
+                good.append(record)
+            except KeyRecordError as error:
+                errors.append(error)
+        if not good:
+            raise errors[0]
+        return good
+
+    def _check(self, signature: Signature, record: KeyRecord) -> tuple[DkimStatus, str]:
+        """RFC 6376 6.1.3 with one key."""
+        public = record.public
+        if public.algorithm == "rsa" and public.bits < self._min_rsa_bits:  # RFC 8301 3.2
+            return DkimStatus.POLICY, f"RSA key of {public.bits} bits is too short, {self._min_rsa_bits} are needed"
+        body = self._bodies[signature.relaxed_body]
+        digest = body.digest(signature.length)
+        if digest is None:
+            # "This value MUST NOT be larger than the actual number of octets" (RFC 6376 3.5 l=)
+            return DkimStatus.PERMERROR, f"l={signature.length} is more than the body has ({body.length} octets)"
+        if digest != signature.body_hash:  # step 3
+            return DkimStatus.FAIL, "body hash differs: the body was changed after signing"
+        if not public.verify(self._header_hash(signature), signature.value):  # step 4
+            return DkimStatus.FAIL, "signature does not match: a signed header field was changed, or the key is another"
+        if signature.length is not None and body.length > signature.length:
+            # "Verifiers might treat a message that contains bytes beyond with suspicion" (6.1.3, 8.2): anything
+            # may be appended to such a message, an attachment that covers the signed part among it.
+            unsigned = body.length - signature.length if not body.open else "some"
+            return DkimStatus.POLICY, f"l={signature.length} leaves {unsigned} octets of the body unsigned"
+        return DkimStatus.PASS, ""
+
+    def _header_hash(self, signature: Signature) -> bytes:
+        """Hash step 2 of RFC 6376 3.7."""
+        relaxed = signature.relaxed_header
+        parts = []
+        for field in self._index.select(signature.headers, but=signature.field):
+            canonical = self._canonical.get((relaxed, id(field)))
+            if canonical is None:
+                canonical = relaxed_header(field) if relaxed else simple_header(field)
+                self._canonical[relaxed, id(field)] = canonical
+            parts.append(canonical)
+        # A field is never part of its own h= (RFC 6376 3.5 h=); it comes last, and without CRLF.
+        parts.append(signature.unsigned_field)
+        return sha256(b"\r\n".join(parts)).digest()
+
+    @cached_property
+    def _index(self) -> FieldIndex:
+        return FieldIndex(self._fields)
+
+
+def _is_aligned(domain: str, author_domains: Sequence[str]) -> bool:
+    return any(is_subdomain(domain, author) or is_subdomain(author, domain) for author in author_domains)
+
+
+def _refused(labels: Labels, reason: str) -> DkimResult:
+    return _result(labels, DkimStatus.POLICY, reason)
+
+
+def _result(labels: Labels, status: DkimStatus, reason: str, key_bits: int = 0) -> DkimResult:
+    return DkimResult(
+        status=status,
+        domain=labels.domain,
+        selector=labels.selector,
+        identity=labels.identity,
+        algorithm=labels.algorithm,
+        key_bits=key_bits,
+        reason=reason,
+        signature=labels.signature,
+    )
+
+
+_AUTHOR_DOMAIN = re.compile(rb"@([A-Za-z0-9._-]{1,255})")
+
+
+def verify(message: bytes, resolver: Resolver, *, now: int | None = None) -> list[DkimResult]:
+    """Verifies the signatures of a whole message with CRLF line ends, the topmost first; [] for an unsigned message.
+
+    `now`: seconds since 1970 (UTC), the clock's where None. See `Verifier`."""
+    parsed = parse(message)
+    authors = [
+        name
+        for field in parsed.fields
+        if field.key == b"from"
+        for found in _AUTHOR_DOMAIN.findall(field.value[:4096])[:10]
+        if (name := to_ascii(found.decode("ascii"))) is not None
+    ]
+    verifier = Verifier(
+        parsed.fields, resolver, now=int(time.time()) if now is None else now, author_domains=authors[:10]
+    )
+    for start in range(0, len(parsed.body), _PIECE):
+        if not verifier.wants_body:
+            break
+        verifier.body(parsed.body[start : start + _PIECE])
+    return verifier.finish()
