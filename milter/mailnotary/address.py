@@ -1,0 +1,338 @@
+"""Who the author of a message is: the From field (RFC 5322 sections 3.4, 3.6.2 and 4.4; RFC 6532; RFC 6854).
+
+The parser is strict. Mail programs guess at what no grammar allows, each in its own way, and an attacker who has one
+program verify this author and another show that one has won (Chen, Paxson and Jiang, "Composition Kills", 2020;
+CVE-2019-16378). So a From field that two readers may take for different domains has no author domain at all."""
+
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from mailnotary import cfws
+from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
+from mailnotary.escape import printable
+from mailnotary.message import HeaderField
+
+MAX_FIELD = 65_536  # octets of one From field that are looked at; MTAs hand on less (Postfix 60,000)
+
+
+class AuthorProblem(StrEnum):
+    """Why a message has no author domain that could be verified."""
+
+    NO_FROM = "no-from"  # no From field
+    SEVERAL_FROM = "several-from"  # several From fields
+    NO_DOMAIN = "no-domain"  # no address, an address without a domain, an IP address for a domain
+    SEVERAL_DOMAINS = "several-domains"  # authors of several domains
+    UNPARSABLE = "unparsable"  # not in the grammar
+    AMBIGUOUS = "ambiguous"  # in the grammar, but known to be read differently
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One author's address: the local part without its quotes, the domain as lower-case A-labels."""
+
+    local_part: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local_part}@{self.domain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """The authors of a message. `domains` are distinct, in order; with several authors of one domain it has one entry
+    (RFC 9989 section 5.3.1). Only without a `problem` there is exactly one domain, and only then may DMARC pass;
+    with one, `addresses` and `domains` are what could be made out, for the log. `reason` says what the problem is."""
+
+    addresses: tuple[Address, ...] = ()
+    domains: tuple[str, ...] = ()
+    problem: AuthorProblem | None = None
+    reason: str = ""
+
+    @property
+    def domain(self) -> str | None:
+        """The author domain, None where there is a problem."""
+        return self.domains[0] if self.problem is None else None
+
+
+def author(fields: Sequence[HeaderField]) -> Author:
+    """The author by a message's header fields. Never raises."""
+    values = [field.value for field in fields if field.key == b"from"]
+    if not values:
+        return Author(problem=AuthorProblem.NO_FROM, reason="there is no From field")
+    first = author_of(values[0])
+    if len(values) == 1:
+        return first
+    # Which of them a mail program shows is its own choice, so not even equal ones are taken (RFC 5322 3.6: one).
+    return Author(
+        first.addresses, first.domains, AuthorProblem.SEVERAL_FROM, f"there are {len(values)} From fields, not one"
+    )
+
+
+def author_of(value: bytes) -> Author:
+    """The author by one From field's value. Never raises."""
+    mailboxes = _Mailboxes()
+    problem: AuthorProblem | None = None
+    reason = ""
+    try:
+        mailboxes.read(value)
+    except _FromError as error:
+        problem, reason = error.problem, str(error)
+    except cfws.CfwsError as error:
+        problem, reason = AuthorProblem.UNPARSABLE, f"the From field can't be parsed: {error}"
+    addresses = tuple(mailboxes.addresses)
+    domains = tuple(dict.fromkeys(address.domain for address in addresses))
+    if problem is None and len(domains) > 1:
+        problem = AuthorProblem.SEVERAL_DOMAINS
+        shown = printable(", ".join(domains[:10]), 300)
+        reason = f"the From field has authors of {len(domains)} domains: {shown}"
+    return Author(addresses, domains, problem, reason)
+
+
+class _FromError(Exception):
+    def __init__(self, problem: AuthorProblem, reason: str) -> None:
+        super().__init__(reason)
+        self.problem = problem
+
+
+def _unparsable(what: str) -> _FromError:
+    return _FromError(AuthorProblem.UNPARSABLE, f"the From field can't be parsed: {what}")
+
+
+class _Kind(StrEnum):
+    ATOM = "atom"
+    QUOTED = "quoted string"
+    LITERAL = "domain literal"
+    SPECIAL = "special"
+    END = "end"
+
+
+class _Token(NamedTuple):
+    kind: _Kind
+    text: str  # of a quoted string: what it stands for
+    spaced: bool  # comments or white space stand before it
+
+
+# atext (RFC 5322 3.2.3) and all that is not US-ASCII (RFC 6532 3.2; octets that are no UTF-8 too, for display names)
+_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
+_LITERAL = re.compile(r"\[((?:[^\[\]\\]|\\.)*+)\]")
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+_ENCODED_WORD = re.compile(r"=\?[^?\s]*\?([bBqQ])\?([^?\s]*)\?=")  # RFC 2047 section 2
+_QP = re.compile(rb"=([0-9A-Fa-f]{2})")
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens = []
+    position = 0
+    while True:
+        start, position = position, cfws.skip(text, position)
+        spaced = position > start
+        if position == len(text):
+            tokens.append(_Token(_Kind.END, "", spaced))
+            return tokens
+        character = text[position]
+        if character == '"':
+            content, position = cfws.quoted_string(text, position)
+            tokens.append(_Token(_Kind.QUOTED, content, spaced))
+        elif character in "<>,:;@.":
+            tokens.append(_Token(_Kind.SPECIAL, character, spaced))
+            position += 1
+        elif match := _ATOM.match(text, position):
+            tokens.append(_Token(_Kind.ATOM, match.group(), spaced))
+            position = match.end()
+        elif match := _LITERAL.match(text, position):
+            tokens.append(_Token(_Kind.LITERAL, match[1], spaced))
+            position = match.end()
+        else:
+            raise _unparsable(f"{printable(character)} out of place")
+
+
+class _Mailboxes:
+    """The parser: an address-list with groups (RFC 6854 section 2.1), obsolete syntax included.
+
+    address-list =  *([CFWS] ",") address *("," [address / CFWS])
+    address      =  mailbox / group
+    group        =  display-name ":" [group-list] ";"
+    mailbox      =  [display-name] "<" [obs-route] addr-spec ">" / addr-spec
+    display-name =  word *(word / ".")
+    addr-spec    =  word *("." word) "@" (atom *("." atom) / domain-literal)
+    obs-route    =  *"," "@" domain *("," ["@" domain]) ":"
+    """
+
+    def __init__(self) -> None:
+        self.addresses: list[Address] = []
+        self._tokens: list[_Token] = []
+        self._at = 0
+
+    def read(self, value: bytes) -> None:
+        """Parses a field's value; raises _FromError and CfwsError."""
+        if len(value) > MAX_FIELD:
+            raise _unparsable(f"longer than {MAX_FIELD} octets")
+        text = cfws.unfold(cfws.decode(value))
+        if "\\" in text and _NOT_UTF8.search(text):
+            # In GBK, Big5 and Shift JIS a backslash may be a character's second octet: a reader that takes the field
+            # for one of these ends a quoted string elsewhere than we.
+            raise _FromError(AuthorProblem.AMBIGUOUS, "the From field has a backslash in a text that is no UTF-8")
+        self._tokens = _tokens(text)
+        self._list()
+        if not self.addresses:
+            raise _FromError(AuthorProblem.NO_DOMAIN, "the From field has no address")
+
+    @property
+    def _next(self) -> _Token:
+        return self._tokens[self._at]
+
+    def _at_end(self) -> bool:
+        return self._tokens[self._at].kind is _Kind.END
+
+    def _is(self, special: str) -> bool:
+        token = self._tokens[self._at]
+        return token.kind is _Kind.SPECIAL and token.text == special
+
+    def _take(self, special: str) -> bool:
+        if self._is(special):
+            self._at += 1
+            return True
+        return False
+
+    def _list(self) -> None:
+        while not self._at_end():
+            if self._take(","):  # an empty element, of the obsolete syntax
+                continue
+            words = self._words()
+            if words and self._take(":"):
+                self._phrase(words)
+                self._group()
+            else:
+                self._mailbox(words)
+            if not self._at_end() and not self._take(","):
+                raise _unparsable(f"{_shown(self._next)} out of place")
+
+    def _group(self) -> None:
+        while not self._take(";"):
+            if self._take(","):
+                continue
+            self._mailbox(self._words())
+            if not self._is(";") and not self._take(","):
+                raise _unparsable(f"{_shown(self._next)} in a group")
+
+    def _mailbox(self, words: list[_Token]) -> None:
+        if self._take("<"):
+            self._phrase(words)
+            self._angle_addr()
+        elif words or self._is("@"):
+            self._addr_spec(words)
+        else:
+            raise _unparsable(f"{_shown(self._next)} out of place")
+
+    def _words(self) -> list[_Token]:
+        start = self._at
+        while self._next.kind in (_Kind.ATOM, _Kind.QUOTED) or self._is("."):
+            self._at += 1
+        return self._tokens[start : self._at]
+
+    def _phrase(self, words: list[_Token]) -> None:
+        """Checks a display name. Encoded words in it are text for people and never an address (RFC 2047 section 5),
+        but programs that decode them first have been cut short by a NUL in them, or sent to a new line."""
+        if words and words[0].kind is _Kind.SPECIAL:
+            raise _unparsable("'.' out of place")
+        for word in words:
+            for match in _ENCODED_WORD.finditer(word.text) if "=?" in word.text else ():
+                if _CONTROL.search(_decode_word(match[1], match[2])):
+                    raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides control characters")
+
+    def _angle_addr(self) -> None:
+        route = self._route()
+        self._addr_spec(self._words())
+        if not self._take(">"):
+            raise _unparsable(f"{_shown(self._next)} where '>' must stand")
+        foreign = [domain for domain in route if domain != self.addresses[-1].domain]
+        if foreign:
+            # "the route portion SHOULD be ignored" (4.4), but there are programs that show its first domain instead.
+            shown = printable(foreign[0], 100)
+            raise _FromError(AuthorProblem.AMBIGUOUS, f"the author's address has a source route through {shown}")
+
+    def _route(self) -> list[str]:
+        domains: list[str] = []
+        if not self._is("@") and not self._is(","):
+            return domains
+        while not self._take(":"):
+            if self._take("@"):
+                domains.append(self._domain())
+                if not self._is(",") and not self._is(":"):
+                    raise _unparsable(f"{_shown(self._next)} in a source route")
+            elif not self._take(","):
+                raise _unparsable(f"{_shown(self._next)} in a source route")
+        if not domains:
+            raise _unparsable("a source route without a domain")
+        return domains
+
+    def _addr_spec(self, words: list[_Token]) -> None:
+        if words and not self._is("@"):
+            shown = printable(" ".join(word.text for word in words[:10]), 60)
+            raise _FromError(AuthorProblem.NO_DOMAIN, f"the From field has a name where an address must be: {shown}")
+        local_part = self._local_part(words)
+        self._at += 1
+        self.addresses.append(Address(local_part, self._domain()))
+
+    def _local_part(self, words: list[_Token]) -> str:
+        for number, word in enumerate(words):
+            if (word.kind is _Kind.SPECIAL) != bool(number % 2):  # words and dots in turn
+                raise _unparsable("a local part that is not word.word")
+        if not words:
+            raise _unparsable("an empty local part")
+        if words[-1].kind is _Kind.SPECIAL:
+            raise _unparsable("a local part that ends with a dot")
+        text = "".join(word.text for word in words)
+        if _NOT_UTF8.search(text):
+            raise _unparsable("a local part that is no UTF-8")
+        if _ENCODED_WORD.search(text):  # which must never stand in an addr-spec (RFC 2047 section 5)
+            raise _FromError(AuthorProblem.AMBIGUOUS, "the author's address has an encoded word")
+        return text
+
+    def _domain(self) -> str:
+        if self._next.kind is _Kind.LITERAL:
+            shown = printable(self._next.text, 60)
+            raise _FromError(AuthorProblem.NO_DOMAIN, f"the author has an IP address for a domain: [{shown}]")
+        name = self._label()
+        while self._is("."):
+            # obs-domain has white space and comments anywhere (4.4), but "admin@bank.example .evil.example" is read
+            # by many programs only up to the space. Harmless is what is no domain yet there ("test . example").
+            broken = self._next.spaced
+            self._at += 1
+            if "." in name and (broken or self._next.spaced):
+                raise _FromError(AuthorProblem.AMBIGUOUS, "white space or a comment breaks the author's domain")
+            name = f"{name}.{self._label()}"
+            if len(name) > MAX_NAME:
+                raise _FromError(AuthorProblem.NO_DOMAIN, f"the author's domain is longer than {MAX_NAME} characters")
+        domain = None if _NOT_UTF8.search(name) else to_ascii(name)
+        if domain is None or not is_domain_name(domain):
+            raise _FromError(AuthorProblem.NO_DOMAIN, f"the author's domain is no domain name: {printable(name, 253)}")
+        return domain
+
+    def _label(self) -> str:
+        token = self._next
+        if token.kind is not _Kind.ATOM:
+            raise _unparsable(f"{_shown(token)} in a domain")
+        self._at += 1
+        return token.text
+
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _decode_word(encoding: str, text: str) -> bytes:
+    data = text.encode("utf-8", "replace")
+    if encoding in "qQ":
+        return _QP.sub(lambda match: bytes([int(match[1], 16)]), data)
+    try:
+        return binascii.a2b_base64(data)
+    except ValueError:
+        return b""
+
+
+def _shown(token: _Token) -> str:
+    return "the end" if token.kind is _Kind.END else f"{token.kind} {printable(token.text, 40)!r}"
