@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from mailnotary.domain import to_ascii
+from mailnotary.escape import printable
 from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, Record, RecordKind
 from mailnotary.resolver.wire import MAX_CNAMES
 
 _FAULTS = ("TIMEOUT", "SERVFAIL")
 _NXDOMAIN = "NXDOMAIN"
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 class ZoneError(ValueError):
@@ -60,7 +63,7 @@ class ZoneResolver:
             if isinstance(found, Answer):
                 return found
             owner = found
-        raise DnsTempError(f"{kind} {name}: more than {MAX_CNAMES} CNAMEs")
+        raise DnsTempError(f"{kind} {printable(name, limit=255)}: a loop, or more than {MAX_CNAMES} CNAMEs")
 
     def step(self, name: str, kind: RecordKind) -> Answer | str:
         """What the zone has at this very name: the answer, or the name that its CNAME leads to. Raises DnsTempError."""
@@ -72,12 +75,13 @@ class ZoneResolver:
         if records := node.records.get(kind):
             return Answer(tuple(records))
         if fault := node.faults.get(kind) or (None if node.cname is not None else node.fault):
-            raise DnsTempError(f"{kind} {name}: {fault}", fault)
+            raise DnsTempError(f"{kind} {printable(name, limit=255)}: {fault}", fault)
         return Answer(()) if node.cname is None else node.cname
 
 
 def _key(name: str) -> str:
-    return name.removesuffix(".").lower()
+    name = name.removesuffix(".")
+    return name.lower() if name.isascii() else name.translate(_LOWER)  # only A to Z have case (RFC 4343 section 3)
 
 
 def _node(name: str, data: Any) -> _Node:
@@ -100,7 +104,7 @@ def _node(name: str, data: Any) -> _Node:
             if value not in _FAULTS:
                 spf_copies.append(_text(name, value))
         elif kind_word == "CNAME":
-            node.cname = _key(str(value))
+            node.cname = _key(_host(name, value))
         elif kind_word not in RecordKind.__members__:
             raise ZoneError(f"{name}: unknown record type {kind_word!r}")
         else:
@@ -117,7 +121,7 @@ def _node(name: str, data: Any) -> _Node:
 
 def _list(name: str, data: Any) -> Iterable[Any]:
     if not isinstance(data, list | tuple):
-        raise ZoneError(f"{name}: a list of records is needed, not {data!r}")
+        raise ZoneError(f"{name}: a list is needed, not {data!r}")
     return data
 
 
@@ -131,12 +135,18 @@ def _record(name: str, kind: RecordKind, value: Any) -> Record:
             case RecordKind.AAAA:
                 return IPv6Address(str(value))
             case RecordKind.PTR:
-                return str(value).removesuffix(".")
+                return _host(name, value)
             case RecordKind.MX:
-                preference, host = value
-                return MxRecord(int(preference), str(host).removesuffix("."))
+                preference, host = _list(name, value)
+                return MxRecord(int(preference), _host(name, host))
     except (TypeError, ValueError) as error:
         raise ZoneError(f"{name}: {value!r} is no {kind} record: {error}") from error
+
+
+def _host(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ZoneError(f"{name}: {value!r} is no name")
+    return value.removesuffix(".")
 
 
 def _text(name: str, value: Any) -> bytes:
