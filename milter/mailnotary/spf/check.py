@@ -8,15 +8,15 @@ from typing import TypedDict, Unpack
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import Resolver
 from mailnotary.spf.client import Client
-from mailnotary.spf.evaluate import Evaluation, Failure, Verdict
+from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.explain import explanation
 from mailnotary.spf.identity import POSTMASTER, a_labels, is_mail_domain, octets, parse_sender, strip_path, to_text
+from mailnotary.spf.limits import Failure, LimitedResolver, Limits
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.spf.trace import Trace
+from mailnotary.spf.trace import Step
 from mailnotary.status import SpfStatus
 
-MAX_SECONDS = 20.0  # RFC 7208 4.6.4 asks for 20 s at least; Postfix gives up on a milter's answer to MAIL after 30 s
-MAX_VOID_LOOKUPS = 2  # 4.6.4: "a default of two is RECOMMENDED"
+_DEFAULT_LIMITS = Limits()
 
 
 class Options(TypedDict, total=False):
@@ -24,20 +24,20 @@ class Options(TypedDict, total=False):
 
     receiver: the name of this host, for explanations (the "r" macro); "unknown" if not given.
     default_explanation: what a fail explains when the domain does not, or not well (6.2); "" if not given.
-    void_limit: how many look-ups may find nothing (4.6.4).
-    deadline: when to give up with temperror, in the clock's seconds; 20 s from now if not given. HELO's and MAIL FROM's
-        checks share their time by sharing it.
+    limits: those that RFC 7208 4.6.4 leaves to the receiver.
+    deadline: when to give up with temperror, in the clock's seconds; `limits.seconds` from now if not given. The checks
+        of HELO and MAIL FROM share their time by sharing it.
     clock: what the deadline is measured with; `time.monotonic` if not given.
     now: seconds since the epoch (the "t" macro); the present if not given.
-    trace: is called with each step."""
+    trace: gets each step of the check."""
 
     receiver: str
     default_explanation: str
-    void_limit: int
+    limits: Limits
     deadline: float | None
     clock: Callable[[], float]
     now: float | None
-    trace: Trace | None
+    trace: list[Step] | None
 
 
 def check_host(
@@ -51,42 +51,39 @@ def check_host(
     **options: Unpack[Options],
 ) -> SpfResult:
     """Whether the client at `ip` may use `domain` (RFC 7208 4.1). `sender` is the identity that is checked; without a
-    local-part it stands for postmaster's. Raises ValueError where `ip` is no address; whatever the rest and DNS
-    hold, the result says it."""
+    local-part it is postmaster's. Raises ValueError where `ip` is no address; whatever the rest and DNS hold, the
+    result says it."""
     client = Client(ip)
     name = a_labels(to_text(domain))
-    if name is None or not is_mail_domain(name):
+    if name is None or not is_mail_domain(name):  # 4.3
         shown = ascii_printable(to_text(domain), 253).lower()
         return SpfResult(SpfStatus.NONE, identity, shown, reason=f'"{shown}" is no domain name that can have a record')
-    clock = options.get("clock", time.monotonic)
-    deadline = options.get("deadline")
-    evaluation = Evaluation(
-        client=client,
-        sender=parse_sender(to_text(sender)),
-        helo=octets(a_labels(to_text(helo)) or to_text(helo)),
-        resolver=resolver,
-        void_limit=options.get("void_limit", MAX_VOID_LOOKUPS),
-        deadline=clock() + MAX_SECONDS if deadline is None else deadline,
-        clock=clock,
+    helo_text = to_text(helo)
+    dns = LimitedResolver(
+        resolver,
+        options.get("limits", _DEFAULT_LIMITS),
+        deadline=options.get("deadline"),
+        clock=options.get("clock", time.monotonic),
         trace=options.get("trace"),
     )
+    evaluation = Evaluation(client, parse_sender(to_text(sender)), octets(a_labels(helo_text) or helo_text), dns)
     try:
         verdict = evaluation.check(name)
     except Failure as failure:
         verdict = Verdict(failure.status, failure.reason, name)
     explained = ""
     if verdict.status is SpfStatus.FAIL:
-        text = explanation(evaluation, verdict, options.get("receiver") or "unknown", options.get("now"))
-        explained = options.get("default_explanation", "") if text is None else text
+        own = explanation(evaluation, verdict, options.get("receiver") or "unknown", options.get("now"))
+        explained = options.get("default_explanation", "") if own is None else own
     return SpfResult(
-        verdict.status,
-        identity,
-        name.lower(),
-        verdict.term,
-        explained,
-        verdict.reason,
-        evaluation.lookups,
-        evaluation.void_lookups,
+        status=verdict.status,
+        identity=identity,
+        domain=name.lower(),
+        mechanism=verdict.term,
+        explanation=explained,
+        reason=verdict.reason,
+        lookups=dns.lookups,
+        void_lookups=dns.void_lookups,
     )
 
 
@@ -101,11 +98,9 @@ def check_mail_from(
     reverse-path stands for postmaster at the HELO name."""
     mailbox = strip_path(to_text(mail_from))
     if not mailbox:
-        domain = to_text(helo)
-        mailbox = f"{POSTMASTER}@{domain}"
-    else:
-        domain = mailbox.rpartition("@")[2] if "@" in mailbox else ""
-    return check_host(ip, domain, mailbox, helo=helo, resolver=resolver, **options)
+        mailbox = f"{POSTMASTER}@{to_text(helo)}"
+    _, at, domain = mailbox.rpartition("@")
+    return check_host(ip, domain if at else "", mailbox, helo=helo, resolver=resolver, **options)
 
 
 def check_helo(

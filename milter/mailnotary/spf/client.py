@@ -6,24 +6,27 @@ from mailnotary.resolver import RecordKind
 
 
 class Client:
-    """An address. `number` its bits as an integer; `kind` the record type that may hold it."""
+    """An address: `number` its bits as an integer, `kind` the record type that can hold it."""
 
-    __slots__ = ("bits", "kind", "number", "version")
+    __slots__ = ("_address", "bits", "kind", "number", "version")
 
     def __init__(self, ip: str | IPv4Address | IPv6Address) -> None:
         """Raises ValueError where the text is no address."""
-        address = ip_address(ip)
+        address = ip_address(ip) if isinstance(ip, str) else ip
         number = int(address)
         # Section 5: a client on an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2) is an IPv4 client.
         if address.version == 6 and number >> 32 == 0xFFFF:
-            self.version, self.number = 4, number & 0xFFFFFFFF
-        else:
-            self.version, self.number = address.version, number
-        self.bits, self.kind = (32, RecordKind.A) if self.version == 4 else (128, RecordKind.AAAA)
+            address = IPv4Address(number & 0xFFFFFFFF)
+            number = int(address)
+        self._address = address
+        self.number = number
+        self.version = address.version
+        self.bits = address.max_prefixlen
+        self.kind = RecordKind.A if address.version == 4 else RecordKind.AAAA
 
     def __str__(self) -> str:
         """As people read it, the "c" macro (7.3)."""
-        return str(IPv4Address(self.number) if self.version == 4 else IPv6Address(self.number))
+        return str(self._address).partition("%")[0]  # an interface's name is no part of what DNS can say
 
     @property
     def dotted(self) -> str:

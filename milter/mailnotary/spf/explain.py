@@ -3,19 +3,20 @@
 import time
 
 from mailnotary.escape import ascii_printable
-from mailnotary.resolver import DnsTempError
-from mailnotary.spf.evaluate import Evaluation, Failure, Verdict
+from mailnotary.resolver import DnsTempError, RecordKind
+from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.identity import is_dns_name
-from mailnotary.spf.macro import MacroError, parse_macro_string
+from mailnotary.spf.limits import Failure
+from mailnotary.spf.macro import MacroError, MacroString, parse_macro_string
 
 # Characters: with what stands before it, it fits in a reply line of 512 octets (RFC 5321 4.5.3.1.5).
 MAX_EXPLANATION = 400
-MAX_SOURCE = 4096  # octets of the TXT record that are worth parsing for that
+MAX_SOURCE = 4096  # octets of a TXT record that are worth parsing for that
 
 
 def explanation(evaluation: Evaluation, verdict: Verdict, receiver: str, now: float | None) -> str | None:
     """The text that the domain of a fail publishes, expanded and made safe for an SMTP reply; None where it publishes
-    none or whatever is wrong with it ("proceed as if no "exp" modifier was given")."""
+    none, or whatever is wrong with it ('proceed as if no "exp" modifier was given')."""
     modifier = verdict.explanation
     if modifier is None or (modifier.target.uses_local_part and evaluation.sender.is_utf8):
         return None
@@ -31,17 +32,26 @@ def explanation(evaluation: Evaluation, verdict: Verdict, receiver: str, now: fl
             case _:
                 return evaluation.macro(letter, verdict.domain)
 
+    evaluation.dns.stop_counting()
+    step = evaluation.dns.begin(verdict.domain, modifier.text)
     try:
-        name = modifier.target.expand_domain(value)
-        if not is_dns_name(name):
-            return None
-        answer = evaluation.ask_for_explanation(name)
-        texts = answer.texts
-        if len(texts) != 1 or len(texts[0]) > MAX_SOURCE:  # "if more than one record is returned"
-            return None
-        source = parse_macro_string(texts[0].decode("ascii"), spaces=True)
-        text = source.expand(value, MAX_EXPLANATION)
-    except (DnsTempError, Failure, MacroError, UnicodeDecodeError):
+        source = _fetch(evaluation, modifier.target.expand_domain(value))
+        text = ascii_printable(source.expand(value, MAX_EXPLANATION), MAX_EXPLANATION)[:MAX_EXPLANATION]
+    except (DnsTempError, Failure, MacroError) as error:
+        evaluation.dns.end(step, "no explanation", ascii_printable(str(error), 300))
         return None
-    # Literals are visible US-ASCII by now; macros bring in what the client said.
-    return ascii_printable(text, MAX_EXPLANATION)[:MAX_EXPLANATION]
+    evaluation.dns.end(step, "explanation", text)
+    return text
+
+
+def _fetch(evaluation: Evaluation, name: str) -> MacroString:
+    """The explain-string at a name."""
+    if not is_dns_name(name):
+        raise MacroError("no name that DNS can carry", 0)
+    texts = evaluation.dns.ask(name, RecordKind.TXT).texts
+    if len(texts) != 1:
+        raise MacroError(f"{len(texts)} TXT records, where one is needed", 0)
+    if len(texts[0]) > MAX_SOURCE:
+        raise MacroError(f"more than {MAX_SOURCE} octets", MAX_SOURCE)
+    # An octet over 0x7F is no character of an explain-string: MacroError.
+    return parse_macro_string(texts[0].decode("latin-1"), spaces=True)

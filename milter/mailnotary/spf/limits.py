@@ -1,0 +1,119 @@
+"""The questions that a check asks of DNS, and its limits (RFC 7208 section 4.6.4)."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailnotary.escape import ascii_printable
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
+from mailnotary.spf.trace import Question, Step
+from mailnotary.status import SpfStatus
+
+MAX_LOOKUPS = 10  # terms that ask DNS, over all records of a check: "MUST limit"
+MAX_MX_HOSTS = 10  # of one "mx"
+MAX_PTR_NAMES = 10  # of the client's address
+
+# The most questions that one check can come to: its own record, 10 "mx" with 10 hosts each, and for the explanation its
+# text and the client's name and addresses (the "p" macro).
+MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that RFC 7208 4.6.4 leaves to the receiver: how many look-ups may find nothing ("a default of two is
+    RECOMMENDED"), and how many seconds the check may take ("at least 20"; Postfix gives up on a milter after 30)."""
+
+    void_lookups: int = 2
+    seconds: float = 20.0
+
+
+class Failure(Exception):  # noqa: N818 - an outcome of the protocol, no error of this program
+    """The whole check ends with permerror, temperror, or for lack of a record with none."""
+
+    def __init__(self, status: SpfStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class LimitedResolver:
+    """A resolver for one check that counts what the check uses up, and notes its steps where there is a trace."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        limits: Limits,
+        *,
+        deadline: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        trace: list[Step] | None = None,
+    ) -> None:
+        self.lookups = 0
+        self.void_lookups = 0
+        self.depth = 0
+        self._counting = True
+        self._resolver = resolver
+        self._max_void_lookups = limits.void_lookups
+        self._clock = clock
+        self._deadline = clock() + limits.seconds if deadline is None else deadline
+        self._trace = trace
+
+    def count_term(self, domain: str) -> None:
+        """Counts a term (or a %{p}) that asks DNS; Failure where it is one too many."""
+        if self.lookups >= MAX_LOOKUPS:
+            reason = f"more than {MAX_LOOKUPS} terms ask DNS, the one too many stands in the record of {shown(domain)}"
+            raise Failure(SpfStatus.PERMERROR, reason)
+        self.lookups += 1
+
+    def ask(self, name: str, kind: RecordKind) -> Answer:
+        """Asks a question; raises DnsTempError, and Failure when time is up."""
+        if self._clock() >= self._deadline:  # "the result of authorization SHOULD be temperror"
+            raise Failure(SpfStatus.TEMPERROR, f"no time is left to ask for {kind} {shown(name)}")
+        if self._trace is None:
+            return self._resolver.lookup(name, kind)
+        questions = self._trace[-1].questions
+        try:
+            answer = self._resolver.lookup(name, kind)
+        except DnsTempError as error:
+            questions.append(Question(name, kind, error))
+            raise
+        questions.append(Question(name, kind, answer))
+        return answer
+
+    def ask_for_term(self, name: str, kind: RecordKind) -> Answer:
+        """The same for a term, where finding nothing counts.
+
+        The limit is on "terms" for which DNS "queries" return nothing. Like pyspf, Mail::SPF and mox we count each such
+        question, so those for the hosts of an "mx" too. The price is that an "mx" whose hosts have no AAAA can be a
+        permerror for an IPv6 client: that is what `Limits.void_lookups` is for."""
+        answer = self.ask(name, kind)
+        if not answer.records and self._counting:
+            self.void_lookups += 1
+            if self.void_lookups > self._max_void_lookups:
+                reason = f"more than {self._max_void_lookups} look-ups found nothing, the last was {kind} {shown(name)}"
+                raise Failure(SpfStatus.PERMERROR, reason)
+        return answer
+
+    def stop_counting(self) -> None:
+        """The result is found. What is asked for its explanation counts against no limit but that of time (4.6.4: the
+        "exp" modifier is "not subject to this limit")."""
+        self._counting = False
+
+    def begin(self, domain: str, term: str = "") -> Step | None:
+        """A step of the trace, if there is one."""
+        if self._trace is None:
+            return None
+        step = Step(self.depth, domain, term)
+        self._trace.append(step)
+        return step
+
+    def end(self, step: Step | None, outcome: str, note: str = "") -> None:
+        """What came of a step."""
+        if step is not None:
+            step.outcome, step.note = outcome, note
+            step.lookups, step.void_lookups = self.lookups, self.void_lookups
+
+
+def shown(name: str) -> str:
+    """A name from DNS or from a client as a reason may hold it."""
+    return ascii_printable(name, 253)
