@@ -14,7 +14,7 @@ help:  ## what there is to make
 
 demo:  ## see mailnotary work: four messages and what becomes of them
 	@tests/bootstrap.sh run
-	@$(PYTHON) tests/demo/demo.py
+	@PYTHONPATH=tests $(PYTHON) -m demo
 
 test: setup  ## the whole test suite, real Postfix included
 	$(PYTHON) -m pytest

@@ -261,14 +261,16 @@ class Postfix:
         recipient: str = "user@rcpt.example",
         options: str = "",
     ) -> tuple[int, str]:
-        """One message in a connection of its own; gives the reply to its final dot, or raises SmtpError for an
-        earlier refusal."""
-        with self.client(ip, helo, login) as client:
-            client.command(f"MAIL FROM:<{sender}>{options}")
-            client.command(f"RCPT TO:<{recipient}>")
-            reply = client.data(message)
-            client.command("QUIT", None)
-            return reply
+        """One message in a connection of its own; gives the reply to its final dot, or the first refusal."""
+        try:
+            with self.client(ip, helo, login) as client:
+                client.command(f"MAIL FROM:<{sender}>{options}")
+                client.command(f"RCPT TO:<{recipient}>")
+                reply = client.data(message)
+                client.command("QUIT", None)
+                return reply
+        except SmtpError as error:
+            return error.code, error.text
 
     def receive(self, wanted: Callable[[Delivered], bool] = lambda _: True) -> Delivered:
         """The next message that was handed on (and is wanted)."""

@@ -1,0 +1,81 @@
+"""What the admin decides: mail that is refused at MAIL FROM, refused or held after its end, or not looked at."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.mail import BAD_IP, GOOD_IP, MESSAGE
+from support.rig import Rig, fields, results, start
+
+pytestmark = pytest.mark.mta
+
+CONFIG = """\
+authserv_id: id.example.net
+exempt: {networks: [192.0.2.77]}
+spf: {fail: reject, permerror: tempfail}
+dmarc: {mode: enforce, reject: reject, quarantine: hold}
+authentication_results: {authenticated: true, remove_from: [old.example.net]}
+"""
+ZONE = {
+    "broken.example": [{"TXT": "v=spf1 nonsense"}],
+    "neutral.example": [{"TXT": "v=spf1 ?all"}],
+    "hold.example": [{"TXT": "v=spf1 ?all"}],
+    "_dmarc.hold.example": [{"TXT": "v=DMARC1; p=quarantine"}],
+}
+NEUTRAL = {"ip": BAD_IP, "helo": "neutral.example", "sender": "x@neutral.example"}
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with start(CONFIG) as running:
+        running.dns.set_zone({**running.zone, **ZONE})
+        yield running
+
+
+def test_spf_fail_is_refused_at_mail_from(rig: Rig) -> None:
+    with rig.postfix.client(BAD_IP, "neutral.example") as client:
+        code, text = client.command("MAIL FROM:<alice@example.org>", None)
+    assert code == 550
+    assert text.startswith("5.7.23 ")  # RFC 7372 3.2
+    assert "SPF" in text
+
+
+def test_a_broken_spf_record_is_a_temporary_failure_where_the_admin_says_so(rig: Rig) -> None:
+    code, text = rig.postfix.send(MESSAGE, ip=BAD_IP, helo="neutral.example", sender="x@broken.example")
+    assert 400 <= code < 500
+    assert text.startswith("4.7.24 ")
+
+
+def test_p_reject_is_refused_at_the_end(rig: Rig) -> None:
+    code, text = rig.postfix.send(MESSAGE, **NEUTRAL)
+    assert code == 550
+    assert text.startswith("5.7.1 ")
+    assert "example.org" in text
+
+
+def test_p_quarantine_is_held_with_its_results_written_down(rig: Rig) -> None:
+    code, _ = rig.postfix.send(MESSAGE.replace(b"example.org", b"hold.example"), **NEUTRAL)
+    assert code == 250
+    [queue_id] = rig.postfix.held()
+    assert b"dmarc=fail" in rig.postfix.content(queue_id)
+
+
+def test_mail_of_an_exempt_network_is_not_touched(rig: Rig) -> None:
+    forged = b"Authentication-Results: id.example.net; spf=pass\r\n" + MESSAGE
+    mail = rig.deliver(forged, ip="192.0.2.77", helo="filter", sender="alice@example.org")
+    assert mail.data.endswith(forged)
+    assert fields(mail.data, "Authentication-Results") == ["id.example.net; spf=pass"]
+
+
+def test_a_login_is_published_where_the_admin_says_so(rig: Rig) -> None:
+    mail = rig.deliver(MESSAGE, ip=BAD_IP, helo="laptop", login="bob@example.org", sender="alice@example.org")
+    [said] = fields(mail.data, "Authentication-Results")
+    assert said.startswith("id.example.net; auth=pass")
+    assert "bob@example.org" in said
+
+
+def test_results_of_a_retired_id_are_removed_too(rig: Rig) -> None:
+    old = b"Authentication-Results: old.example.net; spf=pass\r\n"
+    mail = rig.deliver(old + MESSAGE, ip=GOOD_IP, helo="mail.example.org", sender="alice@example.org")
+    assert "spf=pass" in results(mail.data, "id.example.net")
+    assert len(fields(mail.data, "Authentication-Results")) == 1

@@ -1,0 +1,111 @@
+"""mailnotary as an admin runs it: the daemon with its YAML files and keys, DNS over the wire, and a real Postfix."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dkim as dkimpy
+from support.daemon import Daemon
+
+from mailnotary import dkim
+from mailnotary.message import parse
+from mailnotary.resolver import DnsTempError, RecordKind, ZoneResolver
+from support.dns_server import DnsServer
+from support.mail import ed_pem, rsa_pem, zone
+from support.postfix import Delivered, Postfix, postfix
+
+MTA = "mx.example.net"  # Postfix's name, and so the authserv-id
+
+KEYSTORE = """\
+domains:
+  example.org:
+    keys:
+      - {selector: rsa, file: rsa.pem}
+      - {selector: ed, file: ed.pem}
+"""
+
+
+@dataclass(slots=True)
+class Rig:
+    """All of it, running. `daemon` may be stopped and replaced by `restart`."""
+
+    folder: Path
+    zone: Mapping[str, Any]
+    dns: DnsServer
+    daemon: Daemon
+    postfix: Postfix
+
+    def deliver(self, message: bytes, **envelope: Any) -> Delivered:
+        """Sends a message that must be taken (see `Postfix.send`), and gives it as Postfix handed it on."""
+        code, text = self.postfix.send(message, **envelope)
+        assert code == 250, f"{code} {text}\n{self.daemon.log()}"
+        return self.postfix.receive()
+
+    def restart(self) -> None:
+        """A new daemon in the place of one that has ended, at the same address."""
+        self.daemon = Daemon(self.daemon.config)
+        self.daemon.start()
+
+    def verified(self, message: bytes) -> tuple[list[str], list[bool]]:
+        """The results of a message's signatures, from the top down: by mailnotary, and by dkimpy."""
+        resolver = ZoneResolver(self.zone)
+        ours = [f"{one.status} {one.selector} {one.reason}".rstrip() for one in dkim.verify(message, resolver)]
+
+        def lookup(name: bytes, timeout: int = 5) -> bytes:
+            try:
+                texts = resolver.lookup(name.decode(), RecordKind.TXT).texts
+            except DnsTempError:
+                texts = ()
+            return texts[0] if texts else b""
+
+        other = dkimpy.DKIM(message)
+        return ours, [bool(other.verify(idx=index, dnsfunc=lookup)) for index in range(len(ours))]
+
+
+@contextmanager
+def start(
+    config: str = "", keystore: str = KEYSTORE, *, postfix_settings: Mapping[str, str] | None = None
+) -> Iterator[Rig]:
+    """Starts all of it and stops it in the end. `config` are lines of mailnotary.yaml."""
+    data = zone()
+    with TemporaryDirectory(prefix="mailnotary-") as name, DnsServer(data) as dns:
+        folder = Path(name)
+        for selector, pem in (("rsa", rsa_pem()), ("ed", ed_pem())):
+            path = folder / f"{selector}.pem"
+            path.touch(mode=0o600)
+            path.write_bytes(pem)
+        (folder / "keystore.yaml").write_text(keystore)
+        path = folder / "mailnotary.yaml"
+        path.write_text(f'user: root\nworkers: 2\ndns: {{nameservers: ["{dns.nameserver}"], timeout: 2}}\n{config}')
+        with Daemon(path) as daemon, postfix(daemon.postfix_address, settings=postfix_settings, hostname=MTA) as mta:
+            rig = Rig(folder, data, dns, daemon, mta)
+            try:
+                yield rig
+            finally:
+                rig.daemon.stop()
+        assert "Traceback" not in rig.daemon.log(), rig.daemon.log()
+
+
+def fields(message: bytes, name: str) -> list[str]:
+    """The values of a header field from the top down, each on one line with single spaces."""
+    key = name.lower().encode()
+    found = [one.value for one in parse(message).fields if one.key == key]
+    return [re.sub(r"\s+", " ", value.decode("utf-8", "surrogateescape")).strip() for value in found]
+
+
+def results(message: bytes, authserv_id: str = MTA) -> str:
+    """Our Authentication-Results field, which must be the only one in our name and stand above all others."""
+    first = parse(message).fields[0]
+    assert first.key == b"authentication-results", message[:500]
+    ours = [value for value in fields(message, "Authentication-Results") if value.startswith(f"{authserv_id};")]
+    assert len(ours) == 1, ours
+    return ours[0]
+
+
+def body(message: bytes) -> bytes:
+    """A message's body."""
+    return parse(message).body
