@@ -1,7 +1,8 @@
 """Mail from elsewhere: SPF, DKIM and DMARC of one message, every DNS question begun as early as it is known."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary import dkim, dmarc, spf
@@ -12,7 +13,7 @@ from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.message import HeaderField
 from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.settings import DmarcMode, Settings
-from mailnotary.spf import SpfIdentity, SpfResult
+from mailnotary.spf import SpfIdentity, SpfResult, Step
 from mailnotary.status import DmarcStatus, SpfStatus
 
 
@@ -20,8 +21,8 @@ from mailnotary.status import DmarcStatus, SpfStatus
 class Traces:
     """Where the engines note their steps, for `explain`; the daemon has none."""
 
-    spf: "list[spf.Step]"
-    dmarc: "list[dmarc.Step]"
+    spf: dict[SpfIdentity, list[Step]] = field(default_factory=dict)
+    dmarc: dmarc.Trace = field(default_factory=dmarc.Trace)
 
 
 class Inbound:
@@ -36,6 +37,8 @@ class Inbound:
         helo: str,
         mail_from: str,
         *,
+        receiver: str,
+        now: float,
         traces: Traces | None = None,
     ) -> None:
         self._settings = settings
@@ -43,6 +46,8 @@ class Inbound:
         self._client = client
         self._helo = helo
         self._mail_from = mail_from
+        self._receiver = receiver
+        self._now = now
         self._traces = traces
         self._spf: tuple[SpfResult, ...] | None = None
         self._verifier: dkim.Verifier | None = None
@@ -70,31 +75,39 @@ class Inbound:
         if self._client is None:
             reason = "the client's address is not known"
             return (SpfResult(SpfStatus.NONE, SpfIdentity.MAILFROM, "", reason=reason),)
-        resolver = self._resolver.within(self._settings.limits.spf_seconds)
-        limits = spf.Limits(void_lookups=self._settings.spf.void_lookups)
-        trace = self._traces.spf if self._traces else None
+        seconds = self._settings.limits.spf_seconds
+        self._resolver.restart(seconds)
+        deadline = time.monotonic() + seconds  # for both checks together: Postfix waits 30 s for MAIL's answer
         results = []
         if self._settings.spf.check_helo:
-            results.append(spf.check_helo(self._client, self._helo, resolver, limits=limits, trace=trace))
+            options = self._spf_options(SpfIdentity.HELO, deadline)
+            results.append(spf.check_helo(self._client, self._helo, self._resolver, **options))
         if not self._mail_from and results:
             # RFC 7208 2.4: the null sender stands for postmaster@HELO, which is what was just checked (2.3).
             results.append(replace(results[0], identity=SpfIdentity.MAILFROM))
         else:
-            results.append(
-                spf.check_mail_from(
-                    self._client, self._mail_from, self._helo, resolver, limits=limits, trace=trace
-                )
-            )
+            options = self._spf_options(SpfIdentity.MAILFROM, deadline)
+            results.append(spf.check_mail_from(self._client, self._mail_from, self._helo, self._resolver, **options))
         return tuple(results)
 
-    def end_of_headers(self, fields: Sequence[HeaderField], author: Author, now: int) -> None:
+    def _spf_options(self, identity: SpfIdentity, deadline: float) -> spf.Options:
+        trace = None if self._traces is None else self._traces.spf.setdefault(identity, [])
+        return {
+            "receiver": self._receiver,
+            "void_limit": self._settings.spf.void_lookups,
+            "deadline": deadline,
+            "now": self._now,
+            "trace": trace,
+        }
+
+    def end_of_headers(self, fields: Sequence[HeaderField], author: Author) -> None:
         """Parses the signatures and begins with the questions for keys and the DMARC policy."""
         settings = self._settings
         self._author = author
         self._verifier = dkim.Verifier(
             fields,
             self._resolver,
-            now=now,
+            now=int(self._now),
             author_domains=author.domains,
             max_signatures=settings.verify.max_signatures,
             min_rsa_bits=settings.verify.min_rsa_bits,
@@ -115,8 +128,10 @@ class Inbound:
 
     def finish(self) -> tuple[tuple[SpfResult, ...], tuple[DkimResult, ...], DmarcResult | None]:
         """All results."""
+        spf_results = self.spf()
+        self._resolver.restart(self._settings.limits.message_seconds)
         results = tuple(self._verifier.finish()) if self._verifier is not None else ()
-        return self.spf(), results, self._dmarc(results)
+        return spf_results, results, self._dmarc(results)
 
     def _dmarc(self, dkim_results: Sequence[DkimResult]) -> DmarcResult | None:
         author = self._author

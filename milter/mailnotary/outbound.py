@@ -1,7 +1,7 @@
 """Our own mail: whether a message is ours, and who signs it.
 
-The chain of decisions, in order: exempt, ours (authenticated, network, daemon name), one author domain, the keystore's
-entry for it, what that entry allows, its keys. Each step that ends the chain says why, for the log and for `explain`."""
+The chain of decisions, in order: exempt, ours (authenticated, network, daemon name), one author domain, the
+keystore's entry for it, what that entry allows, its keys. Each step that ends the chain says why, for the log and for `explain`."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from mailnotary.address import Author
 from mailnotary.crypto import load_private_key
 from mailnotary.domain import to_ascii
 from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
-from mailnotary.message import HeaderField
 from mailnotary.policy import Reply, reply
 from mailnotary.settings import Network, OnBadAuthor, OnRefused, Settings, SigningSettings
 
@@ -79,7 +78,6 @@ def plan(
     published: Collection[tuple[str, str]],
     author: Author,
     client: Client,
-    fields: Sequence[HeaderField],
     *,
     relaxed_only: bool,
 ) -> SigningPlan:
@@ -99,10 +97,7 @@ def plan(
     keys, idle = signing_keys(entry, published)
     if not keys:
         return SigningPlan(f"no key of the entry {entry.name} signs: {idle}", entry)
-    fresh = [key for key in keys if not dkim.signed_by(fields, entry.domain, key.selector)]
-    if not fresh:
-        return SigningPlan(f"the keys of {entry.domain} have signed it before", entry)
-    signers = tuple(signer_of(entry.domain, key, settings.signing, relaxed_only=relaxed_only) for key in fresh)
+    signers = tuple(signer_of(entry.domain, key, settings.signing, relaxed_only=relaxed_only) for key in keys)
     return SigningPlan(f"the author domain {domain} is covered by the entry {entry.name}", entry, signers)
 
 
@@ -144,9 +139,7 @@ def signing_keys(entry: KeyEntry, published: Collection[tuple[str, str]]) -> tup
     """The keys of an entry that sign, and why each of the others does not."""
     keys, idle = [], []
     for key in entry.keys:
-        if key.state is KeyState.ACTIVE or (
-            key.state is KeyState.AUTO and (entry.domain, key.selector) in published
-        ):
+        if key.state is KeyState.ACTIVE or (key.state is KeyState.AUTO and (entry.domain, key.selector) in published):
             keys.append(key)
         elif key.state is KeyState.AUTO:
             idle.append(f"{key.selector} is auto and DNS was not seen serving its record yet")

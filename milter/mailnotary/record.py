@@ -23,8 +23,9 @@ class MessageMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made; `error` what
-    kept mailnotary from doing its work; times in milliseconds of our own work, questions asked of the resolver."""
+    """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made; `error`
+    what kept mailnotary from doing its work; `milliseconds` of our own work, waiting for DNS included; `questions`
+    asked of the resolver."""
 
     queue_id: str
     client: IPv4Address | IPv6Address | None

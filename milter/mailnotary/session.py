@@ -147,10 +147,10 @@ class Session:
         started = time.perf_counter()
         if message.mode is MessageMode.VERIFY and message.inbound is not None:
             message.author = author(message.fields)
-            message.inbound.end_of_headers(message.fields, message.author, int(message.env.clock()))
+            message.inbound.end_of_headers(message.fields, message.author)
         elif message.mode is MessageMode.SIGN:
             message.author = author(message.fields)
-            self._begin_signing(message)
+            self._begin_signing(message, message.author)
         message.seconds += time.perf_counter() - started
 
     def body(self, chunk: bytes) -> None:
@@ -179,7 +179,7 @@ class Session:
         if message.early_reply is not None:
             return self._finish(message, (message.early_reply,), queue_id=queue_id, started=started)
         if message.inbound is not None:
-            return self._verified(message, queue_id, started)
+            return self._verified(message, message.inbound, queue_id, started)
         return self._outgoing(message, queue_id, started)
 
     def broken(self, error: BaseException) -> None:
@@ -208,7 +208,14 @@ class Session:
     def _begin_verifying(self, message: _Message) -> None:
         env = message.env
         inbound = Inbound(
-            env.settings, message.resolver, self._address, self._helo, message.client.mail_from, traces=env.traces
+            env.settings,
+            message.resolver,
+            self._address,
+            self._helo,
+            message.client.mail_from,
+            receiver=message.authserv_id,
+            now=env.clock(),
+            traces=env.traces,
         )
         message.inbound = inbound
         if wants_mail_reply(env.settings):
@@ -216,11 +223,12 @@ class Session:
         else:
             inbound.start()
 
-    def _verified(self, message: _Message, queue_id: str | None, started: float) -> tuple[Action, ...]:
-        assert message.inbound is not None
+    def _verified(
+        self, message: _Message, inbound: Inbound, queue_id: str | None, started: float
+    ) -> tuple[Action, ...]:
         settings = message.env.settings
         who = message.author or author(message.fields)
-        spf, signatures, dmarc = message.inbound.finish()
+        spf, signatures, dmarc = inbound.finish()
         verdict: DmarcVerdict | None = None
         refusal = author_reply(settings, who)
         hold: tuple[Action, ...] = ()
@@ -254,16 +262,14 @@ class Session:
 
     # --- our own mail ---
 
-    def _begin_signing(self, message: _Message) -> None:
-        assert message.author is not None
+    def _begin_signing(self, message: _Message, who: Author) -> None:
         env = message.env
         signing = plan(
             env.settings,
             env.keystore,
             env.published,
-            message.author,
+            who,
             message.client,
-            message.fields,
             relaxed_only=not self.leading_space,
         )
         message.signing = signing
@@ -281,10 +287,17 @@ class Session:
         signed: tuple[tuple[str, str], ...] = ()
         if message.signer is not None and signing is not None:
             # The last key's signature is inserted first, so that the keystore's order reads from the top down.
-            for signature in reversed(message.signer.finish()):
+            signatures = message.signer.finish()
+            for signature in reversed(signatures):
                 name, value = signature.name.decode("ascii"), signature.value.decode("ascii").removeprefix(" ")
                 inserts.append(InsertHeader(0, name, value))
-            signed = tuple((signer.domain, signer.selector) for signer in signing.signers)
+            signed = tuple(
+                (one.domain, one.selector)
+                for one in signing.signers
+                if dkim.signed_by(signatures, one.domain, one.selector)
+            )
+            if len(signed) < len(signing.signers):
+                message.why += "; a valid signature of ours was there before and is not doubled"
         settings = message.env.settings
         user = message.client.auth_user
         if user and message.origin is Origin.OURS and settings.authentication_results.authenticated:
@@ -383,7 +396,7 @@ def _parse_address(text: str | None) -> IPv4Address | IPv6Address | None:
 
 
 def _bare_address(sender: bytes) -> str:
-    """The envelope sender without its angle brackets (submissions by the command `sendmail` come without any). Octets that
-    are no UTF-8 are kept as lone surrogates: they match nothing and are escaped where they are shown."""
+    """The envelope sender without its angle brackets (submissions by the command `sendmail` come without any). Octets
+    that are no UTF-8 are kept as lone surrogates: they match nothing and are escaped where they are shown."""
     text = sender.decode("utf-8", "surrogateescape").strip()
     return text[1:-1] if text.startswith("<") and text.endswith(">") else text

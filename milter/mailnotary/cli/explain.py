@@ -7,7 +7,6 @@ import socket
 import time
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from mailnotary.cli import CommandError
@@ -78,7 +77,7 @@ def explain(args: argparse.Namespace) -> Explanation:
     resolver = RecordingResolver(resolver_for(args.zone, configuration.settings))
     message = parse(crlf(read_message(args.message)))
     records: list[MessageRecord] = []
-    traces = Traces([], [])
+    traces = Traces()
     now = args.now
     environment = Environment(
         configuration.settings,

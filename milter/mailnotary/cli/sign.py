@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.message}: not signed: the entry {entry.name} has no key that is not retired")
     try:
         signers = [signer_of(entry.domain, key, configuration.settings.signing) for key in keys]
-        job = dkim.MessageSigner(message.fields, signers, now=int(time.time()))
+        job = dkim.MessageSigner(message.fields, signers, now=int(time.time()), again=True)
         job.body(message.body)
         signatures = job.finish()
     except (KeyLoadError, dkim.SigningError) as error:

@@ -51,6 +51,11 @@ class MessageResolver:
         """The rest of the message's time, 0.0 at its end."""
         return max(self._deadline - self._clock(), 0.0)
 
+    def restart(self, seconds: float) -> None:
+        """Gives the message so many seconds from now on. Its questions stay counted: a client that sends a body
+        slowly uses up no time for DNS, and gains no questions."""
+        self._deadline = self._clock() + seconds
+
     def lookup(self, name: str, kind: RecordKind) -> Answer:
         """See `Resolver.lookup`."""
         return self.lookup_within(name, kind, float("inf"))
