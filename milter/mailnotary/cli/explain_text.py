@@ -1,0 +1,136 @@
+"""What `mailnotary explain` prints for people. All text of a message or of DNS passes through `printable`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from mailnotary.cli.common import result_style
+from mailnotary.cli.spf import spf_tree
+from mailnotary.dmarc import Trace
+from mailnotary.escape import printable
+from mailnotary.policy import InsertHeader, Quarantine, Reply
+from mailnotary.record import MessageMode, MessageRecord
+
+if TYPE_CHECKING:
+    from mailnotary.cli.explain import Explanation
+
+_WHAT = {
+    MessageMode.SIGN: "our own mail, to be signed",
+    MessageMode.VERIFY: "mail from elsewhere, to be verified",
+    MessageMode.NONE: "neither signed nor verified",
+}
+
+
+def render(explanation: Explanation) -> None:
+    """Prints an explanation: what, why, each check, what changes."""
+    console = Console(highlight=False, soft_wrap=True)
+    record = explanation.record
+    _heading(console, record)
+    _author(console, record)
+    for result in record.spf:
+        title = Text.assemble(f"{result.identity} ", _status(result.status), f" {printable(result.domain)}")
+        _section(console, "SPF", title, printable(result.reason))
+        steps = explanation.traces.spf.get(result.identity)
+        if steps:
+            console.print(spf_tree(steps))
+    _dkim(console, record)
+    _dmarc(console, record, explanation.traces.dmarc)
+    _questions(console, explanation)
+    _changes(console, explanation)
+
+
+def _status(word: str) -> Text:
+    return Text(word, result_style(word))
+
+
+def _section(console: Console, name: str, title: Text | str, detail: str = "") -> None:
+    console.print(Text.assemble((f"{name:<8}", "bold"), title))
+    if detail:
+        console.print(Text(f"        {detail}"))
+
+
+def _heading(console: Console, record: MessageRecord) -> None:
+    style = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "reject": "red"}[record.action]
+    _section(console, "Verdict", Text.assemble((record.action, f"bold {style}"), f", {_WHAT[record.mode]}"))
+    _section(console, "Why", Text(printable(record.why)))
+    sender = f"from <{printable(record.mail_from)}>, client {record.client}, HELO {printable(record.helo)}"
+    if record.auth_user is not None:
+        sender += f", authenticated as {printable(record.auth_user)}"
+    _section(console, "Envelope", Text(sender))
+    if record.error:
+        _section(console, "Error", Text(printable(record.error), "red"))
+
+
+def _author(console: Console, record: MessageRecord) -> None:
+    if record.author is None:
+        return
+    if record.author.problem is None:
+        _section(console, "Author", Text(", ".join(printable(str(one)) for one in record.author.addresses)))
+    else:
+        _section(console, "Author", Text("no single author domain", "red"), printable(record.author.reason))
+
+
+def _dkim(console: Console, record: MessageRecord) -> None:
+    if not record.dkim and record.mode is MessageMode.VERIFY:
+        _section(console, "DKIM", Text.assemble(_status("none"), ", the message has no signature"))
+    for result in record.dkim:
+        key = f"{result.algorithm}, {result.key_bits} bits" if result.key_bits else result.algorithm
+        domain, selector = printable(result.domain), printable(result.selector)
+        title = Text.assemble(_status(result.status), f" {domain}, selector {selector} ({printable(key)})")
+        _section(console, "DKIM", title, printable(result.reason))
+
+
+def _dmarc(console: Console, record: MessageRecord, trace: Trace) -> None:
+    result = record.dmarc
+    if result is None:
+        return
+    _section(
+        console,
+        "DMARC",
+        Text.assemble(_status(result.status), f" {printable(result.domain)}"),
+        printable(result.reason),
+    )
+    for walk in trace.walks:
+        console.print(Text(f"        walk from {printable(walk.start)}, organizational domain {walk.org_domain}"))
+        for step in walk.steps:
+            console.print(Text(f"          {printable(step.name)}: {printable(step.found)}"))
+    for one in trace.compared:
+        word = {True: "aligned", False: "not aligned", None: "unknown"}[one.aligned]
+        console.print(Text(f"        {one.method} {printable(one.domain)}: {word}, {printable(one.why)}"))
+    if result.policy is not None:
+        policy = f"        policy {result.policy} of {printable(trace.policy_domain)}"
+        console.print(Text(f"{policy}, for this message: {result.disposition}"))
+    if record.verdict is not None and (record.verdict.would or record.verdict.why):
+        would = f"would={record.verdict.would}, " if record.verdict.would else ""
+        console.print(Text(f"        {would}{printable(record.verdict.why)}", "yellow"))
+
+
+def _questions(console: Console, explanation: Explanation) -> None:
+    _section(console, "DNS", f"{len(explanation.questions)} questions")
+    for question in explanation.questions:
+        answer = question["answer"]
+        shown = answer if isinstance(answer, str) else " | ".join(answer)
+        line = f"        {question['kind']} {question['name']}: {shown}"
+        console.print(Text(line, overflow="ellipsis"), soft_wrap=True)
+
+
+def _changes(console: Console, explanation: Explanation) -> None:
+    for field in explanation.removed:
+        _section(console, "Removed", Text(printable(field.raw.replace(b"\r\n", b"")), "red"))
+    for action in explanation.record.actions:
+        match action:
+            case InsertHeader():
+                lines = action.value.split("\r\n")
+                _section(console, "Added", Text(f"{action.name}: {printable(lines[0])}", "green"))
+                for line in lines[1:]:
+                    console.print(Text(f"        {printable(line.expandtabs(4))}", "green"))
+            case Quarantine():
+                _section(console, "Hold", Text(printable(action.reason), "yellow"))
+            case Reply():
+                style = "red" if action.code >= 500 else "yellow"
+                _section(console, "Reply", Text(f"{action.code} {action.enhanced_code} {action.text}", style))
+            case _:
+                pass
