@@ -1,0 +1,300 @@
+"""DNS messages on the wire: dnspython is the oracle for what is well-formed, hypothesis for what is not."""
+
+import contextlib
+import struct
+from ipaddress import IPv4Address, IPv6Address
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailnotary.resolver import MxRecord, RecordKind
+from mailnotary.resolver.wire import (
+    MAX_CNAMES,
+    MAX_RECORDS,
+    UDP_SIZE,
+    Reply,
+    WireError,
+    answers,
+    decode_name,
+    encode_name,
+    encode_question,
+    parse_reply,
+)
+
+A, AAAA, MX, PTR, TXT = RecordKind.A, RecordKind.AAAA, RecordKind.MX, RecordKind.PTR, RecordKind.TXT
+SOA = ". 900 IN SOA ns.invalid. admin.invalid. 1 2 3 4 60"
+
+
+def wire_name(name: str) -> bytes:
+    wire = encode_name(name)
+    assert wire is not None
+    return wire
+
+
+def reply(
+    name: str,
+    kind: RecordKind,
+    *answer: str,
+    authority: tuple[str, ...] = (),
+    rcode: str = "NOERROR",
+    flags: str = "QR RD RA",
+) -> bytes:
+    """A reply by dnspython; each record in its text form."""
+    message = dns.message.make_response(dns.message.make_query(name, str(kind), use_edns=0), recursion_available=True)
+    message.flags = dns.flags.from_text(flags)
+    message.set_rcode(dns.rcode.from_text(rcode))
+    for section, records in ((message.answer, answer), (message.authority, authority)):
+        for record in records:
+            owner, ttl, rdclass, rdtype, data = record.split(" ", 4)
+            section.append(dns.rrset.from_text(owner, int(ttl), rdclass, rdtype, data))
+    return message.to_wire(max_size=65_535)
+
+
+def parse(name: str, kind: RecordKind, *answer: str, **options: object) -> Reply:
+    return parse_reply(reply(name, kind, *answer, **options), wire_name(name), kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("edns", "payload"), [(True, UDP_SIZE), (False, 0)])
+def test_a_question_is_the_one_that_dnspython_sends(edns: bool, payload: int) -> None:
+    theirs = dns.message.make_query("_dmarc.example.org", "TXT", use_edns=0 if edns else False, payload=payload)
+    assert encode_question(theirs.id, wire_name("_dmarc.example.org"), TXT, edns=edns) == theirs.to_wire()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a..b",
+        ".a",
+        "a..",
+        "x" * 64,
+        "x" * 64 + ".org",
+        ".".join(["a" * 63] * 4),
+        "\u20ac.org",
+        "a" * 300,
+    ],
+)
+def test_a_name_that_dns_cannot_carry_has_no_wire_form(name: str) -> None:
+    assert encode_name(name) is None
+
+
+def test_the_longest_name_and_label_have_a_wire_form() -> None:
+    longest = ".".join(["a" * 63] * 3 + ["a" * 61])
+    assert len(longest) == 253
+    assert encode_name(longest) == encode_name(longest + ".") != None  # noqa: E711
+    assert encode_name(longest + "a") is None
+
+
+def test_only_the_letters_a_to_z_are_lowered() -> None:
+    assert wire_name("AZ.\xc9\x00") == b"\x02az\x02\xc9\x00\x00"
+
+
+@given(st.lists(st.binary(min_size=1, max_size=63).filter(lambda label: b"." not in label), min_size=1, max_size=3))
+def test_a_name_of_any_octets_survives_both_ways(labels: list[bytes]) -> None:
+    text = b".".join(labels).decode("latin-1")
+    wire = wire_name(text)
+    assert wire == dns.name.Name([*labels, b""]).to_wire().lower()  # type: ignore[union-attr]
+    assert decode_name(wire) == text.encode("latin-1").lower().decode("latin-1")
+
+
+def test_a_dot_within_a_label_does_not_pass_for_two_labels() -> None:
+    assert decode_name(b"\x0bexample.org\x00") == "example\\.org"
+
+
+def test_records_of_each_kind() -> None:
+    assert parse("x.org", A, "x.org. 60 IN A 192.0.2.1").records == (IPv4Address("192.0.2.1"),)
+    assert parse("x.org", AAAA, "x.org. 60 IN AAAA ::ffff:192.0.2.1").records == (IPv6Address("::ffff:192.0.2.1"),)
+    assert parse("x.org", MX, "x.org. 60 IN MX 10 Mx.x.org.").records == (MxRecord(10, "Mx.x.org"),)
+    assert parse("x.org", MX, "x.org. 60 IN MX 0 .").records == (MxRecord(0, ""),)  # RFC 7505
+    assert parse("x.org", PTR, "x.org. 60 IN PTR a.x.org.").records == ("a.x.org",)
+    assert parse("x.org", TXT, 'x.org. 60 IN TXT "a b" "" "c\\255"').records == (b"a bc\xff",)
+
+
+def test_the_order_and_the_number_of_records_stay() -> None:
+    found = parse("x.org", A, *[f"x.org. 60 IN A 192.0.2.{i}" for i in range(200)])
+    assert found.records == tuple(IPv4Address(f"192.0.2.{i}") for i in range(200))
+
+
+def test_records_of_other_owners_types_and_classes_do_not_count() -> None:
+    found = parse(
+        "x.org", TXT, 'y.org. 1 IN TXT "y"', "x.org. 1 IN A 192.0.2.1", 'x.org. 1 CH TXT "ch"', 'x.org. 60 IN TXT "x"'
+    )
+    assert (found.records, found.ttl) == ((b"x",), 60)
+
+
+def test_an_owner_in_other_case_is_the_same() -> None:
+    assert parse("x.org", TXT, 'X.oRg. 60 IN TXT "x"').records == (b"x",)
+
+
+def test_the_lowest_ttl_holds_that_of_a_cname_too() -> None:
+    found = parse(
+        "x.org", A, "x.org. 30 IN CNAME y.org.", "y.org. 60 IN A 192.0.2.1", "x.org. 10 IN RRSIG A 8 2 1 0 0 1 . AA=="
+    )
+    assert (found.ttl, found.cnames) == (30, 1)
+
+
+def test_a_ttl_with_the_top_bit_is_zero() -> None:
+    wire = reply("x.org", A, "x.org. 60 IN A 192.0.2.1")
+    wire = wire.replace(struct.pack("!I", 60), struct.pack("!I", 0x8000_0001))
+    assert parse_reply(wire, wire_name("x.org"), A).ttl == 0
+
+
+def test_cnames_are_followed_in_any_order_of_the_records() -> None:
+    found = parse("a.org", A, "c.org. 9 IN A 192.0.2.1", "B.org. 9 IN CNAME c.org.", "a.org. 9 IN CNAME b.org.")
+    assert (found.records, found.cnames) == ((IPv4Address("192.0.2.1"),), 2)
+
+
+def test_a_cname_that_leads_out_of_the_answer_names_the_next_question() -> None:
+    found = parse("a.org", A, "a.org. 9 IN CNAME B.org.")
+    assert (found.records, found.target, found.ttl) == ((), wire_name("b.org"), 9)
+
+
+def test_a_cname_with_a_soa_is_nodata_where_it_leads() -> None:
+    found = parse("a.org", A, "a.org. 9 IN CNAME b.org.", authority=(SOA,))
+    assert (found.records, found.target, found.ttl) == ((), None, 9)
+
+
+def test_nxdomain_is_said_of_the_last_cname() -> None:
+    found = parse("a.org", A, "a.org. 90 IN CNAME b.org.", authority=(SOA,), rcode="NXDOMAIN")  # RFC 6604 section 3
+    assert (found.rcode, found.target, found.ttl) == (3, None, 60)
+
+
+@pytest.mark.parametrize("length", [MAX_CNAMES, MAX_CNAMES + 1])
+def test_a_chain_is_followed_as_far_as_promised(length: int) -> None:
+    chain = [f"n{i}.org. 9 IN CNAME n{i + 1}.org." for i in range(length)]
+    if length > MAX_CNAMES:
+        with pytest.raises(WireError):
+            parse("n0.org", A, *chain)
+    else:
+        assert parse("n0.org", A, *chain, f"n{length}.org. 9 IN A 192.0.2.1").records
+
+
+def test_a_loop_of_cnames_is_an_error() -> None:
+    with pytest.raises(WireError):
+        parse("a.org", A, "a.org. 9 IN CNAME b.org.", "b.org. 9 IN CNAME a.org.")
+
+
+def test_a_negative_ttl_is_the_lower_of_the_soas_two() -> None:
+    assert parse("a.org", A, authority=(SOA,)).ttl == 60  # RFC 2308 section 5
+    assert parse("a.org", A, authority=(SOA.replace("900", "20"),)).ttl == 20
+    assert parse("a.org", A).ttl is None
+
+
+def test_a_referral_is_no_answer() -> None:
+    with pytest.raises(WireError, match="referral"):
+        parse("a.org", A, authority=("org. 900 IN NS ns.org.",))
+    assert parse("a.org", A, authority=("org. 900 IN NS ns.org.", SOA)).rcode == 0  # RFC 2308 section 2.2, type 1
+
+
+def test_an_extended_rcode_is_not_taken_for_an_answer() -> None:
+    message = dns.message.make_response(dns.message.make_query("a.org", "A", use_edns=0))
+    message.set_rcode(dns.rcode.BADVERS)
+    assert parse_reply(message.to_wire(), wire_name("a.org"), A).rcode == 16
+
+
+def test_a_truncated_reply_says_nothing_else() -> None:
+    assert parse("a.org", A, flags="QR TC") == Reply(0, truncated=True)
+
+
+def test_more_records_than_the_bound_are_an_error() -> None:
+    records = [f"x.org. 60 IN A 10.0.{i >> 8}.{i & 255}" for i in range(MAX_RECORDS + 1)]
+    assert len(parse("x.org", A, *records[:-1]).records) == MAX_RECORDS
+    with pytest.raises(WireError):
+        parse("x.org", A, *records)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (A, b"\x01\x02\x03"),
+        (AAAA, b"\0" * 15),
+        (TXT, b""),
+        (TXT, b"\x05four"),
+        (MX, b"\0"),
+        (MX, b"\0\x0a\x01a\0junk"),
+        (PTR, b"\x01a"),
+        (PTR, b"\xff\xff"),
+        (PTR, b"\x40\0"),
+    ],
+)
+def test_record_data_in_another_form_is_an_error(kind: RecordKind, data: bytes) -> None:
+    name = wire_name("x.org")
+    question = encode_question(7, name, kind, edns=False)[12:]
+    header = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0)
+    record = b"\xc0\x0c" + question[-4:] + struct.pack("!IH", 60, len(data)) + data
+    with pytest.raises(WireError):
+        parse_reply(header + question + record, name, kind)
+
+
+@pytest.mark.parametrize("pointer", [b"\xc0\x1b", b"\xc0\x1d", b"\xff\xff"])
+def test_a_pointer_that_does_not_lead_backwards_is_an_error(pointer: bytes) -> None:
+    name = wire_name("x.org")
+    question = encode_question(7, name, A, edns=False)[12:]
+    wire = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0) + question + pointer + question[-4:] + b"\0\0\0\1\0\4abcd"
+    with pytest.raises(WireError):
+        parse_reply(wire, name, A)
+
+
+def test_names_that_grow_by_pointers_stay_within_their_bound() -> None:
+    """A chain of pointers, each to a label and the one before, as long as a message holds."""
+    name = wire_name("x.org")
+    question = encode_question(7, name, PTR, edns=False)[12:]
+    chain = b"".join(
+        b"\x01a" + struct.pack("!H", 0xC000 | (12 if i == 0 else 29 + 12 + 4 * i - 4)) for i in range(3000)
+    )
+    wire = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0) + question + b"\xc0\x0c" + question[-4:]
+    wire += struct.pack("!IH", 60, len(chain)) + chain
+    with pytest.raises(WireError):
+        parse_reply(wire, name, PTR)
+
+
+def test_a_reply_answers_only_its_own_question() -> None:
+    name = wire_name("x.org")
+    query = encode_question(7, name, A, edns=True)
+    right = struct.pack("!HHHHHH", 7, 0x8180, 1, 0, 0, 0) + query[12:-11]
+    assert answers(right, query, name)
+    assert answers(right.replace(b"org", b"OrG"), query, name)
+    assert not answers(b"\0\x08" + right[2:], query, name)  # another id
+    assert not answers(query, query, name)  # a question
+    assert not answers(right.replace(b"org", b"com"), query, name)
+    assert not answers(right[:-3] + b"\x1c" + right[-2:], query, name)  # another type
+    assert not answers(right[:4] + b"\0\2" + right[6:], query, name)
+    assert not answers(right[:11], query, name)
+    bare = struct.pack("!HHHHHH", 7, 0x8181, 0, 0, 0, 0)
+    assert answers(bare, query, name)  # FORMERR without a question
+    assert not answers(bare[:3] + b"\x80" + bare[4:], query, name)  # but not NOERROR
+
+
+@given(st.binary(max_size=200), st.integers(0, 3), st.sampled_from(RecordKind))
+def test_any_octets_after_the_question_are_an_answer_or_an_error(body: bytes, count: int, kind: RecordKind) -> None:
+    name = wire_name("x.org")
+    question = encode_question(7, name, kind, edns=False)[12:]
+    with contextlib.suppress(WireError):
+        parse_reply(struct.pack("!HHHHHH", 7, 0x8180, 1, count, 1, 1) + question + body, name, kind)
+
+
+@given(st.data())
+def test_what_dnspython_reads_in_a_damaged_reply_is_what_we_read(data: st.DataObject) -> None:
+    """One octet changed: both refuse it, or both find the same texts, or ours is the stricter."""
+    good = reply("x.org", TXT, "x.org. 60 IN CNAME y.org.", 'y.org. 60 IN TXT "abc" "d"', 'y.org. 60 IN TXT "e"')
+    at = data.draw(st.integers(12 + 11, len(good) - 12))
+    wire = good[:at] + bytes([data.draw(st.integers(0, 255))]) + good[at + 1 :]
+    try:
+        ours = parse_reply(wire, wire_name("x.org"), TXT)
+    except WireError:
+        return
+    try:
+        theirs = dns.message.from_wire(wire)
+        found = theirs.resolve_chaining().answer  # type: ignore[attr-defined]
+    except dns.exception.DNSException:
+        return
+    if found is not None:
+        assert sorted(ours.records) == sorted(b"".join(record.strings) for record in found)
