@@ -4,7 +4,6 @@ The parser is strict. Mail programs guess at what no grammar allows, each in its
 program verify this author and another show that one has won (Chen, Paxson and Jiang, "Composition Kills", 2020;
 CVE-2019-16378). So a From field that two readers may take for different domains has no author domain at all."""
 
-import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,8 +119,7 @@ class _Token(NamedTuple):
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
 _LITERAL = re.compile(r"\[((?:[^\[\]\\]|\\.)*+)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
-_ENCODED_WORD = re.compile(r"=\?[^?\s]*\?([bBqQ])\?([^?\s]*)\?=")  # RFC 2047 section 2
-_QP = re.compile(rb"=([0-9A-Fa-f]{2})")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -239,10 +237,8 @@ class _Mailboxes:
         but programs that decode them first have been cut short by a NUL in them, or sent to a new line."""
         if words and words[0].kind is _Kind.SPECIAL:
             raise _unparsable("'.' out of place")
-        for word in words:
-            for match in _ENCODED_WORD.finditer(word.text) if "=?" in word.text else ():
-                if _CONTROL.search(_decode_word(match[1], match[2])):
-                    raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides control characters")
+        if any(_CONTROL.search(cfws.encoded_words(word.text)) for word in words):
+            raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides control characters")
 
     def _angle_addr(self) -> None:
         route = self._route()
@@ -289,7 +285,7 @@ class _Mailboxes:
         text = "".join(word.text for word in words)
         if _NOT_UTF8.search(text):
             raise _unparsable("a local part that is no UTF-8")
-        if _ENCODED_WORD.search(text):  # which must never stand in an addr-spec (RFC 2047 section 5)
+        if cfws.has_encoded_word(text):  # which must never stand in an addr-spec (RFC 2047 section 5)
             raise _FromError(AuthorProblem.AMBIGUOUS, "the author's address has an encoded word")
         return text
 
@@ -319,19 +315,6 @@ class _Mailboxes:
             raise _unparsable(f"{_shown(token)} in a domain")
         self._at += 1
         return token.text
-
-
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-def _decode_word(encoding: str, text: str) -> bytes:
-    data = text.encode("utf-8", "replace")
-    if encoding in "qQ":
-        return _QP.sub(lambda match: bytes([int(match[1], 16)]), data)
-    try:
-        return binascii.a2b_base64(data)
-    except ValueError:
-        return b""
 
 
 def _shown(token: _Token) -> str:

@@ -1,0 +1,92 @@
+"""Our own results as an Authentication-Results field (RFC 8601 section 2.7)."""
+
+from collections.abc import Sequence
+
+from mailnotary.authres.types import AuthenticationResults, MethodResult, Property
+from mailnotary.dkim.result import DkimResult
+from mailnotary.dmarc.result import DmarcResult
+from mailnotary.escape import ascii_printable
+from mailnotary.spf.result import SpfIdentity, SpfResult
+from mailnotary.status import AuthStatus, DkimStatus
+
+MAX_REASON = 200  # characters
+MIN_SIGNATURE = 8  # characters of header.b (RFC 6008 section 4)
+
+
+def from_results(
+    authserv_id: str,
+    *,
+    auth: str | None = None,
+    spf: Sequence[SpfResult] = (),
+    dkim: Sequence[DkimResult] | None = None,
+    dmarc: DmarcResult | None = None,
+    mail_from: str = "",
+    helo: str = "",
+) -> AuthenticationResults:
+    """The field for what was checked: `auth` the login name of an authenticated client, `dkim` None where signatures
+    were not looked at (no signature there is `dkim=none`), `mail_from` and `helo` as the client gave them."""
+    results = []
+    if auth is not None:
+        results.append(MethodResult("auth", AuthStatus.PASS, _properties("smtp", auth=auth)))
+    results += dict.fromkeys(_spf(result, mail_from, helo) for result in spf)
+    if dkim is not None:
+        results += _dkim(dkim)
+    if dmarc is not None:
+        results.append(_dmarc(dmarc))
+    return AuthenticationResults(authserv_id, tuple(results))
+
+
+def _spf(result: SpfResult, mail_from: str, helo: str) -> MethodResult:
+    """SPF vouches for a domain: the local part, which it did not check, SHOULD be left out (RFC 8601 2.7.2). So MAIL
+    FROM is shown by its domain, though rspamd and others write the address. A null sender has none; its check was of
+    the HELO name (RFC 7208 2.4), and that is what it shows."""
+    if result.identity == SpfIdentity.HELO or not mail_from.strip("<> "):
+        prop = Property("smtp", "helo", result.domain or helo)
+    else:
+        prop = Property("smtp", "mailfrom", result.domain or mail_from.strip("<> ").rpartition("@")[2])
+    return MethodResult("spf", result.status, (prop,), _reason(result.reason))
+
+
+def _dkim(results: Sequence[DkimResult]) -> list[MethodResult]:
+    if not results:
+        return [MethodResult("dkim", DkimStatus.NONE, comment="no signature")]
+    prefixes = _prefixes([result.signature for result in results])
+    return [
+        MethodResult(
+            "dkim",
+            result.status,
+            _properties("header", d=result.domain, i=result.identity, s=result.selector, a=result.algorithm, b=prefix),
+            _reason(result.reason),
+            comment=f"{result.key_bits}-bit key" if result.key_bits else "",
+        )
+        for result, prefix in zip(results, prefixes, strict=True)
+    ]
+
+
+def _prefixes(signatures: Sequence[str]) -> list[str]:
+    """The first characters of each b=, as many as tell all apart, at least eight (RFC 6008 section 4). Signatures
+    that are the same altogether can't be told apart and don't lengthen the others."""
+    distinct = set(signatures)
+    length = MIN_SIGNATURE
+    longest = max(map(len, distinct))
+    while length < longest and len({text[:length] for text in distinct}) < len(distinct):
+        length += 1
+    return [text[:length] for text in signatures]
+
+
+def _dmarc(result: DmarcResult) -> MethodResult:
+    """policy.dmarc is the policy to be applied "after policy options have been processed" (RFC 9989 section 9.1):
+    sp=, np= and t=y. On a pass nothing is applied; there it says what the domain asks for."""
+    properties = _properties("header", **{"from": result.domain})
+    if result.policy is not None:
+        applied = result.disposition if result.status == "fail" else result.policy
+        properties += (Property("policy", "dmarc", applied),)
+    return MethodResult("dmarc", result.status, properties, _reason(result.reason))
+
+
+def _properties(ptype: str, **values: str) -> tuple[Property, ...]:
+    return tuple(Property(ptype, name, value) for name, value in values.items() if value)
+
+
+def _reason(text: str) -> str:
+    return ascii_printable(text, MAX_REASON)

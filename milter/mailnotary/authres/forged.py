@@ -1,0 +1,73 @@
+"""Whether an Authentication-Results field pretends to be ours (RFC 8601 section 5: such are removed at the border)."""
+
+import re
+import unicodedata
+from collections.abc import Collection
+from functools import lru_cache
+
+import idna
+
+from mailnotary import cfws
+from mailnotary.authres.parsing import parse
+from mailnotary.authres.types import AuthresError
+from mailnotary.domain import to_ascii
+
+# What a sloppy reader may skip inside an identifier: white space, controls, quoting, comment marks, broken UTF-8.
+_NOISE = re.compile('[\\s\x00-\x20\x7f-\xa0"()\\\\\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]+')
+_COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
+
+
+def claims(value: bytes, ids: Collection[str]) -> bool:
+    """Whether the field speaks in the name of one of the authserv-ids. They are compared as domain names are: without
+    regard to case, U-labels as A-labels, a trailing dot ignored. A field that can't be parsed is read by others in
+    ways that nobody knows: it claims every id that it contains anywhere, in whatever disguise."""
+    if not ids:
+        return False
+    try:
+        found = _same(parse(value).authserv_id)
+    except AuthresError:
+        return _contains(value, ids)
+    return any(found == _spellings(own)[0] for own in ids)
+
+
+def _same(authserv_id: str) -> str:
+    """The identifier in the form in which all its spellings are equal."""
+    return (to_ascii(authserv_id) or _plain(authserv_id)).rstrip(".")
+
+
+def _contains(value: bytes, ids: Collection[str]) -> bool:
+    text = cfws.decode(value)
+    haystacks = [_plain(text), _plain(_without_comments(text))]
+    if decoded := cfws.encoded_words(text):
+        haystacks.append(_plain(cfws.decode(decoded)))
+    return any(needle and needle in haystack for own in ids for needle in _spellings(own) for haystack in haystacks)
+
+
+@lru_cache(maxsize=256)
+def _spellings(own: str) -> tuple[str, ...]:
+    """One of our ids: as A-labels, then as U-labels."""
+    ascii_form = _same(own)
+    try:
+        unicode_form = _plain(idna.decode(ascii_form))
+    except (idna.IDNAError, UnicodeError, ValueError):
+        unicode_form = ascii_form
+    return ascii_form, unicode_form
+
+
+def _plain(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).replace("\u3002", ".").casefold()
+    return _NOISE.sub("", folded)
+
+
+def _without_comments(text: str) -> str:
+    kept: list[str] = []
+    depth = 0
+    for match in _COMMENT_PART.finditer(text):
+        part = match.group()
+        if part == "(":
+            depth += 1
+        elif part == ")":
+            depth = max(depth - 1, 0)
+        elif depth == 0:
+            kept.append(part)
+    return "".join(kept)

@@ -1,0 +1,45 @@
+"""The content of one Authentication-Results field (RFC 8601 section 2.2)."""
+
+from dataclasses import dataclass, field
+
+
+class AuthresError(ValueError):
+    """The value is no Authentication-Results; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One `ptype.property=value`. Keywords are in lower case. A value in address form keeps the quotes of its local
+    part (`"a b"@example.org`), any other is what it stands for."""
+
+    ptype: str
+    property: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResult:
+    """What one method came to, such as dkim=pass. `comment` is written for people and not read again."""
+
+    method: str
+    result: str
+    properties: tuple[Property, ...] = ()
+    reason: str = ""
+    method_version: int = 1
+    comment: str = field(default="", compare=False)
+
+    def get(self, ptype: str, name: str) -> str | None:
+        """The first value of a property."""
+        for item in self.properties:
+            if item.ptype == ptype and item.property == name:
+                return item.value
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationResults:
+    """The whole field; without results it says "none"."""
+
+    authserv_id: str
+    results: tuple[MethodResult, ...] = ()
+    version: int = 1

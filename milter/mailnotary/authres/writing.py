@@ -1,0 +1,91 @@
+"""Writing Authentication-Results (RFC 8601 section 2.2), so that nothing untrusted gets out of its place."""
+
+import re
+
+from mailnotary import cfws
+from mailnotary.authres.types import AuthenticationResults, AuthresError, MethodResult
+
+LINE = 78  # characters (RFC 5322 section 2.1.1)
+MAX_TEXT = 450  # octets of one value, reason or comment; quoted it stays within the 998 octets that a line may have
+
+_KEYWORD = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
+_TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~\u0080-\U0010ffff]+\Z")
+# [[local-part] "@"] domain-name, the local part a dot-atom or a quoted string (RFC 5322 3.4.1, RFC 6532)
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
+_LABEL = r"[A-Za-z0-9_\-\u0080-\U0010ffff]+"
+_ADDRESS = re.compile(rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)*")?@{_LABEL}(?:\.{_LABEL})*\Z')
+# All that could end a line, hide text or turn it around: controls (C0, DEL, C1), line and paragraph separators,
+# bidirectional marks, octets that were no UTF-8.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+_WIDE_SPACE = re.compile(r"(?![\x00-\x7f])\s")  # white space to some readers, so never outside quotes
+_COMMENT_SPECIAL = re.compile(r"[()\\]")
+_BREAK = re.compile(r"(?<! ) (?! )")
+
+
+def format(results: AuthenticationResults) -> str:
+    """The field's value, without a leading space, folded by CRLF and a space (libmilter wants LF alone: the caller's
+    to replace). Unfolded it is one line, so a fold adds and takes nothing.
+
+    Values, reasons and comments may be anything: what a field can't carry in them comes out as "?", and all but
+    the first `MAX_TEXT` octets are left out. Keywords are the program's own: one that is none raises AuthresError."""
+    head = _value(results.authserv_id)
+    if results.version != 1:
+        head += f" {results.version}"
+    if not results.results:
+        return f"{head}; none"
+    return ";\r\n ".join([head, *(_fold(_result(result)) for result in results.results)])
+
+
+def safe(text: str) -> str:
+    """The text as a value can carry it."""
+    text = _UNSAFE.sub("?", text)
+    if len(text.encode()) > MAX_TEXT:
+        text = text.encode()[:MAX_TEXT].decode("utf-8", "ignore")
+    return text
+
+
+def _result(result: MethodResult) -> str:
+    method = _keyword(result.method)
+    if result.method_version != 1:
+        method += f"/{result.method_version}"
+    parts = [f"{method}={_keyword(result.result)}"]
+    if result.comment:
+        parts.append("(" + _COMMENT_SPECIAL.sub(r"\\\g<0>", safe(result.comment)) + ")")
+    if result.reason:
+        parts.append("reason=" + cfws.quote(safe(result.reason)))
+    for item in result.properties:
+        parts.append(f"{_keyword(item.ptype)}.{_keyword(item.property)}={_pvalue(item.value)}")
+    return " ".join(parts)
+
+
+def _keyword(text: str) -> str:
+    if not _KEYWORD.match(text):
+        raise AuthresError(f"{text!r} is no keyword")
+    return text
+
+
+def _value(text: str) -> str:
+    text = safe(text)
+    return text if _TOKEN.match(text) and not _WIDE_SPACE.search(text) else cfws.quote(text)
+
+
+def _pvalue(text: str) -> str:
+    text = safe(text)
+    return text if _ADDRESS.match(text) and not _WIDE_SPACE.search(text) else _value(text)
+
+
+def _fold(text: str) -> str:
+    """One result over as many lines as it takes. A line breaks before a single space, never within a run of them:
+    so none ends with a blank or has only blanks. The space stays: it may be a quoted string's."""
+    lines = []
+    start, last = 0, -1
+    for match in _BREAK.finditer(text):
+        if match.start() - start > LINE - 1 and last > start:
+            lines.append(text[start:last])
+            start = last
+        last = match.start()
+    if len(text) - start > LINE - 1 and last > start:
+        lines.append(text[start:last])
+        start = last
+    lines.append(text[start:])
+    return "\r\n".join(lines)
