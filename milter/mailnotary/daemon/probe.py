@@ -1,0 +1,91 @@
+"""Asks a milter whether it is there: `python -m mailnotary.daemon.probe inet:8891@127.0.0.1`.
+
+It connects, begins the milter protocol's negotiation as an MTA does, and leaves: so a process that merely listens, or
+hangs, is told from one that serves. Exit status 0: it serves; 1: it does not, and standard error says why; 2: wrong
+usage."""
+
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+
+from mailnotary.listen import Listen
+
+TIMEOUT = 5.0  # seconds for each step
+
+# SMFIC_OPTNEG: protocol version 6, with all of its actions and steps on offer, as Postfix does.
+_OFFER = b"O" + struct.pack(">III", 6, 0x1FF, 0x1FFFFF)
+_QUIT = b"Q"
+
+
+class ProbeError(Exception):
+    """There is no milter that serves; the text says what is there."""
+
+
+def probe(listen: Listen, timeout: float = TIMEOUT) -> int:
+    """The milter protocol's version that the milter at this address takes. Raises ProbeError."""
+    try:
+        with _connect(listen, timeout) as sock:
+            sock.sendall(_packet(_OFFER))
+            answer = _read_packet(sock)
+            sock.sendall(_packet(_QUIT))
+    except OSError as error:
+        raise ProbeError(error.strerror or str(error)) from error
+    if answer[:1] != b"O" or len(answer) < 13:
+        raise ProbeError("what answers is no milter")
+    return int(struct.unpack_from(">I", answer, 1)[0])
+
+
+def _connect(listen: Listen, timeout: float) -> socket.socket:
+    if listen.family != "unix":
+        return socket.create_connection((listen.host, listen.port), timeout)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(listen.path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _packet(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _read_packet(sock: socket.socket) -> bytes:
+    (length,) = struct.unpack(">I", _read(sock, 4))
+    return _read(sock, min(length, 1024))  # more than any milter's list of macros takes
+
+
+def _read(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = sock.recv(count - len(data))
+        if not part:
+            raise ProbeError("the connection was closed without an answer")
+        data += part
+    return data
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line."""
+    if len(arguments) != 1:
+        print("usage: python -m mailnotary.daemon.probe ADDRESS", file=sys.stderr)
+        return 2
+    try:
+        listen = Listen.parse(arguments[0])
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        version = probe(listen)
+    except ProbeError as error:
+        print(f"{listen}: {error}", file=sys.stderr)
+        return 1
+    print(f"{listen}: serves milter protocol {version}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
