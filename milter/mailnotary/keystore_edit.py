@@ -52,6 +52,7 @@ def edit(
     file that is no YAML, KeystoreEditError where its form stands in the way."""
     changed = changed or {}
     before = _read(data, file)
+    meant = _apply(before, entry, added, changed, file)
     bom = _BOM if data.startswith(_BOM) else b""
     text = data.removeprefix(_BOM).decode("utf-8")
     editor = _Editor(text or EMPTY)
@@ -61,7 +62,6 @@ def edit(
     except _FormError as error:
         raise KeystoreEditError(_by_hand(file, entry, added, changed)) from error
     result = bom + editor.result().encode()
-    meant = _apply(before, entry, added, changed)
     try:
         found = _read(result, file)
     except yamlfile.ConfigError as error:
@@ -101,12 +101,21 @@ def _plain(node: yamlfile.Node) -> Any:
     return None if node.is_null else node.text
 
 
-def _apply(values: Any, entry: str, added: Sequence[NewKey], changed: Mapping[str, Mapping[str, str]]) -> Any:
+def _apply(
+    values: Any, entry: str, added: Sequence[NewKey], changed: Mapping[str, Mapping[str, str]], file: str
+) -> Any:
     """What the file shall hold. Sub-trees that stay are shared with `values`, which stays as it is."""
-    domains = dict(values.get("domains") or {})
-    name = next((key for key in domains if _names(key, entry)), entry)
-    found = dict(domains.get(name) or {})
-    keys = [key | changed.get(key.get("selector"), {}) for key in found.get("keys") or []]
+    try:
+        domains = dict(values.get("domains") or {})
+        name = next((key for key in domains if _names(key, entry)), entry)
+        found = dict(domains.get(name) or {})
+        old = {key["selector"]: key for key in found.get("keys") or []}
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise KeystoreEditError(f"{file}: the entry {entry} has errors: run `mailnotary check-config`") from error
+    for new in added:
+        if new.selector in {selector.lower() for selector in old}:
+            raise KeystoreEditError(f"{file}: the entry {entry} has a key {new.selector}: choose another selector")
+    keys = [key | changed.get(selector, {}) for selector, key in old.items()]
     keys += [{"selector": key.selector, "file": key.file, "state": key.state} for key in added]
     found["keys"] = keys
     domains[name] = found

@@ -138,8 +138,6 @@ def test_several_changes_are_made_at_once() -> None:
 REFUSED = {
     "an alias": "domains:\n  a.org: &a\n    keys: [{selector: a, file: f}]\n  example.org: *a\n",
     "aliased keys": "x: &k [{selector: a, file: f}]\ndomains:\n  example.org:\n    keys: *k\n",
-    "a word for the list": "domains:\n  example.org:\n    keys: none\n",
-    "a list for the domains": "domains: [example.org]\n",
     "a document's end": "# nothing\n---\n...\n",
 }
 
@@ -148,6 +146,19 @@ REFUSED = {
 def test_a_form_that_can_not_be_kept_is_refused_with_what_to_do_by_hand(text: str) -> None:
     with pytest.raises(KeystoreEditError, match=r"selector: s2"):
         add(text)
+
+
+@pytest.mark.parametrize(
+    "entry", ["{keys: none}", "{keys: [x]}", "[x]", "x", "{keys: [{file: f}]}", "{keys: {selector: a}}"]
+)
+def test_an_entry_with_errors_is_left_to_check_config(entry: str) -> None:
+    with pytest.raises(KeystoreEditError, match="check-config"):
+        add(f"domains:\n  example.org: {entry}\n")
+
+
+def test_a_selector_is_given_once() -> None:
+    with pytest.raises(KeystoreEditError, match="choose another selector"):
+        add("domains:\n  example.org: {keys: [{selector: S2, file: f}]}\n")
 
 
 @pytest.mark.parametrize("text", ["domains: [\n", "a: b: c", "domains:\n  a.org:\n  a.org:\n", "[" * 5000, "- a\n"])
