@@ -7,10 +7,10 @@ from typing import TypedDict, Unpack
 
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import Resolver
-from mailnotary.spf.client import Client
+from mailnotary.spf.client import client_of
 from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.explain import explanation
-from mailnotary.spf.identity import POSTMASTER, a_labels, is_mail_domain, octets, parse_sender, strip_path, to_text
+from mailnotary.spf.identity import POSTMASTER, a_labels, is_mail_domain, strip_path, to_text
 from mailnotary.spf.limits import Failure, LimitedResolver, Limits
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.spf.trace import Step
@@ -53,12 +53,11 @@ def check_host(
     """Whether the client at `ip` may use `domain` (RFC 7208 4.1). `sender` is the identity that is checked; without a
     local-part it is postmaster's. Raises ValueError where `ip` is no address; whatever the rest and DNS hold, the
     result says it."""
-    client = Client(ip)
+    client = client_of(ip)
     name = a_labels(to_text(domain))
     if name is None or not is_mail_domain(name):  # 4.3
         shown = ascii_printable(to_text(domain), 253).lower()
         return SpfResult(SpfStatus.NONE, identity, shown, reason=f'"{shown}" is no domain name that can have a record')
-    helo_text = to_text(helo)
     dns = LimitedResolver(
         resolver,
         options.get("limits", _DEFAULT_LIMITS),
@@ -66,7 +65,7 @@ def check_host(
         clock=options.get("clock", time.monotonic),
         trace=options.get("trace"),
     )
-    evaluation = Evaluation(client, parse_sender(to_text(sender)), octets(a_labels(helo_text) or helo_text), dns)
+    evaluation = Evaluation(client, to_text(sender), to_text(helo), dns)
     try:
         verdict = evaluation.check(name)
     except Failure as failure:

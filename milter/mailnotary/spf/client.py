@@ -1,5 +1,6 @@
 """The SMTP client's address as SPF needs it (RFC 7208 sections 5 and 7.3)."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from mailnotary.resolver import RecordKind
@@ -8,7 +9,7 @@ from mailnotary.resolver import RecordKind
 class Client:
     """An address: `number` its bits as an integer, `kind` the record type that can hold it."""
 
-    __slots__ = ("_address", "bits", "kind", "number", "version")
+    __slots__ = ("bits", "kind", "number", "text", "version")
 
     def __init__(self, ip: str | IPv4Address | IPv6Address) -> None:
         """Raises ValueError where the text is no address."""
@@ -18,21 +19,18 @@ class Client:
         if address.version == 6 and number >> 32 == 0xFFFF:
             address = IPv4Address(number & 0xFFFFFFFF)
             number = int(address)
-        self._address = address
+        # As people read it, the "c" macro (7.3); an interface's name is no part of what DNS can say.
+        self.text = str(address).partition("%")[0]
         self.number = number
         self.version = address.version
         self.bits = address.max_prefixlen
         self.kind = RecordKind.A if address.version == 4 else RecordKind.AAAA
 
-    def __str__(self) -> str:
-        """As people read it, the "c" macro (7.3)."""
-        return str(self._address).partition("%")[0]  # an interface's name is no part of what DNS can say
-
     @property
     def dotted(self) -> str:
         """The "i" macro (7.3): dotted quad, or the 32 nibbles with dots between them; DNS does not mind their case, and
         the public suite's explanations have them in upper case."""
-        return str(self) if self.version == 4 else ".".join(f"{self.number:032X}")
+        return self.text if self.version == 4 else ".".join(f"{self.number:032X}")
 
     @property
     def zone(self) -> str:
@@ -43,3 +41,7 @@ class Client:
     def reverse_name(self) -> str:
         """The name of its PTR records (5.5)."""
         return ".".join(reversed(self.dotted.lower().split("."))) + f".{self.zone}.arpa"
+
+
+# A client comes with HELO and MAIL FROM, and with its next message.
+client_of = lru_cache(maxsize=1024)(Client)

@@ -1,12 +1,13 @@
 """The evaluation of SPF records for one client and one sender (RFC 7208 sections 4.4 to 6.1)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind
 from mailnotary.spf.client import Client
-from mailnotary.spf.identity import Sender, is_dns_name
+from mailnotary.spf.identity import Sender, domain_octets, is_dns_name, parse_sender
 from mailnotary.spf.limits import MAX_MX_HOSTS, MAX_PTR_NAMES, Failure, LimitedResolver, shown
 from mailnotary.spf.macro import MacroString
 from mailnotary.spf.record import (
@@ -36,8 +37,7 @@ class UnusableMacro(Exception):  # noqa: N818 - an outcome of the protocol
     """A term has a macro that can't be expanded for this sender, so it does not match (RFC 8616 section 4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a record came to: `domain` is whose record it was (a redirect's target), `term` the one that matched,
     `explanation` that record's exp=."""
 
@@ -51,12 +51,17 @@ class Verdict:
 class Evaluation:
     """One check: the arguments that stay the same through all its records."""
 
-    def __init__(self, client: Client, sender: Sender, helo: str, dns: LimitedResolver) -> None:
+    def __init__(self, client: Client, sender: str, helo: str, dns: LimitedResolver) -> None:
         self.client = client
-        self.sender = sender
-        self.helo = helo
         self.dns = dns
+        self._sender = sender
+        self._helo = helo
         self._client_names: list[str] | None = None  # validated, once they were asked for
+
+    @cached_property
+    def sender(self) -> Sender:
+        """The <sender>, which few records ask for."""
+        return parse_sender(self._sender)
 
     # Records
 
@@ -97,14 +102,14 @@ class Evaluation:
         for directive in record.directives:
             through = self._directive(directive, domain)
             if through is not None:
-                reason = f"{self.client} matches {directive.text} of {shown(domain)}{through}"
+                reason = f"{self.client.text} matches {directive.text} of {shown(domain)}{through}"
                 return Verdict(directive.result, reason, domain, directive.text, record.explanation)
         if record.redirect is not None:
             redirected = self._redirect(record.redirect, domain)
             if redirected is not None:
                 return redirected
         # 4.7: 'just as if "?all" were specified as the last directive'
-        return Verdict(SpfStatus.NEUTRAL, f"no term of {shown(domain)} matches {self.client}", domain)
+        return Verdict(SpfStatus.NEUTRAL, f"no term of {shown(domain)} matches {self.client.text}", domain)
 
     def _directive(self, directive: Directive, domain: str) -> str | None:
         """None where it does not match; where it does, through what (an include says it)."""
@@ -289,7 +294,7 @@ class Evaluation:
             case "v":
                 return self.client.zone
             case _:
-                return self.helo
+                return domain_octets(self._helo)
 
 
 def _is_within(name: str, target: str) -> bool:

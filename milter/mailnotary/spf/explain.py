@@ -24,7 +24,7 @@ def explanation(evaluation: Evaluation, verdict: Verdict, receiver: str, now: fl
     def value(letter: str) -> str:
         match letter:  # 7.2: what only explanations may use
             case "c":
-                return str(evaluation.client)
+                return evaluation.client.text
             case "r":
                 return ascii_printable(receiver, 253)
             case "t":

@@ -1,22 +1,21 @@
 """The identities that SPF checks, taken from what an SMTP client said (RFC 7208 sections 2.3, 2.4, 4.3; RFC 8616)."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailnotary.domain import MAX_NAME, to_ascii
 
 POSTMASTER = "postmaster"
 
-# What DNS carries (RFC 1035 section 2.3.4); a character stands for an octet.
+# What DNS carries (RFC 1035 section 2.3.4), with 253 characters in all; a character stands for an octet.
 _DNS_NAME = re.compile(r"(?:[^.]{1,63}\.)*[^.]{1,63}\Z")
-# A mail domain is looked up as long as DNS can carry it (4.3 gives too long and empty labels as examples of a
-# malformed one, and others too are strict about nothing else), but never an address literal, an address without
-# brackets, or what holds spaces and controls.
-_MAIL_DOMAIN = re.compile(r"(?!\[)[!-~]+\.(?![0-9]+\Z)[!-\-/-~]+\Z")
+# A mail domain is looked up wherever DNS can carry it (labels that are too long or empty are what 4.3 calls malformed,
+# and others are strict about nothing else either), but never an address literal, an address without brackets, or
+# what holds spaces and controls.
+_MAIL_DOMAIN = re.compile(r"(?!\[)(?:[!-\-/-~]{1,63}\.)+(?![0-9]+\Z)[!-\-/-~]{1,63}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """The <sender> of section 4.1 in its two parts. A character stands for an octet; the domain has A-labels."""
 
     local_part: str
@@ -60,7 +59,7 @@ def is_dns_name(name: str) -> bool:
 def is_mail_domain(name: str) -> bool:
     """Whether an identity's domain, as `a_labels` gives it, can have an SPF record: a well-formed name of several
     labels (4.3)."""
-    return is_dns_name(name) and _MAIL_DOMAIN.match(name) is not None
+    return len(name) <= MAX_NAME and _MAIL_DOMAIN.match(name) is not None
 
 
 def strip_path(mail_from: str) -> str:
@@ -78,4 +77,9 @@ def parse_sender(sender: str) -> Sender:
     """The <sender> argument in its parts: the domain is what follows the last "@" (a "%" or "!" before it routes
     nothing); without an "@" all of it is the domain, as for HELO. A missing local-part is "postmaster" (4.3)."""
     local_part, _, domain = sender.rpartition("@")
-    return Sender(octets(local_part) or POSTMASTER, octets(a_labels(domain) or domain))
+    return Sender(octets(local_part) or POSTMASTER, domain_octets(domain))
+
+
+def domain_octets(domain: str) -> str:
+    """A domain, or what a client gave for one, as macros take it."""
+    return octets(a_labels(domain) or domain)

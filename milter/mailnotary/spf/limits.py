@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
@@ -114,6 +115,7 @@ class LimitedResolver:
             step.lookups, step.void_lookups = self.lookups, self.void_lookups
 
 
+@lru_cache(maxsize=1024)
 def shown(name: str) -> str:
     """A name from DNS or from a client as a reason may hold it."""
     return ascii_printable(name, 253)
