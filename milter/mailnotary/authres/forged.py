@@ -27,7 +27,7 @@ def claims(value: bytes, ids: Collection[str]) -> bool:
         found = _same(parse(value).authserv_id)
     except AuthresError:
         return _contains(value, ids)
-    return any(found == _spellings(own)[0] for own in ids)
+    return any(found == _same(own) for own in ids)
 
 
 def _same(authserv_id: str) -> str:
@@ -40,18 +40,18 @@ def _contains(value: bytes, ids: Collection[str]) -> bool:
     haystacks = [_plain(text), _plain(_without_comments(text))]
     if decoded := cfws.encoded_words(text):
         haystacks.append(_plain(cfws.decode(decoded)))
-    return any(needle and needle in haystack for own in ids for needle in _spellings(own) for haystack in haystacks)
+    return any(needle in haystack for own in ids for needle in _needles(own) for haystack in haystacks)
 
 
 @lru_cache(maxsize=256)
-def _spellings(own: str) -> tuple[str, ...]:
-    """One of our ids: as A-labels, then as U-labels."""
+def _needles(own: str) -> tuple[str, ...]:
+    """One of our ids as A-labels and as U-labels, as `_plain` leaves them."""
     ascii_form = _same(own)
     try:
-        unicode_form = _plain(idna.decode(ascii_form))
+        forms = (ascii_form, idna.decode(ascii_form))
     except (idna.IDNAError, UnicodeError, ValueError):
-        unicode_form = ascii_form
-    return ascii_form, unicode_form
+        forms = (ascii_form,)
+    return tuple(plain for form in forms if (plain := _plain(form)))
 
 
 def _plain(text: str) -> str:
