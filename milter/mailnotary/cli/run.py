@@ -1,0 +1,38 @@
+"""Runs the milter in the foreground until SIGTERM or SIGINT; SIGHUP reads the configuration anew.
+
+example: mailnotary run -c /etc/mailnotary/mailnotary.yaml
+         mailnotary run --listen inet:8891@0.0.0.0"""
+
+import argparse
+
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import DEFAULT_CONFIG, add_config
+from mailnotary.yamlfile import ConfigError
+
+HELP = "run the milter"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_config(parser)
+    parser.add_argument(
+        "--listen",
+        metavar="ADDR",
+        help="the socket for the MTA, instead of the file's: inet:8891@127.0.0.1, unix:/path",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until it is told to stop."""
+    from mailnotary.daemon import start  # libmilter need not be there for the other commands
+    from mailnotary.daemon.listener import ListenError
+    from mailnotary.daemon.privileges import UserError
+
+    try:
+        return start.serve(args.config or DEFAULT_CONFIG, args.listen)
+    except ConfigError as error:
+        raise CommandError(f"the configuration can't be used:\n{error}") from error
+    except (ListenError, UserError) as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"can't start: {error}") from error

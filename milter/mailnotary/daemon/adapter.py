@@ -1,0 +1,351 @@
+"""libmilter's callbacks, made into the events of a `Session` and back. The only module that imports pymilter.
+
+What a callback may return follows from the flags that its own connection negotiated. Where "no reply" was agreed,
+anything but NOREPLY makes libmilter drop the rest of the message while the MTA waits five minutes; where it was not,
+NOREPLY does. So each connection keeps its return values from the negotiation, and no exception leaves a callback: it
+marks the message, and the end of the message, which always has a reply, answers for it.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+import milter
+
+from mailnotary.policy import Action, DeleteHeader, InsertHeader, Quarantine, Reply, wants_mail_reply
+from mailnotary.session import Environment, Session
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from milter import Context  # pymilter does not export it
+
+_NEEDED_ACTIONS: Final = milter.ADDHDRS | milter.CHGHDRS
+_WANTED_ACTIONS: Final = _NEEDED_ACTIONS | milter.QUARANTINE | milter.SETSYMLIST
+# Events that are not ours, and replies that we never give. A MAIL command's reply is decided at the negotiation.
+_WANTED_PROTOCOL: Final = (
+    milter.P_NORCPT
+    | milter.P_NODATA
+    | milter.P_NOUNKNOWN
+    | milter.P_NR_CONN
+    | milter.P_NR_HELO
+    | milter.P_NR_HDR
+    | milter.P_NR_EOH
+    | milter.P_NR_BODY
+    | milter.P_HDR_LEADSPC
+)
+
+# Postfix takes such a list as the whole truth: what is not named here is not sent at any stage.
+_MACROS: Final = (
+    (milter.M_CONNECT, "j {daemon_name}"),
+    (milter.M_ENVFROM, "{auth_type} {auth_authen}"),
+    (milter.M_EOM, "i"),
+)
+
+_MAX_REPLY_LINES: Final = 32  # smfi_setmlreply(3)
+
+
+class Connection:
+    """What is kept for one connection of the MTA. `busy_since` is the monotonic time at which the callback began that
+    is at work now, 0.0 while none is: what the worker's watchdog looks at."""
+
+    __slots__ = (
+        "actions",
+        "after_body",
+        "after_connect",
+        "after_eoh",
+        "after_header",
+        "after_helo",
+        "after_mail",
+        "busy_since",
+        "error",
+        "session",
+    )
+
+    def __init__(self, session: Session, actions: int, protocol: int) -> None:
+        def answer(no_reply: int) -> int:
+            return milter.NOREPLY if protocol & no_reply else milter.CONTINUE
+
+        self.session = session
+        self.actions = actions
+        self.after_connect = answer(milter.P_NR_CONN)
+        self.after_helo = answer(milter.P_NR_HELO)
+        self.after_mail = answer(milter.P_NR_MAIL)
+        self.after_header = answer(milter.P_NR_HDR)
+        self.after_eoh = answer(milter.P_NR_EOH)
+        self.after_body = answer(milter.P_NR_BODY)
+        self.busy_since = 0.0
+        self.error: BaseException | None = None
+
+    def fail(self, event: str, error: BaseException) -> None:
+        """An event of the message under way failed: its end will be answered accordingly."""
+        self.busy_since = 0.0
+        if self.error is None:
+            self.error = error
+            log.error("defect while handling an event", exc_info=error, extra={"fields": {"milter_event": event}})
+        try:
+            self.session.broken(error)
+        except Exception as second:
+            log.error("defect in broken()", exc_info=second)
+
+
+class Adapter:
+    """All connections of this process. `source` gives the newest environment; a worker sets it before it serves, for
+    the callbacks are handed to libmilter before there are workers."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], Environment] = _no_environment
+        self._warned: set[str] = set()
+        self.live: set[Connection] = set()
+
+    def register(self) -> None:
+        """Hands the callbacks to libmilter; before `milter.opensocket`, and so before the workers are forked."""
+        milter.set_flags(_WANTED_ACTIONS)
+        milter.set_connect_callback(self.on_connect)
+        milter.set_helo_callback(self.on_helo)
+        milter.set_envfrom_callback(self.on_mail)
+        milter.set_header_callback(self.on_header)
+        milter.set_eoh_callback(self.on_eoh)
+        milter.set_body_callback(self.on_body)
+        milter.set_eom_callback(self.on_eom)
+        milter.set_abort_callback(self.on_abort)
+        milter.set_close_callback(self.on_close)
+        # For what fails inside pymilter before our code runs (a HELO or a header's name that is no UTF-8): that event
+        # is as good as not sent. libmilter itself turns the CONTINUE into no reply where none is due.
+        milter.set_exception_policy(milter.CONTINUE)
+        milter.register("mailnotary", negotiate=self.on_negotiate)
+
+    def stuck_since(self) -> float | None:
+        """The monotonic time at which the longest-running callback began; None if none is at work."""
+        begun = [since for connection in tuple(self.live) if (since := connection.busy_since)]
+        return min(begun, default=None)
+
+    # -- callbacks
+
+    def on_negotiate(self, ctx: "Context", offer: list[int]) -> int:
+        """Chooses from what the MTA offers: [actions, protocol flags, 0, 0], changed in place."""
+        try:
+            actions, protocol = offer[0] & _WANTED_ACTIONS, offer[1] & _WANTED_PROTOCOL
+            if actions & _NEEDED_ACTIONS != _NEEDED_ACTIONS:
+                self._warn("the MTA does not let milters add and change headers: refusing to work for it")
+                return milter.REJECT
+            session = Session(self.source)
+            session.mail_replies = wants_mail_reply(self.source().settings)
+            if not session.mail_replies:
+                protocol |= offer[1] & milter.P_NR_MAIL
+            session.leading_space = bool(protocol & milter.P_HDR_LEADSPC)
+            if not session.leading_space:
+                self._warn(
+                    "the MTA hides the space after a header's colon (Postfix: milter_protocol below 6): "
+                    "signing with relaxed header canonicalization alone"
+                )
+            if actions & milter.SETSYMLIST:
+                for stage, names in _MACROS:
+                    ctx.setsymlist(stage, names)
+            connection = Connection(session, actions, protocol)
+            ctx.setpriv(connection)
+            self.live.add(connection)
+            offer[:2] = [actions, protocol]
+        except BaseException as error:
+            log.error("defect in the negotiation", exc_info=error)
+            return milter.REJECT
+        return milter.CONTINUE
+
+    def on_connect(self, ctx: "Context", name: str, _family: int, address: Any) -> int:
+        """A client has connected; `address` is (ip, port...), a path, or None."""
+        connection: Connection = ctx.getpriv()
+        try:
+            ip = address[0] if isinstance(address, tuple) else None
+            connection.session.connect(name, ip, _macro(ctx, "j"), _macro(ctx, "{daemon_name}"))
+        except BaseException as error:
+            connection.fail("connect", error)
+        return connection.after_connect
+
+    def on_helo(self, ctx: "Context", name: str) -> int:
+        """HELO or EHLO."""
+        connection: Connection = ctx.getpriv()
+        try:
+            connection.session.helo(name)
+        except BaseException as error:
+            connection.fail("helo", error)
+        return connection.after_helo
+
+    def on_mail(self, ctx: "Context", sender: bytes, *_parameters: bytes) -> int:
+        """MAIL FROM. An answer other than to go on is given here only where the MTA waits for one."""
+        connection: Connection = ctx.getpriv()
+        connection.busy_since = time.monotonic()
+        connection.error = None
+        try:
+            reply = connection.session.mail_from(sender, _auth_user(ctx))
+            connection.busy_since = 0.0
+            if reply is not None and connection.after_mail == milter.CONTINUE:
+                return _send_reply(ctx, reply)
+        except BaseException as error:
+            connection.fail("mail", error)
+        return connection.after_mail
+
+    def on_header(self, ctx: "Context", name: str, value: bytes) -> int:
+        """One header field."""
+        connection: Connection = ctx.getpriv()
+        try:
+            connection.session.header(name.encode(), value)
+        except BaseException as error:
+            connection.fail("header", error)
+        return connection.after_header
+
+    def on_eoh(self, ctx: "Context") -> int:
+        """The end of the header."""
+        connection: Connection = ctx.getpriv()
+        connection.busy_since = time.monotonic()
+        try:
+            connection.session.end_of_headers()
+            connection.busy_since = 0.0
+        except BaseException as error:
+            connection.fail("eoh", error)
+        return connection.after_eoh
+
+    def on_body(self, ctx: "Context", chunk: bytes) -> int:
+        """Some of the body."""
+        connection: Connection = ctx.getpriv()
+        try:
+            connection.session.body(chunk)
+        except BaseException as error:
+            connection.fail("body", error)
+        return connection.after_body
+
+    def on_eom(self, ctx: "Context") -> int:
+        """The end of the message: the one event that is always answered."""
+        connection: Connection = ctx.getpriv()
+        connection.busy_since = time.monotonic()
+        queue_id = None
+        try:
+            queue_id = _macro(ctx, "i")
+            if connection.error is None:
+                actions = connection.session.end_of_message(queue_id)
+            else:
+                actions = connection.session.internal_error(connection.error, queue_id)
+            return _perform(ctx, connection, actions)
+        except BaseException as error:
+            connection.fail("eom", error)
+            return _perform_defect(ctx, connection, error, queue_id)
+        finally:
+            connection.busy_since = 0.0
+            connection.error = None
+
+    def on_abort(self, ctx: "Context") -> int:
+        """The message under way ends without an answer."""
+        connection: Connection = ctx.getpriv()
+        try:
+            connection.error = None
+            connection.session.abort()
+        except BaseException as error:
+            log.error("defect in abort()", exc_info=error)
+        return milter.CONTINUE
+
+    def on_close(self, ctx: "Context") -> int:
+        """The connection ends."""
+        connection: Connection | None = ctx.getpriv()
+        if connection is None:  # the negotiation failed
+            return milter.CONTINUE
+        try:
+            self.live.discard(connection)
+            ctx.setpriv(None)
+            connection.session.close()
+        except BaseException as error:
+            log.error("defect in close()", exc_info=error)
+        return milter.CONTINUE
+
+    def _warn(self, text: str) -> None:
+        """Once in a worker's life."""
+        if text not in self._warned:
+            self._warned.add(text)
+            log.warning(text)
+
+
+def _no_environment() -> Environment:
+    raise RuntimeError("no worker has begun to serve")
+
+
+def quiet_excepthook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    """pymilter prints what fails inside it, which is text of the client's that is no UTF-8: not worth a traceback."""
+    if isinstance(value, UnicodeDecodeError):
+        log.debug("the MTA passed text that is no UTF-8: left out", extra={"fields": {"error": str(value)}})
+    else:
+        log.error("defect outside of a callback", exc_info=(kind, value, trace))
+
+
+def run() -> None:
+    """libmilter's main loop; returns or raises only when libmilter can't go on."""
+    sys.excepthook = quiet_excepthook
+    milter.main()
+
+
+def open_socket(spec: str) -> None:
+    """Lets libmilter open the socket that stands in for the real one until `dup2` puts that in its place."""
+    milter.setconn(spec)
+    milter.opensocket(False)
+
+
+def _macro(ctx: "Context", name: str) -> str | None:
+    """A macro's value; None where it is absent, empty or no UTF-8."""
+    try:
+        return ctx.getsymval(name) or None
+    except UnicodeDecodeError:
+        return None
+
+
+def _auth_user(ctx: "Context") -> str | None:
+    """The login name; "" for a client that is authenticated under a name that can't be had (it is no UTF-8, or the MTA
+    gives the mechanism alone); None for one that is not authenticated."""
+    try:
+        user = ctx.getsymval("{auth_authen}")
+    except UnicodeDecodeError:
+        return ""
+    if user:
+        return str(user)
+    try:
+        return "" if ctx.getsymval("{auth_type}") else None
+    except UnicodeDecodeError:
+        return ""
+
+
+def _perform(ctx: "Context", connection: Connection, actions: tuple[Action, ...]) -> int:
+    """Carries the actions out, in their order. A reply, where there is one, makes the others moot."""
+    for action in actions:
+        if isinstance(action, Reply):
+            return _send_reply(ctx, action)
+    for action in actions:
+        match action:
+            case DeleteHeader():
+                ctx.chgheader(action.name, action.index, "")
+            case InsertHeader():
+                # Once HDR_LEADSPC is taken, the space after the colon is ours to give. libmilter wants folds as LF.
+                space = " " if connection.session.leading_space else ""
+                ctx.addheader(action.name, space + action.value.replace("\r\n", "\n"), action.index)
+            case Quarantine():
+                if not connection.actions & milter.QUARANTINE:
+                    raise RuntimeError("the MTA does not let milters hold a message")
+                ctx.quarantine(action.reason)
+    return milter.CONTINUE
+
+
+def _perform_defect(ctx: "Context", connection: Connection, error: BaseException, queue_id: str | None) -> int:
+    """What the configuration wants for a message on which we failed; if even that fails, the message waits."""
+    try:
+        return _perform(ctx, connection, connection.session.internal_error(error, queue_id))
+    except BaseException as second:
+        connection.fail("internal_error", second)
+        return milter.TEMPFAIL
+
+
+def _send_reply(ctx: "Context", reply: Reply) -> int:
+    """Our own words to the client. libmilter sends them only with the answer of their class."""
+    lines = reply.text.replace("%", "%%").split("\n")[:_MAX_REPLY_LINES]  # the MTA takes "%%" for "%", "%" for nothing
+    try:
+        ctx.setreply(str(reply.code), reply.enhanced_code, *lines)
+    except (milter.error, ValueError) as error:  # the MTA's standard words then
+        log.error("a reply that libmilter does not take", extra={"fields": {"text": reply.text, "error": str(error)}})
+    return milter.REJECT if reply.code >= 500 else milter.TEMPFAIL

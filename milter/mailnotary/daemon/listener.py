@@ -1,0 +1,201 @@
+"""The socket on which the MTA calls.
+
+A unix socket is made under a temporary name, gets its mode and group there, and is renamed into place, so that there is
+no moment with a wrong one, and none in which an old one is gone and the new one not yet there.
+"""
+
+import fcntl
+import grp
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mailnotary.daemon import adapter
+from mailnotary.listen import Listen
+from mailnotary.settings import SocketSettings
+
+BACKLOG = 512  # connections that wait while all workers are busy accepting others
+
+
+class ListenError(Exception):
+    """The socket can't be had; the text says why and what to do."""
+
+
+class Listener:
+    """The open socket, non-blocking. `remove` takes a unix socket's name away if it is still ours."""
+
+    def __init__(self, sock: socket.socket, path: str | None) -> None:
+        self.socket = sock
+        self._path = path
+        self._identity = _identity(path) if path else None
+
+    @property
+    def family(self) -> int:
+        """AF_UNIX, AF_INET or AF_INET6."""
+        return self.socket.family
+
+    def shut(self) -> None:
+        """Makes the kernel refuse new connections, in all processes that hold the socket."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.remove()
+        self.socket.close()
+
+    def remove(self) -> None:
+        """Removes the name, unless another instance has put its own socket there."""
+        if self._path is None or _identity(self._path) != self._identity:
+            return
+        with suppress(OSError):  # a folder that our user may not write: the next start replaces the stale socket
+            os.unlink(self._path)
+
+
+def open_listener(listen: Listen, settings: SocketSettings) -> Listener:
+    """Opens the socket. Raises ListenError."""
+    if listen.family == "unix":
+        return _open_unix(listen.path, settings)
+    return _open_inet(listen)
+
+
+def _open_inet(listen: Listen) -> Listener:
+    family = socket.AF_INET6 if listen.family == "inet6" else socket.AF_INET
+    try:
+        address = socket.getaddrinfo(listen.host, listen.port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)[0][4]
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"{listen}: {_reason(error)}") from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as written: IPv6 and nothing else
+        # Each answer is a packet or two that the MTA waits for; accepted sockets inherit this from the listener.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"{listen}: {_reason(error)}") from error
+    return Listener(sock, None)
+
+
+def _open_unix(path: str, settings: SocketSettings) -> Listener:
+    target = Path(path)
+    temporary = str(target.with_name(f".{target.name}.{os.getpid()}"))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        with _folder_lock(target.parent):
+            _refuse_second_instance(path)
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            old_umask = os.umask(0o177)
+            try:
+                sock.bind(temporary)
+            finally:
+                os.umask(old_umask)
+            try:
+                if settings.group is not None:
+                    os.chown(temporary, -1, _group_id(settings.group))
+                os.chmod(temporary, settings.mode)
+                sock.listen(BACKLOG)
+                os.rename(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+    except ListenError:
+        sock.close()
+        raise
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"unix:{path}: {_reason(error)}") from error
+    return Listener(sock, path)
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Two instances that start at the same time look and rename one after the other."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _refuse_second_instance(path: str) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(f"unix:{path}: there is a file of that name which is no socket: remove it, or choose another")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # stale: what it belonged to has ended
+        except BlockingIOError:
+            pass  # its queue is full: somebody is there
+    raise ListenError(f"unix:{path}: another instance is running there: stop it first, or choose another socket")
+
+
+def _group_id(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        if name.isascii() and name.isdigit():
+            return int(name)
+        raise ListenError(f"socket.group: there is no group '{name}' on this machine") from None
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+class StandIns:
+    """Sockets that stand in for the real one.
+
+    libmilter opens its own socket and has no way to be given one. So it opens a harmless one of the same family
+    (`spec`), and the real one is put into its place by dup2. `idle` takes that place in a worker that accepts no more:
+    it listens, under a name that is gone, so that nobody can ever connect to it.
+    """
+
+    def __init__(self, family: int) -> None:
+        with tempfile.TemporaryDirectory(prefix="mailnotary-") as folder:
+            self.idle = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            self.idle.bind(f"{folder}/idle")
+            self.idle.listen(1)
+            before = _open_sockets()
+            self._open(family, folder)
+            (self.descriptor,) = _open_sockets() - before  # libmilter's, by number
+
+    def _open(self, family: int, folder: str) -> None:
+        if family == socket.AF_UNIX:
+            adapter.open_socket(f"unix:{folder}/stand-in")
+        elif family == socket.AF_INET6:
+            adapter.open_socket("inet6:0@[::1]")
+        else:
+            adapter.open_socket("inet:0@[127.0.0.1]")
+
+    def put(self, sock: socket.socket) -> None:
+        """Makes libmilter listen on `sock`."""
+        os.dup2(sock.fileno(), self.descriptor, inheritable=False)
+
+
+def _open_sockets() -> set[int]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the descriptor of the listing itself
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                found.add(int(name))
+    return found

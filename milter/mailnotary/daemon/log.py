@@ -1,0 +1,239 @@
+"""The daemon's log: key=value text or JSON lines, to standard error or to syslog.
+
+A log that can't be written (a full disk, a closed pipe, a reader that stands still) costs its lines and nothing else:
+no sink here raises, and none waits. What was lost is counted and said as soon as a line gets through again.
+"""
+
+import json
+import logging
+import os
+import re
+import socket
+import stat
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from typing import Protocol
+
+from mailnotary.escape import printable
+from mailnotary.settings import LogFormat, LogSettings, LogTarget
+
+MAX_LINE = 4000  # octets; a write to a pipe is in one piece up to 4096 (pipe(7)), whoever else writes there
+_LIMITS = (1000, 200, 40)  # characters of one value: the first with which the line is short enough
+_FACILITY_MAIL = 2 << 3  # RFC 5424 section 6.2.1
+_SEVERITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_QUOTED = re.compile(r'[\s"=]')
+
+logger = logging.getLogger("mailnotary")
+
+
+class Sink(Protocol):
+    """Where lines go."""
+
+    timestamps: bool  # whether the line has to bring its own time
+
+    def write(self, level: int, line: bytes) -> bool:
+        """Writes one line without waiting; False if it could not be written."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what it holds."""
+        ...
+
+
+class StderrSink:
+    """Standard error. Where that is a pipe, a socket or a terminal whose reader stands still, lines are dropped."""
+
+    def __init__(self, fd: int = 2) -> None:
+        self._socket: socket.socket | None = None
+        self._fd = -1
+        self._journal = False
+        try:
+            status = os.fstat(fd)
+        except OSError:  # closed
+            self.timestamps = True
+            return
+        self._journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+        self.timestamps = not self._journal
+        if stat.S_ISSOCK(status.st_mode):
+            self._socket = socket.socket(fileno=os.dup(fd))
+            return
+        if not stat.S_ISREG(status.st_mode):
+            # A new open file description: O_NONBLOCK on the old one would hit everybody who shares it.
+            with suppress(OSError):
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                self._fd = os.open(f"/proc/self/fd/{fd}", flags)
+        if self._fd < 0:
+            self._fd = os.dup(fd)
+
+    def write(self, level: int, line: bytes) -> bool:
+        """See `Sink.write`."""
+        if self._journal:  # sd-daemon(3): the priority as a prefix
+            line = b"<%d>%b" % (_SEVERITY.get(level, 6), line)
+        try:
+            if self._socket is not None:
+                return self._socket.send(line + b"\n", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) > 0
+            return self._fd >= 0 and os.write(self._fd, line + b"\n") > 0
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """See `Sink.close`. Standard error stays open as long as the process."""
+
+
+@cache
+def standard_error() -> StderrSink:
+    """The one sink to standard error of this process and of those that it forks. The supervisor opens it while it is
+    still root's: a pipe of root's can't be opened anew by anybody else."""
+    return StderrSink()
+
+
+class SyslogSink:
+    """The machine's syslog daemon, facility mail. It may come and go."""
+
+    timestamps = False
+
+    def __init__(self, path: str = "/dev/log") -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._tag = b"mailnotary[%d]" % os.getpid()
+
+    def write(self, level: int, line: bytes) -> bool:
+        """See `Sink.write`."""
+        data = b"<%d>%b: %b" % (_FACILITY_MAIL | _SEVERITY.get(level, 6), self._tag, line)
+        for _ in range(2):  # the second time over a new socket: the daemon may have been restarted
+            try:
+                if self._socket is None:
+                    self._socket = self._connect()
+                self._socket.send(data, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.close()
+            else:
+                return True
+        return False
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+Formatter = Callable[[str, str, Mapping[str, object], bool, int], str]
+"""Level, event, fields, whether the line brings its own time, the most characters of a value."""
+
+
+def format_text(level: str, event: str, fields: Mapping[str, object], timestamp: bool, limit: int) -> str:
+    """`info ready workers=2`: the event, then key=value; a value with white space, = or quotes stands in quotes."""
+    parts = [_now()] if timestamp else []
+    parts += [level, printable(event, limit)]
+    for key, value in fields.items():
+        text = printable(str(value), limit)
+        if not text or _QUOTED.search(text):
+            text = '"' + text.replace('"', '\\"') + '"'
+        parts.append(f"{key}={text}")
+    return " ".join(parts)
+
+
+def format_json(level: str, event: str, fields: Mapping[str, object], timestamp: bool, limit: int) -> str:
+    """One JSON object, in ASCII."""
+    record: dict[str, object] = {"time": _now()} if timestamp else {}
+    record |= {"level": level, "event": _json_text(event, limit)}
+    record |= {k: v if isinstance(v, int | float) else _json_text(str(v), limit) for k, v in fields.items()}
+    return json.dumps(record)
+
+
+def _json_text(text: str, limit: int) -> str:
+    r"""Lone surrogates (octets that were no UTF-8) as \xNN: many a reader of JSON refuses them."""
+    return text[:limit].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _now() -> str:
+    seconds = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+
+
+class Log(logging.Handler):
+    """All of a process's log lines: those of Python's `logging`, by `extra={"fields": {...}}` with keys and values,
+    and those of messages."""
+
+    def __init__(self, settings: LogSettings, sink: Sink | None = None) -> None:
+        super().__init__(_LEVELS[settings.level])
+        self._format: Formatter = format_json if settings.format is LogFormat.JSON else format_text
+        self._sink: Sink = sink or (SyslogSink() if settings.to is LogTarget.SYSLOG else standard_error())
+        self._lost = 0
+        self._lost_lock = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record of `logging`."""
+        try:
+            fields = dict(getattr(record, "fields", {}))
+            if record.exc_info and record.exc_info[1] is not None:
+                fields["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))[-_LIMITS[0] :]
+            self.line(record.levelno, record.getMessage(), fields)
+        except Exception:
+            self._lose()
+
+    def line(self, level: int, event: str, fields: Mapping[str, object]) -> None:
+        """Writes one line."""
+        if level < self.level:
+            return
+        lost = self._lost
+        if lost and not self._write(logging.WARNING, "log lines lost", {"count": lost}):
+            self._lose()
+            return
+        if lost:
+            with self._lost_lock:
+                self._lost -= lost
+        if not self._write(level, event, fields):
+            self._lose()
+
+    def _write(self, level: int, event: str, fields: Mapping[str, object]) -> bool:
+        name = logging.getLevelName(level).lower()
+        line = b""
+        for limit in _LIMITS:
+            text = self._format(name, event, fields, self._sink.timestamps, limit)
+            line = text.encode("utf-8", "backslashreplace")
+            if len(line) <= MAX_LINE:
+                break
+        return self._sink.write(level, line[:MAX_LINE])
+
+    def _lose(self) -> None:
+        with self._lost_lock:
+            self._lost += 1
+
+    def close(self) -> None:
+        """Gives back the sink."""
+        self._sink.close()
+        super().close()
+
+
+def set_up(settings: LogSettings) -> Log:
+    """Makes this the log of the process, in the place of an earlier one, and returns it."""
+    log = Log(settings)
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False
+    logging.logThreads = False  # libmilter's threads have no names, and asking makes `threading` keep one for each
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(log)
+    root.setLevel(logging.WARNING)  # libraries speak where something is wrong
+    logger.setLevel(_LEVELS[settings.level])
+    return log

@@ -1,0 +1,68 @@
+"""From the command line to a supervisor that serves."""
+
+import os
+import resource
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from mailnotary import settings_file
+from mailnotary.configuration import Configuration, load_configuration
+from mailnotary.daemon import privileges
+from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.listener import ListenError, StandIns, open_listener
+from mailnotary.daemon.log import logger, set_up
+from mailnotary.daemon.notify import Notifier
+from mailnotary.daemon.snapshot import Shared
+from mailnotary.daemon.supervisor import Supervisor, Timing
+from mailnotary.listen import Listen
+from mailnotary.settings import Settings
+
+
+def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -> int:
+    """Runs the daemon on the configuration at `path` until it is told to stop; the exit status. `listen` goes before
+    the file's. Raises yamlfile.ConfigError, ListenError, privileges.UserError or OSError if it can't start.
+
+    As root, the file is read twice: first for what has to be done as root (the socket, the user), then as that user,
+    with the keys, exactly as each reload will read it."""
+    settings = _with_listen(settings_file.load(path), listen)
+    set_up(settings.log)
+    _raise_descriptor_limit()
+    listener = open_listener(_parse(settings.listen), settings.socket)
+    try:
+        callbacks = Adapter()
+        callbacks.register()
+        stand_ins = StandIns(listener.family)
+        privileges.drop(settings.user)
+
+        def load() -> Configuration:
+            new = load_configuration(path)
+            return replace(new, settings=_with_listen(new.settings, listen))
+
+        configuration = load()
+        for warning in configuration.warnings:
+            logger.warning("configuration", extra={"fields": {"problem": str(warning)}})
+        shared = Shared(settings.workers or len(os.sched_getaffinity(0)))
+        shared.publish((configuration.settings, configuration.keystore))
+        del configuration  # the keys stay with the workers
+        return Supervisor(settings, shared, load, listener, callbacks, stand_ins, Notifier(), timing or Timing()).run()
+    finally:
+        listener.remove()
+
+
+def _with_listen(settings: Settings, listen: str | None) -> Settings:
+    return settings if listen is None else replace(settings, listen=listen)
+
+
+def _parse(text: str) -> Listen:
+    try:
+        return Listen.parse(text)
+    except ValueError as error:
+        raise ListenError(f"--listen: {error}") from error  # the file's own was checked when it was read
+
+
+def _raise_descriptor_limit() -> None:
+    """As many open connections as the system lets us have; the soft limit of 1024 is for programs that use select()."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # a sandbox may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,268 @@
+"""The parent of the workers: it starts and restarts them, hands them new configurations, and ends them.
+
+It does no mail and no DNS, holds no threads, and gets its signals one at a time from sigtimedwait: nothing in it is
+interrupted in the middle.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from mailnotary.configuration import Configuration
+from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.listener import Listener, StandIns
+from mailnotary.daemon.log import set_up
+from mailnotary.daemon.notify import Notifier
+from mailnotary.daemon.snapshot import Shared
+from mailnotary.daemon.worker import RELOAD, STOP, Worker
+from mailnotary.settings import Settings
+from mailnotary.yamlfile import ConfigError
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds."""
+
+    tick: float = 1.0  # between two looks at the workers
+    stale: float = 30.0  # without a sign of life, after which a worker is taken for wedged
+    first_delay: float = 0.1  # before a worker that died is replaced; doubled each time
+    longest_delay: float = 5.0
+    healthy: float = 10.0  # after so long a life, the delay begins anew
+    stop_margin: float = 5.0  # beyond `stop_seconds`, after which workers are killed
+
+
+_NEED_RESTART = ("listen", "socket", "workers", "user")
+STARTS = 3  # a worker that never served is tried so often at the start before we give up
+
+
+@dataclass(slots=True)
+class _Place:
+    """One of the workers' places: who is in it, or when it will be filled again."""
+
+    number: int
+    pid: int = 0
+    control: int = -1
+    started: float = 0.0
+    deaths: int = 0  # one after another
+    due: float = 0.0
+    killed: bool = False  # by us, as wedged
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """`settings` are those that were read at the start and lie in `shared`, together with the keys; `load` reads both
+    files anew and raises ConfigError, and the old ones then stay in force. The keys themselves are not kept here."""
+
+    settings: Settings
+    shared: Shared
+    load: Callable[[], Configuration]
+    listener: Listener
+    callbacks: Adapter
+    stand_ins: StandIns
+    notifier: Notifier
+    timing: Timing = field(default_factory=Timing)
+    _places: list[_Place] = field(init=False)
+    _ready: bool = field(init=False, default=False)
+    _reloading: int = field(init=False, default=0)  # the generation that not all workers have yet
+    _grace: float = field(init=False, default=0.0)  # until then nobody is taken for wedged
+    _looked: float = field(init=False, default=0.0)
+    _pinged: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self._places = [_Place(number) for number in range(self.shared.workers)]
+
+    def run(self) -> int:
+        """Serves until SIGTERM or SIGINT; the exit status."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._looked = time.monotonic()
+        while True:
+            self._fill_places()
+            received = signal.sigtimedwait(_SIGNALS, self._pause())
+            number = received.si_signo if received is not None else 0
+            if number in (signal.SIGTERM, signal.SIGINT):
+                return self._stop(signal.Signals(number).name)
+            if number == signal.SIGHUP:
+                self._reload()
+            self._reap()
+            self._look()
+            if not self._ready and all(place.deaths >= STARTS for place in self._places):
+                log.error("no worker could be started")
+                self.listener.shut()
+                return 1
+
+    def _pause(self) -> float:
+        tick = min(self.timing.tick, self.notifier.watchdog_interval or self.timing.tick)
+        if not self._ready or self._reloading:
+            tick = min(tick, 0.02)
+        now = time.monotonic()
+        return min([tick] + [max(place.due - now, 0.0) for place in self._places if not place.pid])
+
+    # -- workers
+
+    def _fill_places(self) -> None:
+        now = time.monotonic()
+        for place in self._places:
+            if not place.pid and place.due <= now:
+                self._start(place)
+
+    def _start(self, place: _Place) -> None:
+        self.shared.clear_beat(place.number)
+        place.started = time.monotonic()
+        place.killed = False
+        try:
+            reader, place.control = os.pipe()
+            pid = os.fork()
+        except OSError as error:  # no descriptors, no memory, no processes: perhaps later
+            log.error("can't start a worker", extra={"fields": {"worker": place.number, "error": error.strerror}})
+            self._died(place)
+            return
+        if pid == 0:
+            for other in self._places:  # else the end of the supervisor would not be the end of these pipes
+                if other.control >= 0:
+                    os.close(other.control)
+            Worker(place.number, reader, self.shared, self.callbacks, self.listener, self.stand_ins).run()
+        os.close(reader)
+        place.pid = pid
+
+    def _reap(self) -> None:
+        for pid, status in _ended_children():
+            for place in self._places:
+                if place.pid == pid:
+                    self._ended(place, status)
+
+    def _ended(self, place: _Place, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        pid, lived = place.pid, time.monotonic() - place.started
+        if lived >= self.timing.healthy:
+            place.deaths = 0
+        self._died(place)
+        how = {"signal": signal.Signals(-code).name} if code < 0 else {"status": code}
+        delay = round(max(place.due - time.monotonic(), 0.0), 1)
+        fields = {"worker": place.number, "pid": pid, **how, "lived": int(lived), "next_in": delay}
+        log.warning("a worker has ended and will be replaced", extra={"fields": fields})
+
+    def _died(self, place: _Place) -> None:
+        if place.control >= 0:
+            os.close(place.control)
+        place.pid, place.control = 0, -1
+        place.due = time.monotonic() + min(self.timing.first_delay * 2**place.deaths, self.timing.longest_delay)
+        place.deaths += 1
+
+    def _look(self) -> None:
+        """The workers' signs of life, and ours."""
+        now = time.monotonic()
+        if now - self._looked > self.timing.stale / 2:
+            self._grace = now + self.timing.stale  # we stood still ourselves, and so did they
+        self._looked = now
+        beats = {place.number: self.shared.last_beat(place.number) for place in self._places if place.pid}
+        for place in self._places:
+            if place.pid and not place.killed and now > self._grace:
+                last = max(beats[place.number][0], place.started)
+                if now - last > self.timing.stale:
+                    self._kill_wedged(place, now - last)
+        self._say_ready([generation for _, generation in beats.values()])
+        if self.notifier.watchdog_interval and now - self._pinged >= self.notifier.watchdog_interval * 0.9:
+            self._pinged = now
+            self.notifier.watchdog()
+
+    def _kill_wedged(self, place: _Place, silent: float) -> None:
+        fields = {"worker": place.number, "pid": place.pid, "silent": int(silent)}
+        log.error("a worker gives no sign of life and is killed", extra={"fields": fields})
+        place.killed = True
+        os.kill(place.pid, signal.SIGKILL)
+
+    def _say_ready(self, generations: list[int]) -> None:
+        if not self._ready and any(generations):
+            self._ready = True
+            log.info("ready", extra={"fields": {"listen": self.settings.listen, "workers": len(self._places)}})
+            self.notifier.ready(self._status())
+        if self._reloading and generations and min(generations) >= self._reloading:
+            log.info("reloaded", extra={"fields": {"generation": self._reloading}})
+            self._reloading = 0
+            self.notifier.ready(self._status())
+
+    def _status(self) -> str:
+        return f"serving on {self.settings.listen}, configuration {self.shared.generation}"
+
+    # -- the configuration
+
+    def _reload(self) -> None:
+        """Takes over the admin's files as a whole, or says what is wrong with them and stays as it is."""
+        self.notifier.reloading()
+        problems: list[str] = []
+        try:
+            new = self.load()
+            self._reloading = self.shared.publish((new.settings, new.keystore))
+        except ConfigError as error:
+            problems = [str(problem) for problem in error.problems]
+        except (OSError, MemoryError) as error:
+            problems = [str(error)]
+        if problems:
+            for problem in problems:
+                log.error("configuration not reloaded", extra={"fields": {"problem": problem}})
+            self.notifier.ready(f"{self._status()}; a newer one is faulty, see the log")
+            return
+        self._take(new)
+        self._tell(RELOAD)
+
+    def _take(self, new: Configuration) -> None:
+        if new.settings.log != self.settings.log:
+            set_up(new.settings.log)
+        for warning in new.warnings:
+            log.warning("configuration", extra={"fields": {"problem": str(warning)}})
+        kept = {name: getattr(self.settings, name) for name in _NEED_RESTART}
+        for name, value in kept.items():
+            if getattr(new.settings, name) != value:
+                log.warning("a changed setting needs a restart", extra={"fields": {"setting": name}})
+        self.settings = replace(new.settings, **kept)
+
+    def _tell(self, what: bytes) -> None:
+        for place in self._places:
+            if place.pid:
+                with suppress(OSError):  # it has just ended; its successor knows better
+                    os.write(place.control, what)
+
+    # -- the end
+
+    def _stop(self, why: str) -> int:
+        """No new connections; the workers serve theirs for `stop_seconds`. A second signal ends it at once."""
+        log.info("stopping", extra={"fields": {"signal": why}})
+        self.notifier.stopping()
+        self.listener.remove()
+        self._tell(STOP)
+        time.sleep(0.1)  # they take their hands off the socket; then it can be shut without a complaint from libmilter
+        self.listener.shut()
+        deadline = time.monotonic() + self.settings.stop_seconds + self.timing.stop_margin
+        while any(place.pid for place in self._places):
+            received = signal.sigtimedwait(_SIGNALS, self.timing.tick)
+            self.notifier.watchdog()
+            hurried = received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT)
+            if hurried or time.monotonic() > deadline:
+                for place in self._places:
+                    if place.pid:
+                        os.kill(place.pid, signal.SIGKILL)
+            gone = {pid for pid, _ in _ended_children()}
+            for place in self._places:
+                place.pid = 0 if place.pid in gone else place.pid
+        log.info("stopped")
+        return 0
+
+
+def _ended_children() -> Iterator[tuple[int, int]]:
+    """Every child that has ended, with its status; as process 1 of a container those of others, too."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status

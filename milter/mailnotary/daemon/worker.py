@@ -1,0 +1,208 @@
+"""One worker process: libmilter in a thread of its own, and in the main thread all that is not mail.
+
+The main thread takes what the supervisor says (a new snapshot, the end), gives the signs of life, and gets the signals:
+libmilter's own thread would take SIGHUP, SIGTERM and SIGINT for "stop at once", but the kernel gives a signal that is
+sent to the process to its main thread first where that does not block it.
+"""
+
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import NoReturn
+
+from mailnotary.daemon import adapter
+from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.listener import Listener, StandIns
+from mailnotary.daemon.log import Log, set_up
+from mailnotary.daemon.snapshot import Shared, SnapshotError
+from mailnotary.keystore import KeyStore
+from mailnotary.record import MessageRecord
+from mailnotary.resolver import DnsResolver
+from mailnotary.resolver.dns import system_nameservers
+from mailnotary.session import Environment
+from mailnotary.settings import DnsSettings, Settings
+
+log = logging.getLogger(__name__)
+
+RELOAD = b"R"  # what the supervisor writes to a worker
+STOP = b"S"
+
+BEAT_SECONDS = 1.0
+STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
+SETTLE = 0.1  # seconds in which a connection that was just accepted shows up as a session
+
+
+class Worker:
+    """The life of one worker. `control` is the descriptor on which the supervisor speaks; at its end he is gone."""
+
+    def __init__(
+        self, number: int, control: int, shared: Shared, callbacks: Adapter, listener: Listener, stand_ins: StandIns
+    ) -> None:
+        self._number = number
+        self._control = control
+        self._shared = shared
+        self._adapter = callbacks
+        self._listener = listener
+        self._stand_ins = stand_ins
+        self._generation = 0
+        self._environments = Environments()
+        self._terminated = False
+        self._said_stuck = False
+
+    def run(self) -> NoReturn:
+        """Serves until the supervisor says stop, ends, or something is broken beyond repair."""
+        try:
+            self._adapter.source = self._environments.current
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+            for number in (signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self._load()
+            self._stand_ins.put(self._listener.socket)
+            thread = threading.Thread(target=_run_milter, name="libmilter", daemon=True)
+            thread.start()
+            self._beat()
+            while thread.is_alive():
+                self._step()
+            log.error("libmilter has ended by itself", extra={"fields": {"worker": self._number}})
+        except BaseException as error:
+            log.critical("defect in a worker", exc_info=error, extra={"fields": {"worker": self._number}})
+        os._exit(1)
+
+    def _on_sigterm(self, *_: object) -> None:
+        self._terminated = True
+
+    def _step(self) -> None:
+        readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
+        self._beat()
+        if self._terminated:
+            self._drain()
+        if not readable:
+            return
+        said = os.read(self._control, 64)
+        if not said or STOP in said:
+            self._drain()
+        if RELOAD in said:
+            self._reload()
+
+    # -- the configuration
+
+    def _load(self) -> None:
+        gc.disable()  # it would look through a tree that only grows
+        try:
+            generation, (settings, keystore) = self._shared.load()
+            self._environments.take(settings, keystore)
+            self._generation = generation
+        finally:
+            gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole
+            gc.enable()
+
+    def _reload(self) -> None:
+        try:
+            self._load()
+        except (SnapshotError, MemoryError, OSError) as error:
+            # A fresh process may do better, and no worker stays behind on the old configuration for good.
+            log.error("can't take over the configuration; making room for a new worker", exc_info=error)
+            self._drain(status=1)
+        self._beat()
+
+    # -- life and death
+
+    def _beat(self) -> None:
+        """A sign of life, unless a callback is stuck: then the supervisor shall think us dead."""
+        settings = self._environments.current().settings
+        since = self._adapter.stuck_since()
+        allowed = max(settings.limits.message_seconds, settings.limits.spf_seconds) + STUCK_MARGIN
+        if since is None or time.monotonic() - since < allowed:
+            self._shared.beat(self._number, self._generation)
+        elif not self._said_stuck:
+            self._said_stuck = True
+            fields = {"worker": self._number, "seconds": int(time.monotonic() - since), "threads": _stacks()}
+            log.error("a message is stuck", extra={"fields": fields})
+
+    def _drain(self, status: int = 0) -> NoReturn:
+        """Accepts no more, serves the sessions there are to their end or to the end of our patience, and leaves without
+        libmilter's clean-up, which would serve nobody."""
+        self._stand_ins.put(self._stand_ins.idle)
+        deadline = time.monotonic() + self._environments.current().settings.stop_seconds
+        time.sleep(SETTLE)
+        while self._adapter.live and time.monotonic() < deadline:
+            self._beat()
+            time.sleep(0.05)
+        if left := len(self._adapter.live):
+            log.warning("stopping with sessions open", extra={"fields": {"worker": self._number, "sessions": left}})
+        os._exit(status)
+
+
+class Environments:
+    """What the sessions of this process judge with; taking over a new configuration replaces it in one step."""
+
+    def __init__(self) -> None:
+        self._current: Environment | None = None
+        self._dns: tuple[DnsSettings, list[tuple[str, int]]] | None = None
+
+    def current(self) -> Environment:
+        """The newest environment."""
+        if self._current is None:
+            raise RuntimeError("no configuration was loaded yet")
+        return self._current
+
+    def take(self, settings: Settings, keystore: KeyStore) -> None:
+        """Judges with these from now on. The resolver, and its cache with it, stays where nothing about it has
+        changed."""
+        old = self._current
+        dns = settings.dns
+        wanted = (dns, list(dns.nameservers) or system_nameservers())
+        if old is not None and wanted == self._dns:
+            resolver = old.resolver
+        else:
+            resolver = DnsResolver(wanted[1], timeout=dns.timeout, cache_entries=dns.cache_entries)
+        if old is None or old.settings.log != settings.log:
+            self._log = MessageLog(set_up(settings.log))
+        hostname = settings.authserv_id or (old.hostname if old is not None else _hostname())
+        self._current = Environment(settings, keystore, resolver, self._log, hostname)
+        self._dns = wanted
+
+
+class MessageLog:
+    """Writes one line a message."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __call__(self, record: MessageRecord) -> None:
+        """Never raises: what a message came to does not depend on its log line."""
+        try:
+            level = logging.ERROR if record.error else logging.INFO
+            if level >= self._log.level:
+                self._log.line(level, "message", record.log_fields())
+        except Exception as error:
+            log.error("defect in a message's log line", exc_info=error)
+
+
+def _run_milter() -> None:
+    try:
+        adapter.run()
+    except BaseException as error:
+        log.error("libmilter failed", exc_info=error)
+
+
+def _hostname() -> str:
+    """The host's full name, "localhost" where it has none. May ask DNS."""
+    name = socket.gethostname()
+    return name if "." in name else socket.getfqdn(name) or "localhost"
+
+
+def _stacks() -> str:
+    """Where each thread is, for the log."""
+    frames = sys._current_frames().values()
+    return " | ".join(
+        "; ".join(f"{f.name}:{f.lineno}" for f in traceback.extract_stack(frame)[-4:]) for frame in frames
+    )
