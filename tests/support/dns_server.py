@@ -153,7 +153,7 @@ class DnsServer:
             question = query.question[0]
         except (dns.exception.DNSException, IndexError):
             return
-        name = _text(question.name).lower()
+        name = _text(question.name)
         kind = dns.rdatatype.to_text(question.rdtype)
         with self._lock:
             self.questions.append((name, kind))
@@ -357,7 +357,8 @@ def _tcp_read(connection: socket.socket, size: int) -> bytes:
 
 
 def _text(name: dns.name.Name) -> str:
-    return b".".join(name.labels[:-1]).decode("latin-1")
+    # An octet a character; only A to Z have case.
+    return b".".join(name.labels[:-1]).lower().decode("latin-1")
 
 
 def _name(text: str) -> dns.name.Name:

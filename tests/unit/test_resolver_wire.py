@@ -123,6 +123,11 @@ def test_the_order_and_the_number_of_records_stay() -> None:
     assert found.records == tuple(IPv4Address(f"192.0.2.{i}") for i in range(200))
 
 
+def test_a_record_that_comes_twice_is_one() -> None:
+    wire = reply("x.org", TXT, 'x.org. 60 IN TXT "a"', 'x.org. 60 IN TXT "b"').replace(b"\x01b", b"\x01a")
+    assert parse_reply(wire, wire_name("x.org"), TXT).records == (b"a",)
+
+
 def test_records_of_other_owners_types_and_classes_do_not_count() -> None:
     found = parse(
         "x.org", TXT, 'y.org. 1 IN TXT "y"', "x.org. 1 IN A 192.0.2.1", 'x.org. 1 CH TXT "ch"', 'x.org. 60 IN TXT "x"'
@@ -150,6 +155,11 @@ def test_a_ttl_with_the_top_bit_is_zero() -> None:
 def test_cnames_are_followed_in_any_order_of_the_records() -> None:
     found = parse("a.org", A, "c.org. 9 IN A 192.0.2.1", "B.org. 9 IN CNAME c.org.", "a.org. 9 IN CNAME b.org.")
     assert (found.records, found.cnames) == ((IPv4Address("192.0.2.1"),), 2)
+
+
+def test_a_record_beside_a_cname_is_taken_before_it() -> None:
+    found = parse("a.org", A, "a.org. 9 IN CNAME b.org.", "a.org. 9 IN A 192.0.2.1", "b.org. 9 IN A 192.0.2.2")
+    assert (found.records, found.cnames) == ((IPv4Address("192.0.2.1"),), 0)
 
 
 def test_a_cname_that_leads_out_of_the_answer_names_the_next_question() -> None:

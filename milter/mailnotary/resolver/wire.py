@@ -129,14 +129,14 @@ def _parse(wire: bytes, name: bytes, kind: RecordKind) -> Reply:
     if rcode not in (NOERROR, NXDOMAIN):
         return Reply(rcode)
     answer, at = _read_records(wire, _HEADER.size + (len(name) + _QUESTION.size) * questions, answer_count)
-    owner, ttls = _follow_cnames(wire, name, answer)
+    wanted = [record for record in answer if record.code == _CODES[kind]] if rcode == NOERROR else []
+    owner, ttls = _follow_cnames(wire, name, answer, {record.owner for record in wanted})
     cnames = len(ttls)
-    if rcode == NOERROR:
-        code = _CODES[kind]
-        found = [record for record in answer if record.code == code and record.owner == owner]
-        if found:
-            ttls += [_ttl(record) for record in found]
-            return Reply(rcode, False, tuple([_decode(wire, record, kind) for record in found]), min(ttls), cnames)
+    found = [record for record in wanted if record.owner == owner]
+    if found:
+        ttls += [_ttl(record) for record in found]
+        records = dict.fromkeys(_decode(wire, record, kind) for record in found)  # a set: RFC 2181 section 5
+        return Reply(rcode, False, tuple(records), min(ttls), cnames)
     authority, at = _read_records(wire, at, authority_count)
     additional, _ = _read_records(wire, at, additional_count)
     for record in additional:
@@ -200,11 +200,14 @@ def _read_name(wire: bytes, at: int) -> tuple[bytes, int]:
     return b"".join(parts), after or at + 1
 
 
-def _follow_cnames(wire: bytes, name: bytes, answer: list[_ResourceRecord]) -> tuple[bytes, list[int]]:
-    """Where the CNAMEs of the answer lead from a name (RFC 1034 section 3.6.2), and the TTL of each."""
+def _follow_cnames(
+    wire: bytes, name: bytes, answer: list[_ResourceRecord], owners: set[bytes]
+) -> tuple[bytes, list[int]]:
+    """Where the CNAMEs of the answer lead from a name (RFC 1034 section 3.6.2), and the TTL of each. A name that owns
+    what was asked for is the end, even if it has a CNAME beside that, which it must not."""
     cnames = {record.owner: record for record in answer if record.code == _CNAME}
     ttls: list[int] = []
-    while record := cnames.get(name):
+    while name not in owners and (record := cnames.get(name)):
         if len(ttls) == MAX_CNAMES:
             raise WireError(f"it has a loop, or more than {MAX_CNAMES} CNAMEs")
         ttls.append(_ttl(record))

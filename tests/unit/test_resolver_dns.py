@@ -1,0 +1,367 @@
+"""DnsResolver against a real server that behaves: answers, the cache, questions shared by threads, prefetching."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import pytest
+
+from mailnotary.resolver import Answer, DnsResolver, DnsTempError, MxRecord, RecordKind, ZoneResolver, dns
+from mailnotary.resolver.cache import MIN_TTL
+from mailnotary.resolver.wire import MAX_CNAMES
+from support.dns_server import DnsServer
+
+A, AAAA, MX, PTR, TXT = RecordKind.A, RecordKind.AAAA, RecordKind.MX, RecordKind.PTR, RecordKind.TXT
+
+ZONE: dict[str, Any] = {
+    "x.org": [
+        {"A": "192.0.2.1"},
+        {"A": "192.0.2.2"},
+        {"AAAA": "2001:db8::1"},
+        {"AAAA": "::ffff:192.0.2.1"},
+        {"MX": [10, "Mx.x.org"]},
+        {"MX": [0, "."]},
+        {"TXT": ["v=spf1 ", "-all"]},
+        {"TXT": "x" * 700},
+    ],
+    "1.2.0.192.in-addr.arpa": [{"PTR": "Host.x.org."}],
+    "a.b.c.org": [{"A": "192.0.2.3"}],
+    "alias.org": [{"CNAME": "X.org"}],
+    "dangling.org": [{"CNAME": "nowhere.org"}],
+    "loop.org": [{"CNAME": "pool.org"}],
+    "pool.org": [{"CNAME": "loop.org"}],
+    "large.org": [{"TXT": "y" * 60_000}],
+    "octets\x80\xc9\x00.org": [{"TXT": "\xff\x00"}],
+    "silent.org": "TIMEOUT",
+    "broken.org": "SERVFAIL",
+}
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def server() -> Iterator[DnsServer]:
+    with DnsServer(ZONE) as running:
+        yield running
+
+
+@pytest.fixture
+def resolver(server: DnsServer) -> DnsResolver:
+    return DnsResolver([server.address], timeout=2)
+
+
+def test_each_kind_of_record_has_its_python_type(resolver: DnsResolver) -> None:
+    assert resolver.lookup("x.org", A).records == (IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2"))
+    assert resolver.lookup("x.org", AAAA).records == (IPv6Address("2001:db8::1"), IPv6Address("::ffff:192.0.2.1"))
+    assert set(resolver.lookup("x.org", MX).records) == {MxRecord(10, "Mx.x.org"), MxRecord(0, "")}
+    assert resolver.lookup("x.org", TXT).texts == (b"v=spf1 -all", b"x" * 700)
+    assert resolver.lookup("1.2.0.192.in-addr.arpa", PTR).records == ("Host.x.org",)
+
+
+def test_every_question_of_the_zone_is_answered_as_the_zone_resolver_does(resolver: DnsResolver) -> None:
+    zone = ZoneResolver(ZONE)
+    for name in [*ZONE, "c.org", "org", "nowhere.org"]:
+        if name == "silent.org":
+            continue
+        for kind in RecordKind:
+            assert _outcome(resolver, name, kind) == _outcome(zone, name, kind), (name, kind)
+
+
+def _outcome(resolver: DnsResolver | ZoneResolver, name: str, kind: RecordKind) -> object:
+    try:
+        answer = resolver.lookup(name, kind)
+    except DnsTempError as error:
+        return error.word
+    return set(answer.records), answer.exists
+
+
+def test_nodata_and_nxdomain_are_told_apart(resolver: DnsResolver) -> None:
+    assert resolver.lookup("x.org", PTR) == Answer((), exists=True)
+    assert resolver.lookup("b.c.org", A) == Answer((), exists=True)
+    assert resolver.lookup("nowhere.org", A) == Answer((), exists=False)
+
+
+def test_servfail_and_timeout_are_told_apart(server: DnsServer) -> None:
+    resolver = DnsResolver([server.address], timeout=0.2)
+    for name, word in (("broken.org", "SERVFAIL"), ("silent.org", "TIMEOUT")):
+        with pytest.raises(DnsTempError) as caught:
+            resolver.lookup(name, TXT)
+        assert caught.value.word == word
+        assert f"TXT {name}" in caught.value.reason
+
+
+@pytest.mark.parametrize("name", ["", ".", "a..b", "x" * 64 + ".org", "a." * 127 + "b", "\u20ac.org", ".org"])
+def test_a_name_that_dns_cannot_carry_does_not_exist_and_is_not_asked(
+    server: DnsServer, resolver: DnsResolver, name: str
+) -> None:
+    assert resolver.lookup(name, A) == Answer((), exists=False)
+    resolver.prefetch([(name, A)])
+    assert server.questions == []
+
+
+def test_case_and_a_trailing_dot_do_not_make_another_question(server: DnsServer, resolver: DnsResolver) -> None:
+    for name in ("x.org", "X.ORG", "x.org."):
+        assert resolver.lookup(name, A).records
+    assert server.questions == [("x.org", "A")]
+
+
+def test_an_answer_that_udp_cannot_carry_comes_over_tcp(server: DnsServer, resolver: DnsResolver) -> None:
+    assert resolver.lookup("large.org", TXT).texts == (b"y" * 60_000,)
+    assert server.tcp_questions == 1
+
+
+def test_a_cname_that_the_server_does_not_follow_is_asked_for(server: DnsServer, resolver: DnsResolver) -> None:
+    server.faults.cname_only = True
+    assert len(resolver.lookup("alias.org", A).records) == 2
+    assert server.questions == [("alias.org", "A"), ("x.org", "A")]
+    assert not resolver.lookup("dangling.org", A).exists
+    with pytest.raises(DnsTempError):
+        resolver.lookup("loop.org", A)
+    assert len(server.questions) <= 2 + 2 + MAX_CNAMES + 1
+
+
+@pytest.mark.parametrize("cname_only", [False, True])
+@pytest.mark.parametrize("length", [MAX_CNAMES, MAX_CNAMES + 1])
+def test_a_chain_of_cnames_is_followed_as_far_as_promised(
+    server: DnsServer, resolver: DnsResolver, length: int, cname_only: bool
+) -> None:
+    chain: dict[str, Any] = {f"n{i}": [{"CNAME": f"n{i + 1}"}] for i in range(length)}
+    server.set_zone({**chain, f"n{length}": [{"A": "192.0.2.1"}]})
+    server.faults.cname_only = cname_only
+    if length > MAX_CNAMES:
+        with pytest.raises(DnsTempError):
+            resolver.lookup("n0", A)
+    else:
+        assert resolver.lookup("n0", A).records
+
+
+def test_a_kept_answer_is_the_same_object_and_costs_no_question(server: DnsServer, resolver: DnsResolver) -> None:
+    assert resolver.lookup("x.org", A) is resolver.lookup("x.org", A)
+    assert server.count("x.org", "A") == 1
+
+
+def test_answers_are_kept_for_their_ttl() -> None:
+    clock = Clock()
+    with DnsServer(ZONE, ttl=100, negative_ttl=40) as server:
+        resolver = DnsResolver([server.address], clock=clock)
+        ages = {"x.org": 100, "nowhere.org": 40}
+        for name, ttl in ages.items():
+            resolver.lookup(name, A)
+            clock.now += ttl - 1
+            resolver.lookup(name, A)
+            assert server.count(name, "A") == 1
+            clock.now += 1
+            resolver.lookup(name, A)
+            assert server.count(name, "A") == 2
+
+
+def test_a_ttl_of_zero_lasts_for_a_message() -> None:
+    clock = Clock()
+    with DnsServer(ZONE, ttl=0) as server:
+        resolver = DnsResolver([server.address], clock=clock)
+        resolver.lookup("x.org", A)
+        clock.now += MIN_TTL - 0.1
+        resolver.lookup("x.org", A)
+        assert server.count("x.org", "A") == 1
+
+
+def test_failures_are_kept_for_a_moment_only(server: DnsServer) -> None:
+    clock = Clock()
+    resolver = DnsResolver([server.address], timeout=0.2, clock=clock)
+    for name in ("broken.org", "silent.org"):
+        for _ in range(3):
+            with pytest.raises(DnsTempError):
+                resolver.lookup(name, A)
+    asked = len(server.questions)
+    assert server.count("broken.org", "A") == 1
+    server.set_zone({"broken.org": [{"A": "192.0.2.1"}], "silent.org": [{"A": "192.0.2.1"}]})
+    clock.now += 1
+    for name in ("broken.org", "silent.org"):
+        assert resolver.lookup(name, A).records
+    assert len(server.questions) == asked + 2
+
+
+def test_the_entries_are_bounded(server: DnsServer) -> None:
+    resolver = DnsResolver([server.address], cache_entries=10)
+    for i in range(30):
+        resolver.lookup(f"n{i}.org", A)
+    server.questions.clear()
+    for i in range(29, -1, -1):
+        resolver.lookup(f"n{i}.org", A)
+    assert len(server.questions) == 20
+
+
+def test_equal_questions_at_the_same_time_are_asked_once(server: DnsServer, resolver: DnsResolver) -> None:
+    server.faults.delay = 0.1
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda name: resolver.lookup(name, A), ["x.org", "X.org."] * 10))
+    assert len({id(answer) for answer in found}) == 1
+    assert server.questions == [("x.org", "A")]
+
+
+def test_those_who_wait_for_a_failed_question_fail_with_it(server: DnsServer) -> None:
+    resolver = DnsResolver([server.address], timeout=0.3)
+    with ThreadPoolExecutor(5) as pool:
+        words = list(pool.map(lambda _: _outcome(resolver, "silent.org", A), range(5)))
+    assert words == ["TIMEOUT"] * 5
+    assert server.count("silent.org", "A") == 3  # one question with its tries
+
+
+def test_one_with_little_time_does_not_spoil_the_question_for_others(server: DnsServer, resolver: DnsResolver) -> None:
+    server.faults.delay = 0.3
+    errors: list[str] = []
+
+    def hurried() -> None:
+        try:
+            resolver.lookup_within("x.org", A, 0.1)
+        except DnsTempError as error:
+            errors.append(error.word)
+
+    thread = threading.Thread(target=hurried)
+    thread.start()
+    time.sleep(0.03)
+    assert resolver.lookup("x.org", A).records
+    thread.join()
+    assert errors == ["TIMEOUT"]
+
+
+def test_one_who_waits_waits_no_longer_than_the_time_it_has(server: DnsServer, resolver: DnsResolver) -> None:
+    server.faults.delay = 0.5
+    resolver.prefetch([("x.org", A)])
+    start = time.monotonic()
+    with pytest.raises(DnsTempError) as caught:
+        resolver.lookup_within("x.org", A, 0.05)
+    assert caught.value.word == "TIMEOUT"
+    assert time.monotonic() - start < 0.45
+
+
+def test_no_time_at_all_is_a_timeout_unless_the_answer_is_known(server: DnsServer, resolver: DnsResolver) -> None:
+    for seconds in (0.0, -1.0):
+        with pytest.raises(DnsTempError) as caught:
+            resolver.lookup_within("x.org", A, seconds)
+        assert caught.value.word == "TIMEOUT"
+    assert server.questions == []
+    resolver.lookup("x.org", A)
+    assert resolver.lookup_within("x.org", A, 0).records
+
+
+def test_prefetched_questions_run_side_by_side_and_are_asked_once(server: DnsServer, resolver: DnsResolver) -> None:
+    server.faults.delay = 0.2
+    names = [f"n{i}.org" for i in range(10)]
+    start = time.monotonic()
+    resolver.prefetch([(name, A) for name in names])
+    resolver.prefetch([(name, A) for name in names])
+    assert time.monotonic() - start < 0.2
+    for name in names:
+        resolver.lookup(name, A)
+    assert time.monotonic() - start < 1.5
+    assert sorted(server.questions) == sorted((name, "A") for name in names)
+
+
+def test_a_prefetch_of_what_is_known_asks_nothing(server: DnsServer, resolver: DnsResolver) -> None:
+    for name in ("x.org", "broken.org"):
+        _outcome(resolver, name, A)
+    asked = list(server.questions)
+    resolver.prefetch([("x.org", A), ("broken.org", A)])
+    time.sleep(0.05)
+    assert server.questions == asked
+
+
+def test_a_lookup_does_not_wait_behind_prefetches(server: DnsServer) -> None:
+    resolver = DnsResolver([server.address], timeout=3)
+    server.set_zone({**{f"s{i}.org": "TIMEOUT" for i in range(100)}, "z.org": [{"A": "192.0.2.1"}]})
+    resolver.prefetch([*((f"s{i}.org", A) for i in range(100)), ("z.org", A)])
+    start = time.monotonic()
+    assert resolver.lookup("z.org", A).records
+    assert time.monotonic() - start < 2.5
+    assert server.count("z.org", "A") == 1
+
+
+def test_prefetches_beyond_the_bound_are_dropped_and_asked_later(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dns, "PREFETCH_THREADS", 2)
+    monkeypatch.setattr(dns, "PREFETCH_QUEUE", 3)
+    resolver = DnsResolver([server.address])
+    server.faults.delay = 0.1
+    before = threading.active_count()
+    resolver.prefetch([(f"n{i}.org", A) for i in range(1000)])
+    assert threading.active_count() <= before + 2 + 5  # the server answers each late question in a thread
+    for i in (0, 4, 999):
+        assert not resolver.lookup(f"n{i}.org", A).exists
+    assert 3 <= len(server.questions) <= 8
+
+
+def test_questions_under_way_do_not_hold_up_the_end_of_the_process(server: DnsServer) -> None:
+    program = (
+        "import sys; from mailnotary.resolver import DnsResolver, RecordKind\n"
+        "resolver = DnsResolver([('127.0.0.1', int(sys.argv[1]))], timeout=30)\n"
+        "resolver.prefetch([('silent.org', RecordKind.A)] + [(f'n{i}.org', RecordKind.A) for i in range(50)])\n"
+    )
+    start = time.monotonic()
+    run = subprocess.run([sys.executable, "-c", program, str(server.port)], timeout=20, capture_output=True)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert time.monotonic() - start < 15
+
+
+def test_each_process_after_a_fork_has_a_resolver_of_its_own(server: DnsServer) -> None:
+    children = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                mine = DnsResolver([server.address], timeout=5)
+                mine.prefetch([("x.org", TXT)])
+                status = 0 if mine.lookup("x.org", A).records and mine.lookup("x.org", TXT).records else 1
+            finally:
+                os._exit(status)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+
+
+def test_a_server_on_ipv6_is_asked() -> None:
+    try:
+        server = DnsServer(ZONE, host="::1").start()
+    except OSError:
+        pytest.skip("no IPv6 on this host")
+    with server:
+        resolver = DnsResolver([server.address], timeout=2)
+        assert resolver.lookup("x.org", A).records
+        assert resolver.lookup("large.org", TXT).records
+
+
+@pytest.mark.parametrize("address", ["ns.example.org", "", "192.0.2.256", "127.0.0.1:53", "a\0b", "\u20ac"])
+def test_a_nameserver_that_is_no_ip_address_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="not an IP address"):
+        DnsResolver([(address, 53)])
+
+
+def test_without_nameservers_the_systems_are_asked() -> None:
+    found = dns.system_nameservers()
+    assert found
+    assert all(port == 53 for _, port in found)
+    DnsResolver()
+
+
+def test_a_system_without_nameservers_has_one_on_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dns.resolver as dnspython
+
+    def fail(*args: object, **options: object) -> None:
+        raise dnspython.NoResolverConfiguration
+
+    monkeypatch.setattr(dnspython, "Resolver", fail)
+    assert dns.system_nameservers() == [("127.0.0.1", 53)]
