@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
 
 import idna
@@ -47,10 +48,9 @@ def _contains(value: bytes, ids: Collection[str]) -> bool:
 def _needles(own: str) -> tuple[str, ...]:
     """One of our ids as A-labels and as U-labels, as `_plain` leaves them."""
     ascii_form = _same(own)
-    try:
-        forms = (ascii_form, idna.decode(ascii_form))
-    except (idna.IDNAError, UnicodeError, ValueError):
-        forms = (ascii_form,)
+    forms = [ascii_form]
+    with suppress(idna.IDNAError, UnicodeError, ValueError):
+        forms.append(idna.decode(ascii_form))
     return tuple(plain for form in forms if (plain := _plain(form)))
 
 

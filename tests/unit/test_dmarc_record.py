@@ -1,0 +1,149 @@
+"""DMARC policy records (RFC 9989 sections 4.7, 4.8 and 4.10.1)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailnotary.dmarc.record import Alignment, Psd, Record, is_record, parse
+from mailnotary.dmarc.result import Policy
+
+
+def record(text: str) -> Record:
+    data = text.encode("latin-1")
+    assert is_record(data)
+    return parse(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["v=DMARC1", "v=DMARC1;", "v=DMARC1; p=none", "v = DMARC1 ;p=none", "v\t=\tDMARC1\t;", "V=DMARC1; p=none"],
+)
+def test_a_record_begins_with_its_version(text: str) -> None:
+    assert is_record(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "v=spf1 -all",
+        "v=DMARC2; p=none",
+        "v=dmarc1; p=reject",  # the value has its case
+        "v=DMARC1p=reject",
+        "v=DMARC1 p=reject",
+        "v=DMARC10; p=reject",
+        "p=reject; v=DMARC1",  # the first tag it must be
+        "; v=DMARC1; p=reject",
+        " v=DMARC1; p=reject",  # the grammar has no white space before it
+        '"v=DMARC1; p=reject"',
+        "v=DMARC1, p=reject",
+    ],
+)
+def test_anything_else_is_no_record(text: str) -> None:
+    assert not is_record(text.encode())
+
+
+def test_defaults() -> None:
+    found = record("v=DMARC1; p=reject")
+    assert found.policy is found.subdomain_policy is found.nonexistent_policy is Policy.REJECT
+    assert found.psd is Psd.UNKNOWN
+    assert not found.testing
+    assert found.dkim_alignment is found.spf_alignment is Alignment.RELAXED
+    assert found.usable
+    assert found.problems == ()
+
+
+def test_all_tags() -> None:
+    found = record(
+        "v=DMARC1; p=none; sp=quarantine; np=reject; psd=n; t=y; adkim=s; aspf=s; fo=1:d; "
+        "rua=mailto:a@example.org!10m , https://example.org/x; ruf=mailto:b@example.org;"
+    )
+    assert (found.policy, found.subdomain_policy, found.nonexistent_policy) == ("none", "quarantine", "reject")
+    assert found.psd is Psd.NO
+    assert found.testing
+    assert found.dkim_alignment is found.spf_alignment is Alignment.STRICT
+    assert found.rua == ("mailto:a@example.org", "https://example.org/x")
+    assert found.ruf == ("mailto:b@example.org",)
+    assert found.problems == ()
+
+
+def test_np_falls_back_to_sp_then_to_p() -> None:
+    assert record("v=DMARC1; p=none; sp=reject").nonexistent_policy is Policy.REJECT
+    assert record("v=DMARC1; p=quarantine").nonexistent_policy is Policy.QUARANTINE
+    assert record("v=DMARC1; p=quarantine; np=none").subdomain_policy is Policy.QUARANTINE
+
+
+def test_values_have_no_case() -> None:
+    found = record("v=DMARC1; p=REJECT; psd=Y; adkim=S; t=Y")
+    assert (found.policy, found.psd, found.dkim_alignment, found.testing) == ("reject", "y", "s", True)
+
+
+def test_tag_names_have_their_case() -> None:
+    assert not record("v=DMARC1; P=reject").usable
+
+
+def test_unknown_and_historic_tags_are_ignored() -> None:
+    found = record("v=DMARC1; p=reject; pct=0; rf=afrf; ri=86400; future=yes")
+    assert found.policy is Policy.REJECT
+    assert not found.testing
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize("bad", ["psd=x", "t=maybe", "adkim=q", "aspf=", "garbage", "=x", "p2=x", "fo\x80=1", "t=\xff"])
+def test_an_error_in_another_tag_leaves_its_default_and_is_told(bad: str) -> None:
+    found = record(f"v=DMARC1; {bad}; p=reject")
+    assert found.policy is Policy.REJECT
+    assert found.usable
+    assert (found.psd, found.testing, found.dkim_alignment, found.spf_alignment) == ("u", False, "r", "r")
+    assert found.problems
+
+
+@pytest.mark.parametrize("bad", ["", "p=", "p=bogus;", "p=reject; sp=bogus;", "p=reject; np=;", "p=none; p=reject;"])
+def test_bad_policies_are_none_with_a_reporting_address_and_nothing_without(bad: str) -> None:
+    with_address = record(f"v=DMARC1; {bad} rua=mailto:reports@example.org" if bad != "p=" else "v=DMARC1; p=; rua=x:y")
+    assert with_address.usable
+    assert with_address.policy is with_address.subdomain_policy is with_address.nonexistent_policy is Policy.NONE
+    assert with_address.problems
+    without = record(f"v=DMARC1; {bad}")
+    assert not without.usable
+    assert without.problems
+
+
+@pytest.mark.parametrize(
+    ("uris", "valid"),
+    [
+        ("mailto:a@example.org", True),
+        ("mailto:a@example.org!10m", True),
+        ("mailto:a@example.org!10", True),
+        ("mailto:a@example.org?subject=x", True),
+        ("junk, mailto:a@example.org", True),
+        ("HTTPS://example.org/%20x", True),
+        ("mailto:", False),
+        ("mailto:a", False),
+        ("a@example.org", False),
+        ("mailto:a@example.org!!", False),
+        ("mailto:a b@example.org", False),
+        ("https://example.org/%zz", False),
+        (",", False),
+    ],
+)
+def test_what_counts_as_a_reporting_address(uris: str, valid: bool) -> None:
+    assert record(f"v=DMARC1; p=bogus; rua={uris}").usable is valid
+
+
+def test_what_is_shown_of_a_record_is_safe() -> None:
+    found = record("v=DMARC1; p=\x1b[31m\r\n; \x07=x; rua=\x1b:")
+    for text in (found.text, *found.problems):
+        assert text.isprintable()
+
+
+@given(st.binary(max_size=300))
+def test_any_octets_are_read_without_an_error(tail: bytes) -> None:
+    found = parse(b"v=DMARC1;" + tail)
+    assert found.usable or found.problems
+    assert len(found.problems) <= 10
+
+
+def test_the_longest_record_is_read_in_one_pass() -> None:
+    assert parse(b"v=DMARC1;" + b"p=none;" * 9000).problems
+    assert parse(b"v=DMARC1; p=none; rua=" + b"mailto:a@b.example," * 3000).usable
