@@ -1,5 +1,6 @@
 # `make demo` and `make test` install what they need; the others take it as given.
 PYTHON := .venv/bin/python
+PREFIX := /opt/mailnotary
 SOURCES := milter tests
 
 ifeq ($(wildcard ../shared/suites),)
@@ -7,7 +8,7 @@ export MAILNOTARY_SUITES ?= $(CURDIR)/.venv/suites
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench fuzz test-image clean setup
+.PHONY: help demo test check lint format bench fuzz install test-image clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +43,22 @@ fuzz: setup  ## a minute of fuzzing for each target
 		echo "== $$target"; \
 		PYTHONPATH=tests $(PYTHON) $$target -max_total_time=60 -rss_limit_mb=1024 || exit 1; \
 	done
+
+install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the service (root)
+	tests/bootstrap.sh build
+	/usr/bin/python3 -m venv $(PREFIX)
+	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --upgrade '.[openssl]'
+	ln -sf $(PREFIX)/bin/mailnotary /usr/local/bin/mailnotary
+	install -Dm644 systemd/mailnotary.sysusers /usr/lib/sysusers.d/mailnotary.conf
+	install -Dm644 systemd/mailnotary.tmpfiles /usr/lib/tmpfiles.d/mailnotary.conf
+	install -Dm644 systemd/mailnotary.service /etc/systemd/system/mailnotary.service
+	systemd-sysusers mailnotary.conf
+	-systemd-tmpfiles --create mailnotary.conf  # without Postfix there is no group for the folder in its chroot
+	install -d -o mailnotary -g mailnotary -m 700 /etc/mailnotary/keys
+	for file in mailnotary.yaml keystore.yaml; do \
+		test -e /etc/mailnotary/$$file || install -m644 config/$$file /etc/mailnotary/; \
+	done
+	-systemctl daemon-reload
 
 test-image:  ## build the container image and prove it (buildah or docker)
 	tests/image/test.sh

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs what is missing to run mailnotary from this tree on Debian: packages, and a virtual environment in .venv.
+# Installs what is missing to work with this tree on Debian: packages, and a virtual environment in .venv.
 #
+#   tests/bootstrap.sh build   the Debian packages to build with
 #   tests/bootstrap.sh run     what the daemon and the demo need
 #   tests/bootstrap.sh test    that, and what the test suite needs
 #
@@ -81,8 +82,10 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 packages=(gcc libc6-dev libmilter-dev)
-find_python >/dev/null || packages+=(python3 python3-dev python3-venv)
+[[ ${1:-} != build ]] && find_python >/dev/null || packages+=(python3 python3-dev python3-venv)
 case ${1:-} in
+build)
+	install_packages "${packages[@]}" ;;
 run)
 	install_packages "${packages[@]}"
 	make_environment openssl ;;
@@ -90,5 +93,5 @@ test)
 	install_packages "${packages[@]}" debconf postfix
 	make_environment dev
 	[[ ${MAILNOTARY_SUITES:-} != "$PWD/$VENV/suites" ]] || fetch_suites ;;
-*) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
