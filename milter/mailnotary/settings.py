@@ -1,9 +1,12 @@
 """mailnotary.yaml as frozen values. The names are the file's keys; the defaults are the documented ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+
+from mailnotary.dkim import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
 Network = IPv4Network | IPv6Network
 
@@ -54,6 +57,20 @@ class OnRefused(StrEnum):
     REJECT = "reject"
 
 
+class OnBadAuthor(StrEnum):
+    """What our own mail gets that claims a domain of the keystore, but has no single author domain to sign for."""
+
+    TEMPFAIL = "tempfail"
+    REJECT = "reject"
+
+
+class OnAuthor(StrEnum):
+    """What a message gets that DMARC has no author domain for."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+
+
 class LogFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
@@ -94,10 +111,11 @@ class SigningSettings:
     """`headers` are signed where present; `oversign` are signed once more than they stand in the message."""
 
     canonicalization: str = "relaxed/simple"
-    headers: tuple[str, ...] = ()  # filled with dkim.sign's defaults by the loader where the file is silent
-    oversign: tuple[str, ...] = ()
+    headers: tuple[str, ...] = DEFAULT_HEADERS
+    oversign: tuple[str, ...] = DEFAULT_OVERSIGN
     expire_after: int | None = None  # seconds
     on_refused: OnRefused = OnRefused.UNSIGNED
+    on_bad_author: OnBadAuthor = OnBadAuthor.TEMPFAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +126,46 @@ class VerifySettings:
 
 @dataclass(frozen=True, slots=True)
 class SpfSettings:
+    """`helo_fail` is for HELO's fail, all others for MAIL FROM's results."""
+
     check_helo: bool = True
     helo_fail: SpfAction = SpfAction.ACCEPT
     fail: SpfAction = SpfAction.ACCEPT
     softfail: SpfAction = SpfAction.ACCEPT
     permerror: SpfAction = SpfAction.ACCEPT
     temperror: SpfAction = SpfAction.ACCEPT
+    void_lookups: int = 2  # RFC 7208 section 4.6.4
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcExempt:
+    """Mail that DMARC's policy is not applied to: from these clients, or with a valid signature of these domains or
+    one below them (forwarders and mailing lists that are trusted)."""
+
+    networks: tuple[Network, ...] = ()
+    dkim_domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DmarcSettings:
+    """`domains` overrides mode, reject and quarantine for an author domain and all below it; its values are complete
+    in these three, and their own `domains` and `exempt` mean nothing."""
+
     mode: DmarcMode = DmarcMode.MONITOR
     reject: DmarcAction = DmarcAction.REJECT
     quarantine: DmarcAction = DmarcAction.TAG
+    exempt: DmarcExempt = field(default_factory=DmarcExempt)
+    domains: Mapping[str, "DmarcSettings"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorsSettings:
+    """What a message gets without exactly one author domain (RFC 9989 section 11.5)."""
+
+    none: OnAuthor = OnAuthor.ACCEPT
+    several_fields: OnAuthor = OnAuthor.ACCEPT
+    several_domains: OnAuthor = OnAuthor.ACCEPT
+    unparsable: OnAuthor = OnAuthor.ACCEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +192,23 @@ class LogSettings:
 class Settings:
     """All of mailnotary.yaml."""
 
-    listen: str = "inet:8891@127.0.0.1"
+    listen: str = "inet:8891@127.0.0.1"  # as libmilter takes it; `listen.Listen.parse` has its parts
     socket: SocketSettings = field(default_factory=SocketSettings)
     user: str = "mailnotary"
     workers: int | None = None  # None: one per core
+    stop_seconds: float = 10.0  # how long sessions may take to their end when the daemon stops
+    state_dir: Path = Path("/var/lib/mailnotary")  # what the daemon found out; never the admin's
     mode: Mode = Mode.BOTH
     authserv_id: str | None = None
     dns: DnsSettings = field(default_factory=DnsSettings)
     sign_for: SignFor = field(default_factory=SignFor)
     exempt: Exempt = field(default_factory=Exempt)
-    keystore: Path = Path("keystore.yaml")
+    keystore: Path = Path("keystore.yaml")  # absolute once loaded
     signing: SigningSettings = field(default_factory=SigningSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)
     spf: SpfSettings = field(default_factory=SpfSettings)
     dmarc: DmarcSettings = field(default_factory=DmarcSettings)
+    authors: AuthorsSettings = field(default_factory=AuthorsSettings)
     authentication_results: AuthenticationResultsSettings = field(default_factory=AuthenticationResultsSettings)
     on_internal_error: InternalError = InternalError.TEMPFAIL
     limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,88 @@
+"""Checks mailnotary.yaml, the keystore that it names and every key, and says what the daemon would do with them.
+
+example: mailnotary check-config -c /etc/mailnotary/mailnotary.yaml
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+from mailnotary.cli.common import DEFAULT_CONFIG, add_config
+from mailnotary.configuration import ConfigError, Configuration, load_configuration
+from mailnotary.keystore import KeyState, KeyStore
+from mailnotary.settings import DmarcMode, Mode, Settings, SpfAction
+
+HELP = "check the configuration, keys included"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    add_config(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 if the daemon can use the configuration, 1 with every error if not."""
+    path = args.config or DEFAULT_CONFIG
+    try:
+        configuration = load_configuration(path, parse_keys=True)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for warning in configuration.warnings:
+        print(f"{warning} (warning)", file=sys.stderr)
+    print(f"{path}: good")
+    for line in summary(configuration):
+        print(f"  {line}")
+    return 0
+
+
+def summary(configuration: Configuration) -> Iterator[str]:
+    """What the daemon would do, a line for each of its sides."""
+    settings, keystore = configuration.settings, configuration.keystore
+    yield f"listens on {settings.listen}"
+    if settings.mode is Mode.VERIFY:
+        yield "signs nothing: mode is verify"
+    else:
+        yield from _signing(keystore)
+    if settings.mode is Mode.SIGN:
+        yield "verifies nothing: mode is sign"
+    else:
+        yield _verifying(settings)
+
+
+def _signing(keystore: KeyStore) -> Iterator[str]:
+    if not keystore.entries:
+        yield "signs nothing: the keystore has no domains"
+        return
+    states = Counter(key.state for entry in keystore.entries.values() for key in entry.keys)
+    yield f"signs for {_count(len(keystore.entries), 'domain')}: {_count(states[KeyState.ACTIVE], 'active key')}"
+    if waiting := states[KeyState.AUTO]:
+        yield f"{_count(waiting, 'auto key')}: each signs once DNS is seen serving its record"
+    if retired := states[KeyState.RETIRED]:
+        yield f"{_count(retired, 'retired key')}: never sign"
+
+
+def _verifying(settings: Settings) -> str:
+    spf = settings.spf
+    actions = {
+        f"SPF {name}": action
+        for name, action in (
+            ("HELO fail", spf.helo_fail),
+            ("fail", spf.fail),
+            ("softfail", spf.softfail),
+            ("permerror", spf.permerror),
+            ("temperror", spf.temperror),
+        )
+        if action is not SpfAction.ACCEPT
+    }
+    done = [f"{name}: {action}" for name, action in actions.items()]
+    dmarc = settings.dmarc
+    if dmarc.mode is DmarcMode.ENFORCE:
+        done += [f"DMARC p=reject: {dmarc.reject}", f"DMARC p=quarantine: {dmarc.quarantine}"]
+    checks = "SPF and DKIM" if dmarc.mode is DmarcMode.OFF else "SPF, DKIM and DMARC"
+    return f"verifies {checks}; " + (", ".join(done) if done else "rejects nothing for it")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

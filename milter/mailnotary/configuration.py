@@ -1,0 +1,102 @@
+"""Both files of the configuration in one call, read as the daemon will read them."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailnotary import keystore_file, settings_file
+from mailnotary.keystore import KeyStore
+from mailnotary.settings import Settings
+from mailnotary.yamlfile import ConfigError, Mapping, Problem, Report
+
+__all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the admin wants, checked. `warnings` are for the log: nothing of it is an error."""
+
+    settings: Settings
+    keystore: KeyStore
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Who the daemon is once it has dropped its privileges."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration:
+    """Reads mailnotary.yaml, the keystore that it names and all key files; root reads the latter two as the daemon's user
+    would. `parse_keys`: parse each key too. Raises ConfigError with everything that is wrong with either file."""
+    report = Report(path)
+    settings, root = settings_file.read(path, report)
+    account = _account(settings.user, root, report)
+    keys_report = Report(settings.keystore)
+    keystore = KeyStore()
+    with _acting_as(account):
+        if _has_keystore(settings.keystore, root, report):
+            keystore = keystore_file.read(
+                settings.keystore, keys_report, uid=account.uid, gids=(account.gid,), parse_keys=parse_keys
+            )
+    problems = report.sorted_problems() + keys_report.sorted_problems()
+    if problems:
+        raise ConfigError(problems)
+    return Configuration(settings, keystore, tuple(report.warnings + keys_report.warnings))
+
+
+def _has_keystore(path: Path, root: Mapping, report: Report) -> bool:
+    """The default keystore may be missing: then nothing is signed. One that is named may not."""
+    named = root.get("keystore")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        if named is not None:
+            report.error(named, f"{path} does not exist: make it, or remove this key to sign nothing")
+        return False
+    except OSError as error:
+        report.error(named, f"{path} can't be read: {error.strerror}")
+        return False
+    return True
+
+
+def _account(user: str, root: Mapping, report: Report) -> _Account:
+    """The user that the daemon drops to, which it only does as root."""
+    mine = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    if mine.uid != 0:
+        return mine
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        message = f"there is no user '{user}' on this machine: create it, or name another"
+        if (named := root.get("user")) is not None:
+            report.error(named, message)
+        else:
+            report.warn(None, f"user: {message}")
+        return mine
+    return _Account(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
+
+
+@contextmanager
+def _acting_as(account: _Account) -> Iterator[None]:
+    """Has root's file accesses inside judged as those of another user."""
+    if os.geteuid() != 0 or account.uid == 0:
+        yield
+        return
+    gid, groups = os.getegid(), os.getgroups()
+    os.setgroups(account.groups)
+    os.setegid(account.gid)
+    os.seteuid(account.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)

@@ -1,0 +1,102 @@
+"""Private key files: who may read them, and what a look at them tells before they are used."""
+
+import os
+import pwd
+import re
+import shlex
+import stat
+from collections.abc import Collection
+
+from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError
+
+_LABEL = re.compile(rb"^-----BEGIN ([A-Z0-9 ]{1,40})-----", re.MULTILINE)
+_PRIVATE = (b"RSA PRIVATE KEY", b"PRIVATE KEY")
+
+
+def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False) -> bytes:
+    """The PEM octets of a private key that this process can read and nobody can whom it does not concern: its owner
+    is root or `uid`, its group (where the group may read) root's or one of `gids`, and others have no access at all.
+    `unsafe` skips these rules. Raises KeyLoadError with what to do."""
+    data, status = _read(path, uid)
+    if not unsafe:
+        _check_access(path, status, uid, gids)
+    _check_type(data)
+    return data
+
+
+def _read(path: str, uid: int) -> tuple[bytes, os.stat_result]:
+    try:
+        # Without O_NONBLOCK a named pipe would keep us waiting for someone to write into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise KeyLoadError(_not_opened(path, uid, error)) from error
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise KeyLoadError("no regular file: name the file of the key")
+        data = os.read(descriptor, MAX_PEM_OCTETS + 1)
+        after = os.fstat(descriptor)
+    except OSError as error:
+        raise KeyLoadError(f"can't be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_PEM_OCTETS:
+        raise KeyLoadError(f"larger than {MAX_PEM_OCTETS} octets: this is no private key")
+    if len(data) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise KeyLoadError("changed while it was read: try again, and put new keys into place by renaming them")
+    return data, before
+
+
+def _not_opened(path: str, uid: int, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        if os.path.islink(path):
+            return f"a symbolic link to {shlex.quote(os.readlink(path))}, which does not exist: mend or remove the link"
+        return "does not exist: check the name, or make the key with `mailnotary keygen`"
+    if not isinstance(error, PermissionError):
+        return f"can't be opened: {error.strerror}"
+    try:
+        os.stat(path)
+    except PermissionError:
+        return (
+            f"{_name(uid)} may not enter its folder: run `chown -R {_name(uid)} {shlex.quote(os.path.dirname(path))}`"
+        )
+    except OSError:
+        pass
+    return f"{_name(uid)} can't read it: run `{_repair(path, None, uid)}`"
+
+
+def _check_access(path: str, status: os.stat_result, uid: int, gids: Collection[int]) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    repair = _repair(path, status.st_uid, uid)
+    if status.st_uid not in (0, uid):  # its owner could read it, and put another key in its place
+        raise KeyLoadError(f"it belongs to {_name(status.st_uid)}, not to {_name(uid)} or root: run `{repair}`")
+    if mode & 0o007:
+        raise KeyLoadError(f"everyone has access to it (mode {mode:04o}): run `{repair}`")
+    if mode & 0o070 and status.st_gid != 0 and status.st_gid not in gids:
+        raise KeyLoadError(
+            f"the group {status.st_gid} has access to it (mode {mode:04o}), which is neither root's nor "
+            f"{_name(uid)}'s: run `{repair}`"
+        )
+
+
+def _repair(path: str, owner: int | None, uid: int) -> str:
+    file = shlex.quote(path)
+    chown = "" if owner == uid else f"chown {_name(uid)} {file} && "
+    return f"{chown}chmod 0600 {file}"
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _check_type(data: bytes) -> None:
+    """Looks at the PEM labels alone (RFC 7468): parsing 20,000 keys takes seconds, so that waits for the first use."""
+    if not data.strip():
+        raise KeyLoadError("empty: make a key with `mailnotary keygen`")
+    labels = _LABEL.findall(data)
+    if not any(label in _PRIVATE for label in labels):
+        found = f"it holds {labels[0].decode()}" if labels else "it holds no PEM"
+        raise KeyLoadError(f"no private key that can sign, {found}: make one with `mailnotary keygen`")

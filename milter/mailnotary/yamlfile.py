@@ -1,0 +1,360 @@
+"""A YAML file as nodes that know their line and column, with every string as it stands in the file.
+
+PyYAML's constructors turn `off` into False, `0660` into 432 and a selector `0123` into 83, and its composers
+recurse: a file of 100,000 brackets ends the process. So the nodes are built here, from the parser's events, with the
+depth, the size and what aliases multiply bounded. Loading is on nobody's mail path, but 10,000 domains should not
+take longer than a breath: the garbage collector is off meanwhile, for it finds nothing in a tree that only grows.
+"""
+
+import gc
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from mailnotary.escape import printable
+
+MAX_DEPTH = 20  # the deepest key of our files is at 6
+MAX_NODES = 3_000_000  # 10,000 domains have 360,000; counted as if aliases were written out
+
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+# What YAML 1.1 has no place for, and its three line breaks that no editor counts as such.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_STRING_TAGS = (None, "!", "tag:yaml.org,2002:str")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a file, where, and what to write instead. Line and column count from 1; line 0 stands for
+    the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class ConfigError(Exception):
+    """The configuration can't be used. `problems` has every reason that was found, in the order of the files;
+    `str()` gives one a line."""
+
+    def __init__(self, problems: "list[Problem] | tuple[Problem, ...]") -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+@dataclass(slots=True, eq=False)
+class Scalar:
+    """A word of the file: its text without quotes, and whether it had any."""
+
+    text: str
+    plain: bool
+    line: int
+    column: int
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it stands for "no value"."""
+        return self.plain and self.text in _NULLS
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    items: "list[Node]"
+    line: int
+    column: int
+
+
+@dataclass(slots=True, eq=False)
+class Mapping:
+    """Keys are unique, in the order of the file."""
+
+    items: "list[tuple[Scalar, Node]]"
+    line: int
+    column: int
+
+    def get(self, key: str) -> "Node | None":
+        """The value of a key, or None if the file does not have it."""
+        return next((value for name, value in self.items if name.text == key), None)
+
+
+Node = Scalar | Sequence | Mapping
+
+
+class Report:
+    """Collects what is wrong, and what is merely strange, with one file."""
+
+    def __init__(self, file: Path | str) -> None:
+        self.file = printable(str(file))
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def error(self, node: Node | None, message: str) -> None:
+        """The file can't be used. No node: the file as a whole."""
+        self.problems.append(self._problem(node, message))
+
+    def warn(self, node: Node | None, message: str) -> None:
+        """The file can be used, but the admin should know."""
+        self.warnings.append(self._problem(node, message))
+
+    def raise_problems(self) -> None:
+        """Raises ConfigError with all errors so far, in the order of the file, if there are any."""
+        if self.problems:
+            raise ConfigError(self.sorted_problems())
+
+    def sorted_problems(self) -> list[Problem]:
+        """The errors in the order of the file."""
+        return sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+
+    def _problem(self, node: Node | None, message: str) -> Problem:
+        return Problem(self.file, node.line if node else 0, node.column if node else 0, message)
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """No garbage collection inside."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def read(path: Path, report: Report, max_bytes: int) -> Mapping | None:
+    """The mapping that a file holds; an empty file holds an empty one. Where the file can't be read, is larger than
+    `max_bytes` or no YAML mapping, says why in the report and returns None. Duplicate keys and the like are
+    reported too, but leave a mapping to be looked at further. OSError never escapes."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        report.error(None, f"can't be read: {error.strerror}")
+        return None
+    if len(data) > max_bytes:
+        report.error(None, f"larger than {max_bytes} octets: this can't be the file that is meant")
+        return None
+    return parse(data, report)
+
+
+def parse(data: bytes, report: Report) -> Mapping | None:
+    """`read`, for octets."""
+    try:
+        text = _decode(data)
+        root = _Composer(text, report).compose()
+    except _BrokenFileError as error:
+        report.problems.append(Problem(report.file, error.line, error.column, error.message))
+        return None
+    if root is None or (isinstance(root, Scalar) and root.is_null):
+        return Mapping([], 1, 1)
+    if not isinstance(root, Mapping):
+        report.error(root, f"{kind(root)} where the file should have keys: write 'key: value' lines")
+        return None
+    return root
+
+
+def kind(node: Node) -> str:
+    """What a node is, in words for a message."""
+    if isinstance(node, Mapping):
+        return "keys and values"
+    if isinstance(node, Sequence):
+        return "a list"
+    return "no value" if node.is_null else shown(node.text)
+
+
+def shown(text: str) -> str:
+    """A word of the file as a message quotes it."""
+    return f"'{printable(text, limit=80)}'"
+
+
+class _BrokenFileError(Exception):
+    """The file can't be understood from some place on."""
+
+    def __init__(self, line: int, column: int, message: str) -> None:
+        super().__init__(message)
+        self.line, self.column, self.message = line, column, message
+
+
+def _decode(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _BrokenFileError(1, 1, "UTF-16: save the file as UTF-8")
+    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark some editors write
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line, column = _place(data[: error.start].decode("utf-8"))
+        raise _BrokenFileError(
+            line, column, f"octet 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        ) from None
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden:
+        line, column = _place(text[: forbidden.start()])
+        raise _BrokenFileError(
+            line, column, f"character U+{ord(forbidden.group()):04X} may not stand in YAML: remove it"
+        )
+    return text
+
+
+def _place(before: str) -> tuple[int, int]:
+    """Line and column of what follows a text."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A list or mapping whose end has not been read yet."""
+
+    node: Sequence | Mapping
+    anchor: str | None
+    nodes: int = 1  # those in it so far, itself included
+    key: Scalar | None = None  # of a mapping: the one whose value comes next
+    skip: bool = False  # of a mapping: whether that value is to be dropped
+    keys: set[str] | None = None
+
+
+class _Composer:
+    """Builds nodes from the parser's events, without recursion."""
+
+    def __init__(self, text: str, report: Report) -> None:
+        self._text = text
+        self._report = report
+        self._stack: list[_Open] = []
+        self._root: Node | None = None
+        self._anchors: dict[str, tuple[Node, int]] = {}
+
+    def compose(self) -> Node | None:
+        loader = yaml.CSafeLoader(self._text)
+        try:
+            for event in iter(loader.get_event, None):
+                self._take(event)
+        except yaml.MarkedYAMLError as error:
+            self._syntax_error(error)
+        except yaml.YAMLError as error:  # pragma: no cover - what the reader would refuse was refused before
+            raise _BrokenFileError(1, 1, f"no YAML: {printable(str(error))}") from None
+        finally:
+            loader.dispose()
+        return self._root
+
+    def _take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.ScalarEvent):
+            line, column = _start(event)
+            scalar = Scalar(event.value, not event.style and event.tag is None, line, column)
+            self._check_tag(event, scalar)
+            self._add(scalar, 1, event.anchor)
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            self._open(event)
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            done = self._stack.pop()
+            self._add(done.node, done.nodes, done.anchor)
+        elif isinstance(event, yaml.AliasEvent):
+            self._alias(event)
+        elif isinstance(event, yaml.DocumentStartEvent) and self._root is not None:
+            self._fail(event, "a second document: a file has one, so remove the '---' and what is not wanted")
+
+    def _open(self, event: "yaml.MappingStartEvent | yaml.SequenceStartEvent") -> None:
+        if len(self._stack) >= MAX_DEPTH:
+            self._fail(event, f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets")
+        line, column = _start(event)
+        node: Sequence | Mapping
+        if isinstance(event, yaml.MappingStartEvent):
+            node = Mapping([], line, column)
+        else:
+            node = Sequence([], line, column)
+        self._check_tag(event, node)
+        self._stack.append(_Open(node, event.anchor))
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        target = self._anchors.get(event.anchor or "")
+        if target is None:
+            self._fail(event, f"{shown(f'*{event.anchor}')} stands for nothing before it: a text that begins "
+                              "with '*' needs quotes")  # fmt: skip
+        self._add(*target, None)
+
+    def _add(self, node: Node, nodes: int, anchor: str | None) -> None:
+        """Puts a finished node where it belongs."""
+        if anchor is not None:
+            self._anchors[anchor] = (node, nodes)
+        if not self._stack:
+            self._root = node
+            return
+        parent = self._stack[-1]
+        parent.nodes += nodes
+        if parent.nodes > MAX_NODES:
+            raise _BrokenFileError(
+                node.line, node.column, f"more than {MAX_NODES} values, aliases written out: this can't be meant"
+            )
+        if isinstance(parent.node, Sequence):
+            parent.node.items.append(node)
+        elif parent.key is None:
+            self._key(parent, node)
+        else:
+            if not parent.skip:
+                parent.node.items.append((parent.key, node))
+            parent.key = None
+
+    def _key(self, parent: _Open, node: Node) -> None:
+        if parent.keys is None:
+            parent.keys = set()
+        parent.skip = True
+        if not isinstance(node, Scalar):
+            self._report.error(node, f"{kind(node)} as a key: write a word before the ':'")
+            parent.key = Scalar("", False, node.line, node.column)
+            return
+        parent.key = node
+        if node.plain and node.text == "<<":
+            self._report.error(node, "merge keys are not understood: write the keys out")
+        elif node.text in parent.keys:
+            self._report.error(node, f"key {shown(node.text)} stands twice: remove one of them")
+        else:
+            parent.keys.add(node.text)
+            parent.skip = False
+
+    def _check_tag(self, event: "yaml.ScalarEvent | yaml.CollectionStartEvent", node: Node) -> None:
+        if event.tag not in _STRING_TAGS:
+            self._report.error(node, f"tag {shown(event.tag)} is not understood: leave it out")
+
+    def _fail(self, event: yaml.Event, message: str) -> NoReturn:
+        raise _BrokenFileError(*_start(event), message)
+
+    def _syntax_error(self, error: yaml.MarkedYAMLError) -> NoReturn:
+        """The parser's words are about its grammar: say what admins do wrong at such places."""
+        mark, opened = error.problem_mark, error.context_mark
+        problem, context = error.problem or "", error.context or ""
+        at = self._text[mark.index : mark.index + 1] if mark else ""
+        if at == "\t":
+            message = "a tab: indent with spaces"
+        elif "mapping values are not allowed" in problem:
+            message = "a ':' where no key may stand: check the indentation, put quotes around a text with ': ' in it"
+        elif "cannot start any token" in problem:
+            message = f"a value can't begin with {shown(at)}: put quotes around it"
+        elif "scanning an alias" in context:
+            mark, message = opened, "a text that begins with '*' needs quotes: \"*\""
+        elif "could not find expected ':'" in problem:
+            mark, message = opened, "a key without its ':': write 'key: value'"
+        elif "scanning a quoted scalar" in context and "end of stream" in problem:
+            mark, message = opened, "a quote that is never closed: close it"
+        elif "parsing a flow" in context and opened:
+            message = f"expected ',' or the end of what the bracket in line {opened.line + 1} begins: close it"
+        elif "did not find expected key" in problem:
+            message = "expected a key: check the indentation, put quotes around the whole value"
+        else:
+            message = f"no YAML: {context + ', ' if context else ''}{problem}"
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise _BrokenFileError(line, column, printable(message))
+
+
+def _start(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
