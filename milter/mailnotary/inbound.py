@@ -9,6 +9,7 @@ from mailnotary import dkim, dmarc, spf
 from mailnotary.address import Author
 from mailnotary.dkim import DkimResult
 from mailnotary.dmarc import DmarcResult
+from mailnotary.dmarc import Trace as DmarcTrace
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.message import HeaderField
 from mailnotary.resolver import MessageResolver, RecordKind, prefetch
@@ -22,11 +23,11 @@ class Traces:
     """Where the engines note their steps, for `explain`; the daemon has none."""
 
     spf: dict[SpfIdentity, list[Step]] = field(default_factory=dict)
-    dmarc: dmarc.Trace = field(default_factory=dmarc.Trace)
+    dmarc: DmarcTrace = field(default_factory=DmarcTrace)
 
 
 class Inbound:
-    """The checks of one message, in the order in which its parts arrive: `start` at MAIL FROM, `spf` whenever it is
+    """The checks of one message, in the order in which its parts arrive: `start` at MAIL FROM, `check_spf` whenever it is
     asked for, `end_of_headers`, `body`, `finish`."""
 
     def __init__(
@@ -62,16 +63,16 @@ class Inbound:
                 names.append((domain, RecordKind.TXT))
         prefetch(self._resolver, names)
 
-    def spf(self) -> tuple[SpfResult, ...]:
+    def check_spf(self) -> tuple[SpfResult, ...]:
         """SPF of HELO and MAIL FROM, each its own result (RFC 7208 sections 2.3 and 2.4)."""
         if self._spf is None:
-            self._spf = self._check_spf()
+            self._spf = self._evaluate_spf()
         return self._spf
 
     def _checks_helo(self) -> bool:
         return self._settings.spf.check_helo or not self._mail_from
 
-    def _check_spf(self) -> tuple[SpfResult, ...]:
+    def _evaluate_spf(self) -> tuple[SpfResult, ...]:
         if self._client is None:
             reason = "the client's address is not known"
             return (SpfResult(SpfStatus.NONE, SpfIdentity.MAILFROM, "", reason=reason),)
@@ -114,7 +115,7 @@ class Inbound:
         )
         if author.problem is None and settings.dmarc.mode is not DmarcMode.OFF:
             prefetch(self._resolver, dmarc.questions(author.domains[0]))
-        self.spf()
+        self.check_spf()
 
     @property
     def wants_body(self) -> bool:
@@ -128,7 +129,7 @@ class Inbound:
 
     def finish(self) -> tuple[tuple[SpfResult, ...], tuple[DkimResult, ...], DmarcResult | None]:
         """All results."""
-        spf_results = self.spf()
+        spf_results = self.check_spf()
         self._resolver.restart(self._settings.limits.message_seconds)
         results = tuple(self._verifier.finish()) if self._verifier is not None else ()
         return spf_results, results, self._dmarc(results)
@@ -142,4 +143,4 @@ class Inbound:
             # "this domain has no policy" to a filter, and a message without a usable author is nothing so harmless.
             return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason)
         trace = self._traces.dmarc if self._traces else None
-        return dmarc.evaluate(author.domains[0], self.spf(), dkim_results, self._resolver, trace=trace)
+        return dmarc.evaluate(author.domains[0], self.check_spf(), dkim_results, self._resolver, trace=trace)

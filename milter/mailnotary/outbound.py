@@ -1,7 +1,8 @@
 """Our own mail: whether a message is ours, and who signs it.
 
 The chain of decisions, in order: exempt, ours (authenticated, network, daemon name), one author domain, the
-keystore's entry for it, what that entry allows, its keys. Each step that ends the chain says why, for the log and for `explain`."""
+keystore's entry for it, what that entry allows, its keys. Each step that ends the chain says why, for the log and for
+`explain`."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from mailnotary import authres, dkim
 from mailnotary.address import Author, author
-from mailnotary.authres import AUTHENTICATION_RESULTS
 from mailnotary.dkim import DkimResult
 from mailnotary.dmarc import DmarcResult
 from mailnotary.inbound import Inbound, Traces
@@ -219,7 +218,7 @@ class Session:
         )
         message.inbound = inbound
         if wants_mail_reply(env.settings):
-            message.early_reply = spf_reply(env.settings.spf, inbound.spf(), self._address)
+            message.early_reply = spf_reply(env.settings.spf, inbound.check_spf(), self._address)
         else:
             inbound.start()
 
@@ -301,7 +300,7 @@ class Session:
         settings = message.env.settings
         user = message.client.auth_user
         if user and message.origin is Origin.OURS and settings.authentication_results.authenticated:
-            results = authres.from_results(message.authserv_id, auth_user=user)
+            results = authres.from_results(message.authserv_id, auth=user)
             inserts.append(InsertHeader(0, AUTHENTICATION_RESULTS, authres.format(results)))
         # What a user hands in can't have been checked by us before; what our networks re-inject may have been, so
         # there a genuine field stays, but for mail that we sign: a signature must not vouch for a forged one.
@@ -337,7 +336,7 @@ class Session:
         if started is not None:
             message.seconds += time.perf_counter() - started
         if spf is None:  # refused by SPF, before the rest was looked at
-            spf = message.inbound.spf() if message.inbound is not None and message.early_reply is not None else ()
+            spf = message.inbound.check_spf() if message.inbound is not None and message.early_reply is not None else ()
         record = MessageRecord(
             queue_id or "",
             self._address,
@@ -360,6 +359,8 @@ class Session:
         message.env.log(record)
         return record.actions
 
+
+AUTHENTICATION_RESULTS = "Authentication-Results"  # RFC 8601 section 2.2
 
 _TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, please try again later")
 

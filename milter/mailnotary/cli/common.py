@@ -10,9 +10,12 @@ from typing import Any
 import yaml
 
 from mailnotary.cli import CommandError
+from mailnotary.configuration import ConfigError, Configuration, load_configuration
 from mailnotary.escape import printable
-from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, Resolver, ZoneResolver
+from mailnotary.keystore import KeyStore
+from mailnotary.resolver import Answer, DnsResolver, DnsTempError, MxRecord, RecordKind, Resolver, ZoneResolver
 from mailnotary.resolver.zone import ZoneError
+from mailnotary.settings import Settings
 
 DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
 MAX_MESSAGE = 256 * 1024 * 1024  # octets; no MTA takes larger mail by default
@@ -49,6 +52,25 @@ def read_zone(path: Path) -> ZoneResolver:
         return ZoneResolver(zone)
     except ZoneError as error:
         raise CommandError(f"{path}: {error}") from error
+
+
+def read_configuration(path: Path | None) -> Configuration:
+    """The configuration that a command works with. Without -c a missing default file means the defaults: a command
+    that only looks must work on a machine where mailnotary is not set up."""
+    if path is None and not DEFAULT_CONFIG.exists():
+        return Configuration(Settings(), KeyStore())
+    try:
+        return load_configuration(path or DEFAULT_CONFIG)
+    except ConfigError as error:
+        raise CommandError(f"the configuration has errors:\n{error}") from error
+
+
+def resolver_for(zone: Path | None, settings: Settings) -> Resolver:
+    """The zone file's resolver, or the configured nameservers'."""
+    if zone is not None:
+        return read_zone(zone)
+    dns = settings.dns
+    return DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=dns.cache_entries)
 
 
 def read_message(path: str) -> bytes:
@@ -112,6 +134,14 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return str(value)
+
+
+_STYLES = {"pass": "green", "fail": "red", "softfail": "yellow", "policy": "yellow", "permerror": "red"}
+
+
+def result_style(word: str) -> str:
+    """The colour of a result word."""
+    return _STYLES.get(word, "yellow" if word == "temperror" else "cyan")
 
 
 def print_json(value: Any) -> None:
