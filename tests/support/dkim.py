@@ -38,11 +38,15 @@ ED25519_PEM = (
 )
 
 
-@cache
 def pem(algorithm: str = "rsa", bits: int = 1024, number: int = 0) -> bytes:
     """A private key, made once in a run."""
     if algorithm == "ed25519" and not number:
         return ED25519_PEM  # RFC 8032 section 7.1, test 1
+    return _generate(algorithm, bits, number)
+
+
+@cache
+def _generate(algorithm: str, bits: int, _number: int) -> bytes:
     return crypto.generate_private_key(algorithm, bits)
 
 
