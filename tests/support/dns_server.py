@@ -208,7 +208,7 @@ class DnsServer:
             size = max(512, query.payload) if query.edns >= 0 else 512
         if not (udp and faults.truncate):
             with suppress(dns.exception.TooBig):
-                return response.to_wire(max_size=size)
+                return response.to_wire(max_size=size, want_shuffle=False)  # records in the zone's order
         response.answer.clear()
         response.authority.clear()
         if udp:

@@ -1,0 +1,67 @@
+"""Replies of a hostile nameserver: any octets are an answer or an error, in bounds."""
+
+import sys
+from contextlib import suppress
+
+from mailnotary.resolver import Answer, RecordKind
+from mailnotary.resolver.wire import (
+    MAX_CNAMES,
+    MAX_RECORDS,
+    WireError,
+    answers,
+    decode_name,
+    encode_name,
+    encode_question,
+    parse_reply,
+)
+
+KINDS = tuple(RecordKind)
+NAME = b"\x01x\x03org\x00"
+
+
+def one_input(data: bytes) -> None:
+    """The first octet picks the kind and how the rest is used: as a whole reply, after a header, as a name."""
+    if not data:
+        return
+    kind = KINDS[data[0] % len(KINDS)]
+    way = data[0] // len(KINDS) % 3
+    rest = data[1:]
+    if way == 0:
+        _read(rest, kind)
+    elif way == 1:
+        question = encode_question(0, NAME, kind, edns=False)
+        _read(b"\0\0\x81\x80" + question[4:6] + rest[:6].ljust(6, b"\0") + question[12:] + rest[6:], kind)
+    else:
+        _carry(rest.decode("latin-1"), kind)
+
+
+def _read(wire: bytes, kind: RecordKind) -> None:
+    answers(wire, encode_question(0, NAME, kind, edns=True), NAME)
+    with suppress(WireError):
+        reply = parse_reply(wire, NAME, kind)
+        assert len(reply.records) <= MAX_RECORDS
+        assert reply.cnames <= MAX_CNAMES
+        assert reply.ttl is None or 0 <= reply.ttl < 2**32
+        assert reply.target is None or len(reply.target) <= 255
+        hash(Answer(reply.records))
+
+
+def _carry(name: str, kind: RecordKind) -> None:
+    wire = encode_name(name)
+    if wire is not None:
+        assert len(wire) <= 255
+        assert encode_name(decode_name(wire)) == wire
+        assert wire in encode_question(0, wire, kind, edns=True)
+
+
+def main() -> None:
+    """Runs under atheris."""
+    import atheris
+
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""DnsResolver against servers that truncate, delay, drop, lie, stop and return: the answer or DnsTempError, in time."""
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mailnotary.resolver import Answer, DnsResolver, DnsTempError, RecordKind, transport
+from support.dns_server import DnsServer, Faults
+
+A, TXT = RecordKind.A, RecordKind.TXT
+RIGHT = (IPv4Address("192.0.2.1"),)
+ZONE: dict[str, Any] = {
+    "x.org": [{"A": "192.0.2.1"}, {"TXT": "hello"}],
+    "large.org": [{"TXT": "y" * 5000}],
+    "silent.org": "TIMEOUT",
+    "broken.org": "SERVFAIL",
+}
+
+
+@pytest.fixture
+def server() -> Iterator[DnsServer]:
+    with DnsServer(ZONE) as running:
+        yield running
+
+
+@pytest.fixture
+def second() -> Iterator[DnsServer]:
+    with DnsServer(ZONE) as running:
+        yield running
+
+
+def resolver_of(*servers: DnsServer, timeout: float = 0.6) -> DnsResolver:
+    return DnsResolver([server.address for server in servers], timeout=timeout)
+
+
+def failure(resolver: DnsResolver, name: str = "x.org", kind: RecordKind = A) -> DnsTempError:
+    with pytest.raises(DnsTempError) as caught:
+        resolver.lookup(name, kind)
+    return caught.value
+
+
+def test_a_truncated_reply_is_asked_for_over_tcp(server: DnsServer) -> None:
+    server.faults.truncate = True
+    assert resolver_of(server).lookup("x.org", A).records == RIGHT
+    assert (server.count("x.org", "A"), server.tcp_questions) == (2, 1)
+
+
+@pytest.mark.parametrize(("fault", "word"), [("refuse", "SERVFAIL"), ("cut", "SERVFAIL"), ("hang", "TIMEOUT")])
+def test_a_server_that_fails_over_tcp_has_no_answer(server: DnsServer, fault: str, word: str) -> None:
+    server.faults = Faults(truncate=True, tcp=fault)
+    assert failure(resolver_of(server)).word == word
+
+
+@pytest.mark.parametrize("fault", ["refuse", "cut", "hang"])
+def test_where_one_server_fails_over_tcp_the_next_is_asked(server: DnsServer, second: DnsServer, fault: str) -> None:
+    server.faults = Faults(truncate=True, tcp=fault)
+    assert resolver_of(server, second, timeout=2).lookup("x.org", A).records == RIGHT
+
+
+def test_a_reply_larger_than_was_offered_is_asked_for_over_tcp(server: DnsServer) -> None:
+    server.faults.ignore_size = True
+    assert resolver_of(server).lookup("large.org", TXT).texts == (b"y" * 5000,)
+    assert server.tcp_questions == 1
+
+
+def test_a_lost_datagram_is_sent_again(server: DnsServer) -> None:
+    server.faults.drop = 2
+    assert resolver_of(server).lookup("x.org", A).records == RIGHT
+    assert server.count("x.org", "A") == 3
+
+
+def test_a_late_reply_to_the_first_try_is_still_taken(server: DnsServer) -> None:
+    server.faults.delay = 0.5
+    assert resolver_of(server, timeout=1.2).lookup("x.org", A).records == RIGHT
+
+
+def test_all_tries_together_stay_within_the_time(server: DnsServer, second: DnsServer) -> None:
+    start = time.monotonic()
+    assert failure(resolver_of(server, second), "silent.org").word == "TIMEOUT"
+    assert 0.55 < time.monotonic() - start < 2
+    assert 2 <= len(server.questions) + len(second.questions) <= 4
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        Faults(wrong_id=True),
+        Faults(wrong_question=True),
+        Faults(other_port=True),
+        Faults(garbage=b""),
+        Faults(garbage=b"\xff" * 11),
+        Faults(garbage=b"\0" * 600),
+    ],
+)
+def test_a_reply_that_is_not_to_our_question_is_ignored(server: DnsServer, lie: Faults) -> None:
+    server.faults = lie
+    assert failure(resolver_of(server, timeout=0.3)).word == "TIMEOUT"
+    lie.then_right = True
+    assert resolver_of(server).lookup("x.org", A).records == RIGHT
+
+
+def test_a_flood_of_wrong_replies_ends_in_tcp_which_nobody_can_guess(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_STRAYS", 0)
+    server.faults.wrong_id = True
+    assert failure(resolver_of(server)).reason.endswith("not to our question")
+    assert server.tcp_questions == 1
+
+
+def test_a_malformed_reply_is_told_apart_and_the_next_server_asked(server: DnsServer, second: DnsServer) -> None:
+    server.faults.garbage_body = b"\xc0"
+    error = failure(resolver_of(server))
+    assert error.word == "SERVFAIL"
+    assert "unusable" in error.reason
+    assert resolver_of(server, second).lookup("x.org", A).records == RIGHT
+
+
+@pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR", "NOTAUTH"])
+def test_a_server_that_will_not_answer_is_told_apart_and_the_next_one_asked(
+    server: DnsServer, second: DnsServer, rcode: str
+) -> None:
+    server.faults.rcode = rcode
+    start = time.monotonic()
+    error = failure(resolver_of(server, timeout=5))
+    assert error.word == "SERVFAIL"
+    assert rcode in error.reason
+    assert resolver_of(server, second, timeout=5).lookup("x.org", A).records == RIGHT
+    assert time.monotonic() - start < 2  # nobody waited
+
+
+@pytest.mark.parametrize("rcode", ["FORMERR", "NOTIMP"])
+def test_a_server_without_edns_is_asked_without_and_that_is_remembered(server: DnsServer, rcode: str) -> None:
+    server.faults.no_edns = rcode
+    resolver = resolver_of(server)
+    assert resolver.lookup("x.org", A).records == RIGHT
+    assert server.count("x.org", "A") == 2
+    assert resolver.lookup("large.org", TXT).texts  # 512 octets over UDP, the rest over TCP
+    assert server.count("large.org", "TXT") == 2
+    assert resolver.lookup("nowhere.org", A) == Answer((), exists=False)
+    assert server.count("nowhere.org", "A") == 1
+
+
+def test_silence_says_less_than_servfail(server: DnsServer, second: DnsServer) -> None:
+    server.faults.drop_udp = True
+    error = failure(resolver_of(server, second), "broken.org")
+    assert error.word == "SERVFAIL"
+
+
+def test_where_the_first_server_is_silent_the_next_has_the_answer(server: DnsServer, second: DnsServer) -> None:
+    server.faults.drop_udp = True
+    assert resolver_of(server, second).lookup("x.org", A).records == RIGHT
+
+
+def test_a_silent_server_is_passed_over_for_a_while_and_asked_again(
+    server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MISS_TIME", 0.05)
+    monkeypatch.setattr(transport, "DOWN_TIME", 0.5)
+    server.faults.drop_udp = True
+    resolver = resolver_of(server, second, timeout=0.4)
+    for i in range(transport.MISSES):
+        resolver.lookup(f"a{i}.org", A)
+    asked = len(server.questions)
+    for i in range(10):
+        resolver.lookup(f"b{i}.org", A)
+    assert len(server.questions) == asked
+    failure(resolver, "broken.org")  # at once: the one that is down is not waited for
+    assert len(server.questions) == asked
+    server.faults.drop_udp = False
+    time.sleep(0.5)
+    second.questions.clear()
+    for i in range(5):
+        resolver.lookup(f"c{i}.org", A)
+    assert second.questions == []
+
+
+def test_slow_questions_alone_do_not_make_a_server_count_as_down(
+    server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MISS_TIME", 0.05)
+    server.set_zone({**ZONE, **{f"s{i}.org": "TIMEOUT" for i in range(6)}})
+    second.set_zone({f"s{i}.org": "TIMEOUT" for i in range(6)})
+    resolver = resolver_of(server, second, timeout=0.2)
+    for i in range(6):
+        failure(resolver, f"s{i}.org")
+        assert resolver.lookup(f"n{i}.org", A) == Answer((), exists=False)
+    assert second.count("n5.org", "A") == 0
+
+
+def test_with_all_servers_down_they_are_asked_all_the_same(
+    server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MISS_TIME", 0.05)
+    resolver = resolver_of(server, second, timeout=0.2)
+    server.faults.drop_udp = second.faults.drop_udp = True
+    for i in range(4):
+        failure(resolver, f"n{i}.org")
+    server.faults.drop_udp = second.faults.drop_udp = False
+    assert resolver.lookup("x.org", A).records == RIGHT
+
+
+def test_a_server_that_stops_is_known_at_once_and_so_is_its_return(server: DnsServer) -> None:
+    resolver = resolver_of(server, timeout=5)
+    for _ in range(3):
+        server.stop()
+        start = time.monotonic()
+        assert failure(resolver).word == "SERVFAIL"
+        assert time.monotonic() - start < 2
+        server.start()
+        assert resolver.lookup("x.org", A).records == RIGHT
+        resolver = resolver_of(server, timeout=5)
+
+
+def test_the_first_question_after_a_return_is_answered_even_where_it_failed_before(server: DnsServer) -> None:
+    resolver = resolver_of(server)
+    server.stop()
+    failure(resolver)
+    server.start()
+    assert resolver.lookup("x.org", A).records == RIGHT
+
+
+def test_a_server_that_has_stopped_costs_the_next_one_no_time(server: DnsServer, second: DnsServer) -> None:
+    resolver = resolver_of(server, second, timeout=10)
+    server.stop()
+    start = time.monotonic()
+    for i in range(20):
+        resolver.lookup(f"n{i}.org", A)
+    assert time.monotonic() - start < 5
+
+
+def test_answers_survive_a_server_that_restarts_under_load(server: DnsServer) -> None:
+    resolver = DnsResolver([server.address], timeout=2, cache_entries=0)
+    stop = threading.Event()
+    wrong: list[object] = []
+    right = 0
+
+    def ask() -> int:
+        count = 0
+        while not stop.is_set():
+            try:
+                answer = resolver.lookup("x.org", A)
+            except DnsTempError:
+                continue
+            count += 1
+            if answer.records != RIGHT:
+                wrong.append(answer)
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        for _ in range(5):
+            time.sleep(0.05)
+            server.stop()
+            time.sleep(0.02)
+            server.start()
+        time.sleep(0.1)
+        stop.set()
+        right = sum(future.result() for future in asking)
+    assert right
+    assert wrong == []
+
+
+def test_no_fault_leaks_a_socket(server: DnsServer, second: DnsServer) -> None:
+    resolver = DnsResolver([server.address, second.address], timeout=0.2, cache_entries=0)
+
+    def rounds() -> None:
+        for faults in (
+            Faults(),
+            Faults(truncate=True),
+            Faults(truncate=True, tcp="cut"),
+            Faults(truncate=True, tcp="hang"),
+            Faults(no_edns="FORMERR"),
+            Faults(garbage_body=b"\xff\xff"),
+            Faults(wrong_id=True),
+            Faults(drop_udp=True),
+            Faults(rcode="REFUSED"),
+        ):
+            server.faults = second.faults = faults
+            for name in ("x.org", "large.org"):
+                try:
+                    resolver.lookup(name, TXT)
+                except DnsTempError:
+                    continue
+        server.stop()
+        for i in range(20):
+            resolver.prefetch([(f"p{i}.org", A)])
+        server.start()
+        server.faults = second.faults = Faults()
+
+    def sockets() -> int:
+        gc.collect()
+        links = (os.path.join("/proc/self/fd", number) for number in os.listdir("/proc/self/fd"))
+        return sum(os.path.lexists(link) and "socket" in os.readlink(link) for link in links)
+
+    before = sockets()
+    rounds()
+    deadline = time.monotonic() + 5
+    while sockets() > before and time.monotonic() < deadline:  # what the servers still close
+        time.sleep(0.02)
+    assert sockets() <= before
+
+
+def test_without_free_descriptors_a_question_fails_like_any_other(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    def exhausted(*args: object, **options: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    resolver = resolver_of(server)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", exhausted)
+        assert "Too many open files" in failure(resolver).reason
+    assert resolver.lookup("x.org", A).records == RIGHT
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=600), name=st.text(max_size=300), kind=st.sampled_from(RecordKind))
+def test_any_octets_in_a_reply_and_any_name_end_in_an_answer_or_a_temporary_error(
+    server: DnsServer, body: bytes, name: str, kind: RecordKind
+) -> None:
+    server.faults.garbage_body = body
+    resolver = DnsResolver([server.address], timeout=1, cache_entries=0)
+    words: list[str] = []
+    for asked in ("x.org", name):
+        start = time.monotonic()
+        try:
+            assert isinstance(resolver.lookup(asked, kind), Answer)
+        except DnsTempError as error:
+            words.append(error.word)
+        assert time.monotonic() - start < 10
+    assert set(words) <= {"TIMEOUT", "SERVFAIL"}
