@@ -14,28 +14,21 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
-from support.daemon import Daemon
 
-from demo.scenes import OUR_ID, Scene, World, make_scenes, make_world
+from demo.scenes import OUR_ID, Scene, make_scenes, make_world
 from mailnotary.escape import printable
+from support.daemon import Daemon
 from support.dns_server import DnsServer
 from support.milter_client import Changed, Inserted, MilterClient, Outcome, split_message
 
-CONFIG = """\
-user: root
-workers: 2
-authserv_id: {id}
-dns: {{nameservers: ["{nameserver}"]}}
-dmarc: {{mode: enforce, reject: reject}}
-log: {{format: json}}
-"""
-KEYSTORE = """\
-domains:
-  example.org:
-    keys:
-      - {selector: rsa, file: rsa.pem}
-      - {selector: ed, file: ed.pem}
-"""
+CONFIG: dict[str, Any] = {
+    "authserv_id": OUR_ID,
+    "dmarc": {"mode": "enforce", "reject": "reject"},
+    "log": {"format": "json"},
+}
+KEYSTORE = {
+    "domains": {"example.org": {"keys": [{"selector": name, "file": f"{name}.pem"} for name in ("rsa", "ed")]}},
+}
 
 # The keys of the daemon's log line that tell why, and what they are to a reader.
 REASONS = {
@@ -59,9 +52,13 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(Rule("mailnotary: the demo", style="bold"))
     world = make_world()
-    with tempfile.TemporaryDirectory() as folder, DnsServer(world.zone) as dns:
-        config = write_configuration(Path(folder), world, dns.nameserver)
-        with Daemon(config) as daemon:
+    with tempfile.TemporaryDirectory() as name, DnsServer(world.zone) as dns:
+        folder = Path(name)
+        for selector, pem in world.files.items():
+            path = folder / f"{selector}.pem"
+            path.touch(mode=0o600)
+            path.write_bytes(pem)
+        with Daemon(folder, keystore=KEYSTORE, dns={"nameservers": [dns.nameserver]}, **CONFIG) as daemon:
             console.print(Text(f"The daemon runs at {daemon.address}; its DNS is {dns.nameserver}.", style="dim"))
             failed = 0
             for number, scene in enumerate(make_scenes(world), 1):
@@ -75,18 +72,6 @@ def main() -> int:
     else:
         console.print(Text("All as promised. The README says how to put it before your Postfix.", style="bold green"))
     return 1 if failed else 0
-
-
-def write_configuration(folder: Path, world: World, nameserver: str) -> Path:
-    """Both YAML files and our keys."""
-    for selector, pem in world.files.items():
-        path = folder / f"{selector}.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(pem)
-    (folder / "keystore.yaml").write_text(KEYSTORE)
-    config = folder / "mailnotary.yaml"
-    config.write_text(CONFIG.format(id=OUR_ID, nameserver=nameserver))
-    return config
 
 
 def play(address: str, scene: Scene, queue_id: str) -> Outcome:
@@ -106,7 +91,7 @@ def play(address: str, scene: Scene, queue_id: str) -> Outcome:
 
 def log_line(daemon: Daemon, queue_id: str) -> dict[str, Any]:
     """What the daemon logged about a message."""
-    line = daemon.wait_log(queue_id)
+    line = daemon.wait_for(queue_id)[0]
     fields: dict[str, Any] = json.loads(line[line.index("{") :])
     return fields
 

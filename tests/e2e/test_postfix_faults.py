@@ -16,7 +16,7 @@ ALICE = {"ip": GOOD_IP, "helo": "mail.example.org", "sender": "alice@example.org
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    with start("stop_seconds: 3") as running:
+    with start() as running:
         yield running
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.mail import BAD_IP, GOOD_IP, MESSAGE, signed
+from support.mail import BAD_IP, GOOD_IP, MESSAGE, signed, zone
 from support.rig import MTA, Rig, fields, results, start
 
 pytestmark = pytest.mark.mta
@@ -16,10 +16,11 @@ REST = b"To: bob@example.net\r\nSubject: x\r\n\r\nhello\r\n"
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with start("limits: {header_bytes: 300000}") as running:
-        zone = {**running.zone, "evil.example": [{"TXT": "v=spf1 +all"}]}
-        zone["k._domainkey.evil.example"] = zone["rsa._domainkey.example.org"]
-        running.dns.set_zone(zone)
+    evil = {
+        "evil.example": [{"TXT": "v=spf1 +all"}],
+        "k._domainkey.evil.example": zone()["rsa._domainkey.example.org"],
+    }
+    with start(limits={"header_bytes": 300_000}, zone_too=evil) as running:
         yield running
 
 

@@ -133,6 +133,6 @@ def test_one_connection_carries_many_messages(rig: Rig) -> None:
 def test_the_log_tells_the_whole_story_on_one_line(rig: Rig) -> None:
     rig.deliver(signed(), **ALICE)
     queue_id = next(part for part in rig.postfix.log().splitlines()[::-1] if "client=unknown" in part).split()[5]
-    line = rig.daemon.wait_log(queue_id.rstrip(":"))
+    [line] = rig.daemon.wait_for(queue_id.rstrip(":"))
     for part in ("alice@example.org", GOOD_IP, "mail.example.org", "pass"):
         assert part in line

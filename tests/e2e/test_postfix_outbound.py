@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from support.bodies import BODIES, ended
-from support.mail import MESSAGE
-from support.rig import KEYSTORE, MTA, Rig, body, fields, start
+from support.mail import MESSAGE, zone
+from support.rig import KEYS, MTA, Rig, body, fields, start
 
 pytestmark = pytest.mark.mta
 
@@ -33,14 +33,13 @@ HEADERS = {
 
 @pytest.fixture(scope="module", params=["simple/simple", "relaxed/simple", "relaxed/relaxed"])
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    key = zone()["rsa._domainkey.example.org"]
     with start(
-        f"signing: {{canonicalization: {request.param}}}",
-        KEYSTORE + "  mx.example.net: {keys: [{selector: rsa, file: rsa.pem}]}\n",
+        signing={"canonicalization": request.param},
+        keystore={MTA: {"keys": KEYS[:1]}},
+        zone_too={f"rsa._domainkey.{MTA}": key},
         postfix_settings={"internal_mail_filter_classes": "bounce"},
     ) as running:
-        zone = {**running.zone, "rsa._domainkey.mx.example.net": running.zone["rsa._domainkey.example.org"]}
-        running.zone = zone
-        running.dns.set_zone(zone)
         yield running
 
 
@@ -120,7 +119,7 @@ def test_mail_of_a_domain_without_keys_leaves_unsigned_and_the_log_says_why(rig:
     mail = rig.deliver(MESSAGE.replace(b"alice@example.org", b"alice@nokeys.example"), **BOB)
     assert not fields(mail.data, "DKIM-Signature")
     assert not fields(mail.data, "Authentication-Results")
-    assert "keystore" in rig.daemon.wait_log("nokeys.example")
+    assert "keystore" in rig.daemon.wait_for("nokeys.example")[0]
 
 
 def test_a_large_message_verifies(rig: Rig) -> None:

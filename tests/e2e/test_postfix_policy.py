@@ -1,6 +1,7 @@
 """What the admin decides: mail that is refused at MAIL FROM, refused or held after its end, or not looked at."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -9,13 +10,13 @@ from support.rig import Rig, fields, results, start
 
 pytestmark = pytest.mark.mta
 
-CONFIG = """\
-authserv_id: id.example.net
-exempt: {networks: [192.0.2.77]}
-spf: {fail: reject, permerror: tempfail}
-dmarc: {mode: enforce, reject: reject, quarantine: hold}
-authentication_results: {authenticated: true, remove_from: [old.example.net]}
-"""
+CONFIG: dict[str, Any] = {
+    "authserv_id": "id.example.net",
+    "exempt": {"networks": ["192.0.2.77"]},
+    "spf": {"fail": "reject", "permerror": "tempfail"},
+    "dmarc": {"mode": "enforce", "reject": "reject", "quarantine": "hold"},
+    "authentication_results": {"authenticated": True, "remove_from": ["old.example.net"]},
+}
 ZONE = {
     "broken.example": [{"TXT": "v=spf1 nonsense"}],
     "neutral.example": [{"TXT": "v=spf1 ?all"}],
@@ -27,8 +28,7 @@ NEUTRAL = {"ip": BAD_IP, "helo": "neutral.example", "sender": "x@neutral.example
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with start(CONFIG) as running:
-        running.dns.set_zone({**running.zone, **ZONE})
+    with start(**CONFIG, zone_too=ZONE) as running:
         yield running
 
 

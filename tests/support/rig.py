@@ -9,31 +9,24 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import dkim as dkimpy
-from support.daemon import Daemon
 
 from mailnotary import dkim
 from mailnotary.message import parse
 from mailnotary.resolver import DnsTempError, RecordKind, ZoneResolver
+from support.daemon import Daemon
 from support.dns_server import DnsServer
 from support.mail import ed_pem, rsa_pem, zone
 from support.postfix import Delivered, Postfix, postfix
 
 MTA = "mx.example.net"  # Postfix's name, and so the authserv-id
 
-KEYSTORE = """\
-domains:
-  example.org:
-    keys:
-      - {selector: rsa, file: rsa.pem}
-      - {selector: ed, file: ed.pem}
-"""
+KEYS = [{"selector": "rsa", "file": "rsa.pem"}, {"selector": "ed", "file": "ed.pem"}]
 
 
 @dataclass(slots=True)
 class Rig:
-    """All of it, running. `daemon` may be stopped and replaced by `restart`."""
+    """All of it, running."""
 
-    folder: Path
     zone: Mapping[str, Any]
     dns: DnsServer
     daemon: Daemon
@@ -42,13 +35,13 @@ class Rig:
     def deliver(self, message: bytes, **envelope: Any) -> Delivered:
         """Sends a message that must be taken (see `Postfix.send`), and gives it as Postfix handed it on."""
         code, text = self.postfix.send(message, **envelope)
-        assert code == 250, f"{code} {text}\n{self.daemon.log()}"
+        assert code == 250, f"{code} {text}\n{self.daemon.text()[-4000:]}"
         return self.postfix.receive()
 
     def restart(self) -> None:
-        """A new daemon in the place of one that has ended, at the same address."""
-        self.daemon = Daemon(self.daemon.config)
-        self.daemon.start()
+        """Starts the daemon again, at the same address."""
+        self.daemon.start(ready=False)
+        self.daemon.wait_until_served()
 
     def verified(self, message: bytes) -> tuple[list[str], list[bool]]:
         """The results of a message's signatures, from the top down: by mailnotary, and by dkimpy."""
@@ -68,26 +61,31 @@ class Rig:
 
 @contextmanager
 def start(
-    config: str = "", keystore: str = KEYSTORE, *, postfix_settings: Mapping[str, str] | None = None
+    *,
+    keystore: Mapping[str, Any] | None = None,
+    zone_too: Mapping[str, Any] | None = None,
+    postfix_settings: Mapping[str, str] | None = None,
+    **config: Any,
 ) -> Iterator[Rig]:
-    """Starts all of it and stops it in the end. `config` are lines of mailnotary.yaml."""
-    data = zone()
+    """Starts all of it and stops it in the end. The keystore has example.org and `keystore`, the zone that of
+    `support.mail` and `zone_too`; `config` are the keys of mailnotary.yaml."""
+    data = {**zone(), **(zone_too or {})}
     with TemporaryDirectory(prefix="mailnotary-") as name, DnsServer(data) as dns:
         folder = Path(name)
         for selector, pem in (("rsa", rsa_pem()), ("ed", ed_pem())):
             path = folder / f"{selector}.pem"
             path.touch(mode=0o600)
             path.write_bytes(pem)
-        (folder / "keystore.yaml").write_text(keystore)
-        path = folder / "mailnotary.yaml"
-        path.write_text(f'user: root\nworkers: 2\ndns: {{nameservers: ["{dns.nameserver}"], timeout: 2}}\n{config}')
-        with Daemon(path) as daemon, postfix(daemon.postfix_address, settings=postfix_settings, hostname=MTA) as mta:
-            rig = Rig(folder, data, dns, daemon, mta)
-            try:
-                yield rig
-            finally:
-                rig.daemon.stop()
-        assert "Traceback" not in rig.daemon.log(), rig.daemon.log()
+        domains = {"example.org": {"keys": KEYS}, **(keystore or {})}
+        nameservers = {"nameservers": [dns.nameserver], "timeout": 2}
+        daemon = Daemon(folder, keystore={"domains": domains}, dns=nameservers, **config)
+        if "authserv_id" not in config:
+            del daemon.config["authserv_id"]  # Postfix says its name
+            daemon.write_config()
+        port = daemon.address.removeprefix("inet:").partition("@")[0]
+        with daemon, postfix(f"inet:127.0.0.1:{port}", settings=postfix_settings, hostname=MTA) as mta:
+            yield Rig(data, dns, daemon, mta)
+        assert "Traceback" not in daemon.text(), daemon.text()
 
 
 def fields(message: bytes, name: str) -> list[str]:
