@@ -5,17 +5,17 @@ program verify this author and another show that one has won (Chen, Paxson and J
 CVE-2019-16378). So a From field that two readers may take for different domains has no author domain at all."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from mailnotary import cfws
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
-from mailnotary.escape import printable
+from mailnotary.escape import ascii_printable
 from mailnotary.message import HeaderField
 
-MAX_FIELD = 65_536  # octets of one From field that are looked at; MTAs hand on less (Postfix 60,000)
+MAX_FIELD = 65_536  # octets of From that are looked at; MTAs hand on less of one field (Postfix 60,000)
 
 
 class AuthorProblem(StrEnum):
@@ -62,13 +62,17 @@ def author(fields: Sequence[HeaderField]) -> Author:
     values = [field.value for field in fields if field.key == b"from"]
     if not values:
         return Author(problem=AuthorProblem.NO_FROM, reason="there is no From field")
-    first = author_of(values[0])
     if len(values) == 1:
-        return first
+        return author_of(values[0])
     # Which of them a mail program shows is its own choice, so not even equal ones are taken (RFC 5322 3.6: one).
-    return Author(
-        first.addresses, first.domains, AuthorProblem.SEVERAL_FROM, f"there are {len(values)} From fields, not one"
-    )
+    addresses: dict[Address, None] = {}
+    left = MAX_FIELD  # octets: for all of them together
+    for value in values:
+        left -= len(value)
+        if left >= 0:
+            addresses.update(dict.fromkeys(author_of(value).addresses))
+    reason = f"there are {len(values)} From fields, not one"
+    return Author(tuple(addresses), _domains(addresses), AuthorProblem.SEVERAL_FROM, reason)
 
 
 def author_of(value: bytes) -> Author:
@@ -83,12 +87,16 @@ def author_of(value: bytes) -> Author:
     except cfws.CfwsError as error:
         problem, reason = AuthorProblem.UNPARSABLE, f"the From field can't be parsed: {error}"
     addresses = tuple(mailboxes.addresses)
-    domains = tuple(dict.fromkeys(address.domain for address in addresses))
+    domains = _domains(addresses)
     if problem is None and len(domains) > 1:
         problem = AuthorProblem.SEVERAL_DOMAINS
-        shown = printable(", ".join(domains[:10]), 300)
+        shown = ascii_printable(", ".join(domains[:10]), 300)
         reason = f"the From field has authors of {len(domains)} domains: {shown}"
     return Author(addresses, domains, problem, reason)
+
+
+def _domains(addresses: Iterable[Address]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(address.domain for address in addresses))
 
 
 class _FromError(Exception):
@@ -119,7 +127,7 @@ class _Token(NamedTuple):
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
 _LITERAL = re.compile(r"\[((?:[^\[\]\\]|\\.)*+)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LINE_END = re.compile(rb"[\x00\r\n]")
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -145,7 +153,7 @@ def _tokens(text: str) -> list[_Token]:
             tokens.append(_Token(_Kind.LITERAL, match[1], spaced))
             position = match.end()
         else:
-            raise _unparsable(f"{printable(character)} out of place")
+            raise _unparsable(f"{ascii_printable(character)} out of place")
 
 
 class _Mailboxes:
@@ -174,6 +182,10 @@ class _Mailboxes:
             # In GBK, Big5 and Shift JIS a backslash may be a character's second octet: a reader that takes the field
             # for one of these ends a quoted string elsewhere than we.
             raise _FromError(AuthorProblem.AMBIGUOUS, "the From field has a backslash in a text that is no UTF-8")
+        if _LINE_END.search(cfws.encoded_words(text)):
+            # Encoded words are text for people and never an address (RFC 2047 section 5), but programs that decode
+            # first and parse then have been cut short by a NUL, or sent to another line.
+            raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides a NUL or the end of a line")
         self._tokens = _tokens(text)
         self._list()
         if not self.addresses:
@@ -233,12 +245,8 @@ class _Mailboxes:
         return self._tokens[start : self._at]
 
     def _phrase(self, words: list[_Token]) -> None:
-        """Checks a display name. Encoded words in it are text for people and never an address (RFC 2047 section 5),
-        but programs that decode them first have been cut short by a NUL in them, or sent to a new line."""
         if words and words[0].kind is _Kind.SPECIAL:
             raise _unparsable("'.' out of place")
-        if any(_CONTROL.search(cfws.encoded_words(word.text)) for word in words):
-            raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides control characters")
 
     def _angle_addr(self) -> None:
         route = self._route()
@@ -248,7 +256,7 @@ class _Mailboxes:
         foreign = [domain for domain in route if domain != self.addresses[-1].domain]
         if foreign:
             # "the route portion SHOULD be ignored" (4.4), but there are programs that show its first domain instead.
-            shown = printable(foreign[0], 100)
+            shown = ascii_printable(foreign[0], 100)
             raise _FromError(AuthorProblem.AMBIGUOUS, f"the author's address has a source route through {shown}")
 
     def _route(self) -> list[str]:
@@ -268,7 +276,7 @@ class _Mailboxes:
 
     def _addr_spec(self, words: list[_Token]) -> None:
         if words and not self._is("@"):
-            shown = printable(" ".join(word.text for word in words[:10]), 60)
+            shown = ascii_printable(" ".join(word.text for word in words[:10]), 60)
             raise _FromError(AuthorProblem.NO_DOMAIN, f"the From field has a name where an address must be: {shown}")
         local_part = self._local_part(words)
         self._at += 1
@@ -291,7 +299,7 @@ class _Mailboxes:
 
     def _domain(self) -> str:
         if self._next.kind is _Kind.LITERAL:
-            shown = printable(self._next.text, 60)
+            shown = ascii_printable(self._next.text, 60)
             raise _FromError(AuthorProblem.NO_DOMAIN, f"the author has an IP address for a domain: [{shown}]")
         name = self._label()
         while self._is("."):
@@ -306,7 +314,9 @@ class _Mailboxes:
                 raise _FromError(AuthorProblem.NO_DOMAIN, f"the author's domain is longer than {MAX_NAME} characters")
         domain = None if _NOT_UTF8.search(name) else to_ascii(name)
         if domain is None or not is_domain_name(domain):
-            raise _FromError(AuthorProblem.NO_DOMAIN, f"the author's domain is no domain name: {printable(name, 253)}")
+            raise _FromError(
+                AuthorProblem.NO_DOMAIN, f"the author's domain is no domain name: {ascii_printable(name, 253)}"
+            )
         return domain
 
     def _label(self) -> str:
@@ -318,4 +328,4 @@ class _Mailboxes:
 
 
 def _shown(token: _Token) -> str:
-    return "the end" if token.kind is _Kind.END else f"{token.kind} {printable(token.text, 40)!r}"
+    return "the end" if token.kind is _Kind.END else f"{token.kind} {ascii_printable(token.text, 40)!r}"

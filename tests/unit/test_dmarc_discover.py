@@ -1,10 +1,10 @@
 """The DNS tree walk (RFC 9989 section 4.10) and what is found by it."""
 
 import pytest
-from support.verdicts import AskedResolver, dmarc_zone
 
 from mailnotary.dmarc.discover import MAX_QUESTIONS, Discovery, TooManyQuestionsError, targets
 from mailnotary.resolver import DnsTempError
+from support.verdicts import AskedResolver, dmarc_zone
 
 
 def org_domain(start: str, **records: str) -> str:
@@ -133,9 +133,13 @@ def test_no_name_is_asked_for_twice() -> None:
 def test_the_questions_of_one_evaluation_are_capped() -> None:
     resolver = AskedResolver({})
     discovery = Discovery(resolver)
-    with pytest.raises(TooManyQuestionsError):
-        for number in range(100):
+    refused = 0
+    for number in range(100):
+        try:
             discovery.walk(f"a.b.c.d.e.f.{number}.example")
+        except TooManyQuestionsError:
+            refused += 1
+    assert refused
     assert len(resolver.asked) == MAX_QUESTIONS
 
 
