@@ -1,35 +1,48 @@
-"""The command `mailnotary`: one module a subcommand, each with HELP, `configure(parser)` and `run(args) -> int`."""
+"""The command `mailnotary`: one module a subcommand, each with `configure(parser)` and `run(args) -> int`."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 
 import mailnotary
 
-COMMANDS = ("run", "check-config", "spf", "verify", "sign", "explain")
+COMMANDS = {
+    "run": "run the daemon in the foreground",
+    "check-config": "validate the configuration and all keys",
+    "spf": "check SPF as for a message, every DNS question shown",
+    "verify": "verify the DKIM signatures of a message file",
+    "sign": "sign a message file",
+    "explain": "say what the daemon would do with a message, and why",
+}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+class CommandError(Exception):
+    """A command can't do its work; the text says what is wrong and what to do."""
+
+
+def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """The parser. `only`: the commands whose arguments are wanted, None for all; a command's module is imported with
+    them, so that one command does not wait for the libraries of the others."""
     parser = argparse.ArgumentParser(
         prog="mailnotary", description="SPF, DKIM, DMARC, signing and Authentication-Results in one milter."
     )
     parser.add_argument("--version", action="version", version=f"mailnotary {mailnotary.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = import_module("mailnotary.cli." + name.replace("-", "_"))
-        command = commands.add_parser(
-            name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        module.configure(command)
-        command.set_defaults(run=module.run)
+    for name, what in COMMANDS.items():
+        command = commands.add_parser(name, help=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if only is None or name in only:
+            module = import_module("mailnotary.cli." + name.replace("-", "_"))
+            command.description = module.__doc__
+            module.configure(command)
+            command.set_defaults(run=module.run)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 its work was done, 1 it could not be, 2 wrong usage."""
-    args = build_parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser(arguments[:1]).parse_args(arguments)
     try:
         return int(args.run(args))
     except CommandError as error:
@@ -38,7 +51,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone (`| head`): nothing is left to say, not even at exit
         return 1
-
-
-class CommandError(Exception):
-    """A command can't do its work; the text says what is wrong and what to do."""
+    except KeyboardInterrupt:
+        return 130

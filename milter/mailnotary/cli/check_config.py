@@ -13,8 +13,6 @@ from mailnotary.configuration import ConfigError, Configuration, load_configurat
 from mailnotary.keystore import KeyState, KeyStore
 from mailnotary.settings import DmarcMode, Mode, Settings, SpfAction
 
-HELP = "check the configuration, keys included"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""

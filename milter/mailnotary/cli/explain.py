@@ -29,7 +29,6 @@ from mailnotary.policy import DeleteHeader, InsertHeader, Reply
 from mailnotary.record import MessageRecord
 from mailnotary.session import Environment, Session
 
-HELP = "say what the daemon would do with a message, and why"
 CHUNK = 65_535  # octets; as much of a body as the milter protocol passes at once
 
 

@@ -9,8 +9,6 @@ from mailnotary.cli import CommandError
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config
 from mailnotary.yamlfile import ConfigError
 
-HELP = "run the milter"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""

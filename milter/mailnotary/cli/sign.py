@@ -15,8 +15,6 @@ from mailnotary.keystore import KeyState
 from mailnotary.message import crlf, parse
 from mailnotary.outbound import signer_of
 
-HELP = "sign a message file"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
