@@ -1,6 +1,6 @@
 """keystore.yaml as frozen values: which domain signs with which keys, and who may sign as it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,12 +17,14 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """One key of an entry, with its PEM octets as they were read and checked at load."""
+    """One key of an entry, with its PEM octets as they were read and checked at load. `retire_after` is the selector of
+    the key that takes its place: once that one signs, this one does not."""
 
     selector: str
     file: str  # absolute path, for messages
     state: KeyState
     pem: bytes = field(repr=False)
+    retire_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,22 @@ class KeyEntry:
     include_subdomains: bool
     keys: tuple[StoredKey, ...]
     allow: Allow
+
+    def idle(self, key: StoredKey, published: Collection[tuple[str, str]]) -> str:
+        """Why one of the entry's keys does not sign at present, "" where it does. `published` are the auto keys, as
+        (domain, selector), whose record DNS was seen serving."""
+        if key.state is KeyState.RETIRED:
+            return f"{key.selector} is retired"
+        if not self._may_sign(key, published):
+            return f"{key.selector} is auto, and its record has not been seen in DNS"
+        if key.retire_after is not None and any(
+            other.selector == key.retire_after and self._may_sign(other, published) for other in self.keys
+        ):
+            return f"{key.selector} is retired, for {key.retire_after} signs"
+        return ""
+
+    def _may_sign(self, key: StoredKey, published: Collection[tuple[str, str]]) -> bool:
+        return key.state is KeyState.ACTIVE or (key.state is KeyState.AUTO and (self.domain, key.selector) in published)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class _KeystoreReader:
         self._report = report
         self._key_files = key_files
         self._selectors: list[tuple[Scalar, StoredKey]] = []  # of the entry that is being read
+        self._successors: list[tuple[Node, StoredKey]] = []  # its keys with retire_after, and where that stands
         self._records: dict[str, tuple[Scalar, str]] = {}  # a DNS name -> where its selector stands, and the key's file
         patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
         self._allow: dict[str, Reader[Any]] = {"auth_users": patterns, "networks": networks, "envelope_from": patterns}
@@ -102,6 +103,7 @@ class _KeystoreReader:
             "selector": scalar(_selector, "a selector like rsa2026"),
             "file": self._read_file,
             "state": choice(KeyState),
+            "retire_after": scalar(_selector, "the selector of the key that takes this one's place"),
         }
 
     def read(self, root: Mapping) -> KeyStore:
@@ -132,7 +134,7 @@ class _KeystoreReader:
         except ValueError as error:
             self._report.error(node, str(error))
             return None
-        self._selectors = []
+        self._selectors, self._successors = [], []
         fields = values(section, self._report, self._entry)
         keys = tuple(key for key in fields.get("keys", ()) if key is not None)
         entry = KeyEntry(
@@ -169,6 +171,10 @@ class _KeystoreReader:
             self._report.warn(place, f"all keys of {entry.name} are retired, so its mail is not signed")
         for where, key in self._selectors:
             self._check_selector(entry, where, key)
+        if isinstance(written, Sequence) and len(written.items) == len(entry.keys):  # else one may seem to be missing
+            for node, key in self._successors:
+                if problem := _successor_problem(entry, key):
+                    self._report.error(node, problem)
 
     def _check_selector(self, entry: KeyEntry, where: Scalar, key: StoredKey) -> None:
         """DNS has one key record for a selector of a domain. Another entry may share the key, but not name another."""
@@ -199,8 +205,10 @@ class _KeystoreReader:
         if "selector" not in fields or "file" not in fields or not isinstance(selector, Scalar):
             return None
         path, pem = fields["file"]
-        key = StoredKey(fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem)
+        key = StoredKey(fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"))
         self._selectors.append((selector, key))
+        if key.retire_after is not None:
+            self._successors.append((section.get("retire_after") or selector, key))
         return key
 
     def _read_file(self, node: Node, report: Report) -> tuple[str, bytes]:
@@ -215,6 +223,24 @@ class _KeystoreReader:
 
 
 _file_name = text("the file of a private key, like keys/example.org.rsa2026.pem")
+
+
+def _successor_problem(entry: KeyEntry, key: StoredKey) -> str:
+    """What is wrong with a key's retire_after: some key of the entry must be left to sign."""
+    by_selector = {other.selector: other for other in entry.keys}
+    passed = {key.selector}
+    last = key
+    while last.retire_after is not None:
+        following = by_selector.get(last.retire_after)
+        if following is None:
+            return (
+                f"no key of {entry.name} has the selector {shown(last.retire_after)}: write that of another of its keys"
+            )
+        if following.selector in passed:
+            return f"{shown(key.selector)} would retire after itself: remove one retire_after"
+        passed.add(following.selector)
+        last = following
+    return ""
 
 
 def _entry_name(text: str) -> str:

@@ -15,7 +15,7 @@ from mailnotary import dkim
 from mailnotary.address import Author
 from mailnotary.crypto import load_private_key
 from mailnotary.domain import to_ascii
-from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.keystore import Allow, KeyEntry, KeyStore, StoredKey
 from mailnotary.policy import Reply, reply
 from mailnotary.settings import Network, OnBadAuthor, OnRefused, Settings, SigningSettings
 
@@ -138,15 +138,9 @@ def _matches(text: str, pattern: str) -> bool:
 
 def signing_keys(entry: KeyEntry, published: Collection[tuple[str, str]]) -> tuple[list[StoredKey], str]:
     """The keys of an entry that sign, and why each of the others does not."""
-    keys, idle = [], []
-    for key in entry.keys:
-        if key.state is KeyState.ACTIVE or (key.state is KeyState.AUTO and (entry.domain, key.selector) in published):
-            keys.append(key)
-        elif key.state is KeyState.AUTO:
-            idle.append(f"{key.selector} is auto and DNS was not seen serving its record yet")
-        else:
-            idle.append(f"{key.selector} is retired")
-    return keys, "; ".join(idle) or "it has none"
+    idle = [(key, entry.idle(key, published)) for key in entry.keys]
+    keys = [key for key, why in idle if not why]
+    return keys, "; ".join(why for _, why in idle if why) or "it has none"
 
 
 @lru_cache(maxsize=65_536)
