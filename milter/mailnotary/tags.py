@@ -63,13 +63,13 @@ def parse_tags(text: bytes) -> TagList:
     value may have, a tag that stands twice (RFC 6376 3.2: "the entire tag-list is invalid")."""
     tags: dict[str, Tag] = {}
     end = -1
-    specs = text.split(b";", MAX_TAGS + 1)
-    if len(specs) > MAX_TAGS + 1:
-        raise TagError(f"more than {MAX_TAGS} tags")
+    specs = text.split(b";", MAX_TAGS)
     for number, spec in enumerate(specs, 1):
         start, end = end + 1, end + 1 + len(spec)
         if number == len(specs) > 1 and not spec.strip(_WSP):  # what stands after the optional final ";"
             break
+        if number > MAX_TAGS:
+            raise TagError(f"more than {MAX_TAGS} tags")
         tag = _tag(number, spec, start)
         if tag.name in tags:
             raise TagError(f"tag {tag.name}= stands twice")

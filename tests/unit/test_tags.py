@@ -1,0 +1,90 @@
+"""tag=value lists (RFC 6376 section 3.2)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailnotary.tags import MAX_TAGS, TagError, parse_tags
+
+
+def values(text: bytes) -> dict[str, bytes]:
+    tags = parse_tags(text)
+    return {name: tags[name].value for name in tags.names}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"a=1", {"a": b"1"}),
+        (b"a=1;", {"a": b"1"}),
+        (b" a = 1 ; b\t=\r\n 2 3 ; ", {"a": b"1", "b": b"2 3"}),
+        (b"a=;b=", {"a": b"", "b": b""}),
+        (b"A=1; a=2", {"A": b"1", "a": b"2"}),
+        (b"a_1=x=y==", {"a_1": b"x=y=="}),
+        (b"a=1;\r\n\t", {"a": b"1"}),
+        ("n=grüße".encode(), {"n": "grüße".encode()}),
+    ],
+)
+def test_a_list_gives_its_tags_in_order(text: bytes, expected: dict[str, bytes]) -> None:
+    assert list(values(text).items()) == list(expected.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "tag 1 is empty"),
+        (b"  ", "tag 1 is empty"),
+        (b";", "tag 1 is empty"),
+        (b"a=1;;b=2", "tag 2 is empty"),
+        (b"a=1;;", "tag 2 is empty"),
+        (b";a=1", "tag 1 is empty"),
+        (b"a=1; b", "tag 2 has no '='"),
+        (b"=1", "tag 1 has no valid name"),
+        (b"1a=1", "tag 1 has no valid name"),
+        (b"a-b=1", "tag 1 has no valid name"),
+        (b"a b=1", "tag 1 has no valid name"),
+        (b'"v=DKIM1; p=x"', "tag 1 has no valid name"),
+        (b"a=1;a=2", "tag a= stands twice"),
+        (b"a=1;b=2;a=1", "tag a= stands twice"),
+        (b"a=\0", "tag a= has an octet that no tag may hold"),
+        (b"a=\x7f", "tag a= has an octet that no tag may hold"),
+        (b"a=x\ry", "tag a= has an octet that no tag may hold"),
+        (b"a=x\ny", "tag a= has an octet that no tag may hold"),
+        (b"a=x\r\ny", "tag a= has an octet that no tag may hold"),
+        (b"a\n=x", "tag a= has an octet that no tag may hold"),
+        (b"a=x\r\n", "tag a= has an octet that no tag may hold"),
+    ],
+)
+def test_a_broken_list_is_refused_as_a_whole(text: bytes, reason: str) -> None:
+    with pytest.raises(TagError) as error:
+        parse_tags(text)
+    assert str(error.value) == reason
+
+
+def test_the_number_of_tags_is_capped() -> None:
+    many = b";".join(b"a%d=1" % number for number in range(MAX_TAGS))
+    assert len(values(many)) == len(values(many + b";")) == MAX_TAGS
+    with pytest.raises(TagError, match="more than 64 tags"):
+        parse_tags(many + b";z=1")
+    with pytest.raises(TagError, match="more than 64 tags"):
+        parse_tags(b"a=1;" * 1_000_000)
+
+
+@pytest.mark.parametrize("text", [b"a=1;b=2;c=3", b" a = 1 ;\r\n\tb \t= \r\n 2 \r\n ;c=3;", b"x=b=9; b=2"])
+def test_a_place_takes_in_the_white_space_around_the_value(text: bytes) -> None:
+    tag = parse_tags(text)["b"]
+    assert text[tag.start : tag.end].strip(b" \t\r\n") == tag.value == b"2"
+    assert text[tag.start - 1 : tag.start] == b"="
+    assert text[tag.end : tag.end + 1] in (b";", b"")
+
+
+@given(st.binary(max_size=200) | st.text("ab=; \t\r\n").map(str.encode))
+def test_any_octets_give_a_list_or_its_error(text: bytes) -> None:
+    try:
+        tags = parse_tags(text)
+    except TagError:
+        return
+    for name in tags.names:
+        tag = tags[name]
+        assert text[tag.start : tag.end].strip(b" \t\r\n") == tag.value == tags.get(name)
+        assert name in tags
