@@ -368,6 +368,12 @@ def test_a_nameserver_that_is_no_ip_address_is_refused(address: str) -> None:
         DnsResolver([(address, 53)])
 
 
+@pytest.mark.parametrize("port", [0, -1, 65_536])
+def test_a_nameserver_with_an_impossible_port_is_refused(port: int) -> None:
+    with pytest.raises(ValueError, match="port"):
+        DnsResolver([("127.0.0.1", port)])
+
+
 def test_without_nameservers_the_systems_are_asked() -> None:
     found = dns.system_nameservers()
     assert found

@@ -147,16 +147,17 @@ class DnsResolver:
         """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""
         cnames = 0
         ttls: list[int] = []
-        while cnames <= MAX_CNAMES:
+        while True:
             reply = ask(self._servers, name, kind, deadline - time.monotonic())
             cnames += reply.cnames
+            if cnames > MAX_CNAMES:
+                raise DnsTempError(f"a loop, or more than {MAX_CNAMES} CNAMEs")
             if reply.ttl is not None:
                 ttls.append(reply.ttl)
             if reply.target is None:
                 known = min(ttls) if reply.ttl is not None else None
                 return Answer(reply.records, exists=bool(reply.records) or reply.rcode == NOERROR), known
             name = reply.target
-        raise DnsTempError(f"a loop, or more than {MAX_CNAMES} CNAMEs")
 
 
 def system_nameservers() -> list[tuple[str, int]]:

@@ -46,19 +46,19 @@ class _FailedError(Exception):
 
 
 class Server:
-    """A nameserver and what is known about its state. Raises ValueError for an address that is no IP address.
+    """A nameserver and what is known about its state. Raises ValueError for what is no IP address or port.
 
     Threads write the numbers without a lock: a lost update delays a verdict by one question."""
 
     __slots__ = ("address", "down_until", "family", "misses", "plain_until", "text")
 
     def __init__(self, address: str, port: int) -> None:
+        if not 0 < port < 65_536:
+            raise ValueError(f"nameserver {address!r}: {port} is not a port")
         try:
-            found = socket.getaddrinfo(
-                address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-            )
-        except (OSError, UnicodeError, OverflowError) as error:
-            raise ValueError(f"nameserver {address!r} port {port!r}: not an IP address and a port") from error
+            found = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError, ValueError) as error:
+            raise ValueError(f"nameserver {address!r} is not an IP address") from error
         self.family: socket.AddressFamily = found[0][0]
         self.address: tuple[Any, ...] = found[0][4]
         self.text = f"{address} port {port}"
