@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 VERSION = 6
 CHUNK = 65_535  # octets of body in one packet
@@ -26,7 +26,7 @@ ALL_PROTOCOL = 0x1FFFFF
 NR_FLAGS = P_NR_HDR | P_NR_CONN | P_NR_HELO | P_NR_MAIL | P_NR_RCPT | P_NR_DATA | P_NR_UNKN | P_NR_EOH | P_NR_BODY
 
 # What an MTA with `milter_protocol = 2` offers, as old how-tos have it.
-OLD_MTA = {"version": 2, "actions": 0x3F, "protocol": 0x7F}
+OLD_MTA: dict[str, Any] = {"version": 2, "actions": 0x3F, "protocol": 0x7F}
 
 _STAGES = {b"C": 0, b"H": 1, b"M": 2, b"R": 3, b"T": 4, b"E": 5, b"B": 5, b"N": 6, b"L": 6}
 _REFUSED = {b"C": P_NOCONNECT, b"H": P_NOHELO, b"M": P_NOMAIL, b"R": P_NORCPT, b"T": P_NODATA, b"L": P_NOHDRS}
@@ -149,7 +149,11 @@ class MilterClient:
         self.modifications = _Modifications()
         self.greeted = False  # send_message did connect and HELO already
         if negotiate:
-            self.negotiate()
+            try:
+                self.negotiate()
+            except BaseException:
+                self.sock.close()
+                raise
 
     def __enter__(self) -> Self:
         return self

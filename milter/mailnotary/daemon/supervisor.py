@@ -207,7 +207,7 @@ class Supervisor:
             problems = [str(error)]
         if problems:
             for problem in problems:
-                log.error("configuration not reloaded", extra={"fields": {"problem": problem}})
+                log.error("reload refused", extra={"fields": {"problem": problem}})
             self.notifier.ready(f"{self._status()}; a newer one is faulty, see the log")
             return
         self._take(new)
