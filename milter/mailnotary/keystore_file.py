@@ -32,12 +32,16 @@ def load(path: Path, *, uid: int, gids: Collection[int], parse_keys: bool = Fals
 
 def read(path: Path, report: Report, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
     """`load` for those who go on after errors: what is wrong is in the report and not in the keystore."""
-    with yamlfile.collector_off():
-        root = yamlfile.read(path, report, MAX_BYTES)
-        if root is None:
-            return KeyStore()
-        key_files = _KeyFiles(path.absolute().parent, uid, gids, parse=parse_keys, unsafe=_unsafe(root))
-        return _KeystoreReader(report, key_files).read(root)
+    with yamlfile.collector_off():  # the nodes are gone when it comes back: it would look at each of them
+        return _read(path, report, _KeyFiles(path.absolute().parent, uid, gids, parse=parse_keys))
+
+
+def _read(path: Path, report: Report, key_files: "_KeyFiles") -> KeyStore:
+    root = yamlfile.read(path, report, MAX_BYTES)
+    if root is None:
+        return KeyStore()
+    key_files.unsafe = _unsafe(root)
+    return _KeystoreReader(report, key_files).read(root)
 
 
 def _unsafe(root: Mapping) -> bool:
@@ -52,8 +56,9 @@ def _unsafe(root: Mapping) -> bool:
 class _KeyFiles:
     """Reads each key file once, however many domains share it."""
 
-    def __init__(self, folder: Path, uid: int, gids: Collection[int], *, parse: bool, unsafe: bool) -> None:
-        self._folder, self._uid, self._gids, self._parse, self._unsafe = folder, uid, gids, parse, unsafe
+    def __init__(self, folder: Path, uid: int, gids: Collection[int], *, parse: bool) -> None:
+        self._folder, self._uid, self._gids, self._parse = folder, uid, gids, parse
+        self.unsafe = False  # whether the rules of access are waived
         self._read: dict[str, bytes | KeyLoadError] = {}
         self.warnings: dict[str, str] = {}  # by path
 
@@ -72,7 +77,7 @@ class _KeyFiles:
 
     def _load(self, path: str) -> bytes | KeyLoadError:
         try:
-            pem = read_key(path, self._uid, self._gids, unsafe=self._unsafe)
+            pem = read_key(path, self._uid, self._gids, unsafe=self.unsafe)
             if self._parse:
                 key = load_private_key(pem)
                 if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
@@ -207,6 +208,7 @@ def domain(text: str) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)  # thousands of domains name the same few
 def network(text: str) -> Network:
     """A network, or an address alone as /32 or /128. One whose host bits are set is an error: which of the two was
     meant can't be known."""

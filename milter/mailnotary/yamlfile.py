@@ -10,9 +10,9 @@ import gc
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
@@ -24,7 +24,7 @@ MAX_NODES = 3_000_000  # 10,000 domains have 360,000; counted as if aliases were
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 # What YAML 1.1 has no place for, and its three line breaks that no editor counts as such.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_STRING_TAGS = (None, "!", "tag:yaml.org,2002:str")
+_STRING_TAGS = ("!", "tag:yaml.org,2002:str")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +218,10 @@ class _Open:
 
     node: Sequence | Mapping
     anchor: str | None
-    nodes: int = 1  # those in it so far, itself included
+    before: int  # nodes of the file before it
+    keys: set[str] = field(default_factory=set)  # of a mapping: those it has
     key: Scalar | None = None  # of a mapping: the one whose value comes next
-    skip: bool = False  # of a mapping: whether that value is to be dropped
-    keys: set[str] | None = None
+    skip: bool = False  # whether that value is to be dropped
 
 
 class _Composer:
@@ -232,12 +232,13 @@ class _Composer:
         self._report = report
         self._stack: list[_Open] = []
         self._root: Node | None = None
-        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._nodes = 0
+        self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes
 
     def compose(self) -> Node | None:
         loader = yaml.CSafeLoader(self._text)
         try:
-            for event in iter(loader.get_event, None):
+            while (event := loader.get_event()) is not None:
                 self._take(event)
         except yaml.MarkedYAMLError as error:
             self._syntax_error(error)
@@ -247,23 +248,26 @@ class _Composer:
             loader.dispose()
         return self._root
 
-    def _take(self, event: yaml.Event) -> None:
-        if isinstance(event, yaml.ScalarEvent):
-            line, column = _start(event)
-            scalar = Scalar(event.value, not event.style and event.tag is None, line, column)
-            self._check_tag(event, scalar)
-            self._add(scalar, 1, event.anchor)
-        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+    def _take(self, event: Any) -> None:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:  # most of them, 300,000 in a large file: no call that can be spared
+            mark = event.start_mark
+            node = Scalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
+            self._nodes += 1
+            if event.tag is not None:
+                self._check_tag(event, node)
+            self._add(node, event.anchor, 1)
+        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
             self._open(event)
-        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             done = self._stack.pop()
-            self._add(done.node, done.nodes, done.anchor)
-        elif isinstance(event, yaml.AliasEvent):
+            self._add(done.node, done.anchor, self._nodes - done.before)
+        elif kind is yaml.AliasEvent:
             self._alias(event)
-        elif isinstance(event, yaml.DocumentStartEvent) and self._root is not None:
+        elif kind is yaml.DocumentStartEvent and self._root is not None:
             self._fail(event, "a second document: a file has one, so remove the '---' and what is not wanted")
 
-    def _open(self, event: "yaml.MappingStartEvent | yaml.SequenceStartEvent") -> None:
+    def _open(self, event: Any) -> None:
         if len(self._stack) >= MAX_DEPTH:
             self._fail(event, f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets")
         line, column = _start(event)
@@ -272,29 +276,30 @@ class _Composer:
             node = Mapping([], line, column)
         else:
             node = Sequence([], line, column)
-        self._check_tag(event, node)
-        self._stack.append(_Open(node, event.anchor))
+        if event.tag is not None:
+            self._check_tag(event, node)
+        self._stack.append(_Open(node, event.anchor, self._nodes))
+        self._nodes += 1
 
-    def _alias(self, event: yaml.AliasEvent) -> None:
-        target = self._anchors.get(event.anchor or "")
-        if target is None:
-            self._fail(event, f"{shown(f'*{event.anchor}')} stands for nothing before it: a text that begins "
-                              "with '*' needs quotes")  # fmt: skip
-        self._add(*target, None)
+    def _alias(self, event: Any) -> None:
+        found = self._anchors.get(event.anchor)
+        if found is None:
+            name = shown(f"*{event.anchor}")
+            self._fail(event, f"{name} stands for nothing before it: a text that begins with '*' needs quotes")
+        self._nodes += found[1]
+        self._add(found[0], None, found[1])
 
-    def _add(self, node: Node, nodes: int, anchor: str | None) -> None:
+    def _add(self, node: Node, anchor: str | None, nodes: int) -> None:
         """Puts a finished node where it belongs."""
         if anchor is not None:
             self._anchors[anchor] = (node, nodes)
         if not self._stack:
             self._root = node
             return
+        if self._nodes > MAX_NODES:
+            message = f"more than {MAX_NODES} values, aliases written out: this can't be meant"
+            raise _BrokenFileError(node.line, node.column, message)
         parent = self._stack[-1]
-        parent.nodes += nodes
-        if parent.nodes > MAX_NODES:
-            raise _BrokenFileError(
-                node.line, node.column, f"more than {MAX_NODES} values, aliases written out: this can't be meant"
-            )
         if isinstance(parent.node, Sequence):
             parent.node.items.append(node)
         elif parent.key is None:
@@ -305,8 +310,6 @@ class _Composer:
             parent.key = None
 
     def _key(self, parent: _Open, node: Node) -> None:
-        if parent.keys is None:
-            parent.keys = set()
         parent.skip = True
         if not isinstance(node, Scalar):
             self._report.error(node, f"{kind(node)} as a key: write a word before the ':'")
@@ -321,7 +324,7 @@ class _Composer:
             parent.keys.add(node.text)
             parent.skip = False
 
-    def _check_tag(self, event: "yaml.ScalarEvent | yaml.CollectionStartEvent", node: Node) -> None:
+    def _check_tag(self, event: Any, node: Node) -> None:
         if event.tag not in _STRING_TAGS:
             self._report.error(node, f"tag {shown(event.tag)} is not understood: leave it out")
 
