@@ -25,7 +25,7 @@ class AskedResolver:
         return [name for name, _ in self.asked]
 
 
-def dmarc_zone(**records: str) -> dict[str, list[dict[str, str]]]:
+def dmarc_zone(**records: str) -> dict[str, Any]:
     """A zone with a DMARC record at each domain ("_" stands for "." in the keys)."""
     return {"_dmarc." + domain.replace("_", "."): [{"TXT": text}] for domain, text in records.items()}
 
