@@ -49,7 +49,7 @@ REASONS = {
 
 def main() -> int:
     """Plays all scenes."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print(Rule("mailnotary: the demo", style="bold"))
     world = make_world()
     with tempfile.TemporaryDirectory() as name, DnsServer(world.zone) as dns:
@@ -145,8 +145,8 @@ def added(outcome: Outcome) -> list[Text]:
 
 def header_line(sign: str, header: Changed | Inserted, value: bytes, style: str) -> Text:
     """One header field with its folds as they are, safe for a terminal."""
-    lines = [printable(line, limit=1000) for line in value.replace(b"\r\n", b"\n").split(b"\n")]
-    return Text(sign + header.name + ":" + "\n".join(lines).expandtabs(4), style=style)
+    lines = [printable(line.replace(b"\t", b"    ")) for line in value.replace(b"\r\n", b"\n").split(b"\n")]
+    return Text(f"{sign}{header.name}:" + "\n    ".join(lines), style=style)
 
 
 def show_checks(console: Console, scene: Scene, outcome: Outcome) -> int:

@@ -24,7 +24,7 @@ def test_good_mail_passes_spf_dkim_and_dmarc(rig: Rig) -> None:
     mail = rig.deliver(signed(), **ALICE)
     said = results(mail.data)
     assert said.startswith(f"{MTA}; ")
-    for part in ("smtp.mailfrom=alice@example.org", "smtp.helo=mail.example.org", "header.d=example.org"):
+    for part in ("smtp.mailfrom=example.org", "smtp.helo=mail.example.org", "header.d=example.org"):
         assert part in said
     assert said.count("spf=pass") == 2
     assert "dkim=pass" in said
@@ -127,7 +127,8 @@ def test_one_connection_carries_many_messages(rig: Rig) -> None:
         client.command("RSET")
     for n in range(5):
         said = results(rig.postfix.receive().data)
-        assert ("spf=pass smtp.mailfrom" in said) == (n % 2 == 0), said
+        assert said.count("spf=pass") == 2 - n % 2, said
+        assert said.count("spf=fail") == n % 2, said
 
 
 def test_the_log_tells_the_whole_story_on_one_line(rig: Rig) -> None:

@@ -26,7 +26,7 @@ maillog_file = {root}/log
 multi_instance_enable = no
 syslog_name = postfix
 inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+inet_protocols = all
 myhostname = {hostname}
 mydomain = example.net
 myorigin = {hostname}
@@ -194,6 +194,10 @@ class SmtpClient:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hangs up, without a word."""
         self._file.close()
         self._socket.close()
 
@@ -243,11 +247,15 @@ class Postfix:
         """A connection, EHLO said. With `ip` Postfix is told (XCLIENT) that the client comes from there, under that
         name, and, with `login`, that it has authenticated. Without: from 127.0.0.1."""
         client = SmtpClient(self.port)
-        client.command(f"EHLO {helo}")
-        if ip is not None:
-            attributes = [f"ADDR={'IPV6:' if ':' in ip else ''}{ip}", "NAME=[UNAVAILABLE]", f"HELO={helo}"]
-            client.command("XCLIENT " + " ".join(attributes + ([f"LOGIN={login}"] if login else [])), 220)
+        try:
             client.command(f"EHLO {helo}")
+            if ip is not None:
+                attributes = [f"ADDR={'IPV6:' if ':' in ip else ''}{ip}", "NAME=[UNAVAILABLE]", f"HELO={helo}"]
+                client.command("XCLIENT " + " ".join(attributes + ([f"LOGIN={login}"] if login else [])), 220)
+                client.command(f"EHLO {helo}")
+        except BaseException:
+            client.close()
+            raise
         return client
 
     def send(
@@ -282,7 +290,7 @@ class Postfix:
     def check_ready(self) -> None:
         """It takes connections, or AssertionError with what its log says."""
         try:
-            SmtpClient(self.port).__exit__()
+            SmtpClient(self.port).close()
         except OSError as error:
             raise AssertionError(f"Postfix does not answer ({error}); its log:\n{self.log()}") from None
 

@@ -56,7 +56,14 @@ class Rig:
             return texts[0] if texts else b""
 
         other = dkimpy.DKIM(message)
-        return ours, [bool(other.verify(idx=index, dnsfunc=lookup)) for index in range(len(ours))]
+
+        def passes(index: int) -> bool:
+            try:
+                return bool(other.verify(idx=index, dnsfunc=lookup))
+            except dkimpy.DKIMException:
+                return False
+
+        return ours, [passes(index) for index in range(len(ours))]
 
 
 @contextmanager
