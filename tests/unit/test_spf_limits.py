@@ -119,6 +119,21 @@ class TestClientNameMacro:
         assert spf("v=spf1 ptr:q.example a:%{p}.x.example -all", zone).lookups == 2
 
 
+def test_the_octets_of_all_records_are_bounded() -> None:
+    def long(record: str) -> str:
+        return f"{record} {'ip4:1.2.3.4 ' * 5_000}"  # 60,000 octets
+
+    zone: dict[str, Any] = {
+        "a.example": [{"TXT": long("v=spf1 -ip4:192.0.2.1 redirect=b.example")}],
+        "b.example": [{"TXT": long("v=spf1")}],
+    }
+    assert spf("v=spf1 redirect=a.example", zone).status == "fail"
+    assert spf(long("v=spf1 redirect=a.example"), zone).status == "fail"
+    outcome = spf(long("v=spf1 include:a.example redirect=b.example"), zone)
+    assert outcome.status == "permerror"
+    assert "octets" in outcome.reason
+
+
 def test_the_bound_on_questions_is_what_the_worst_records_come_to() -> None:
     reverse = "1.2.0.192.in-addr.arpa"
     zone: dict[str, Any] = {

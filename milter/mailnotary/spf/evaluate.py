@@ -70,6 +70,7 @@ class Evaluation:
         step = self.dns.begin(domain)
         try:
             text = self._fetch(domain)
+            self.dns.count_record(domain, text)
             if step:
                 step.record = text
             verdict = self._evaluate(parse_record(text), domain)

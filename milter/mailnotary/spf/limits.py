@@ -14,6 +14,10 @@ MAX_LOOKUPS = 10  # terms that ask DNS, over all records of a check: "MUST limit
 MAX_MX_HOSTS = 10  # of one "mx"
 MAX_PTR_NAMES = 10  # of the client's address
 
+# Octets of all the records of a check: two of the longest that DNS can carry, many times what any real chain has. Else
+# eleven of those would have to be parsed, again for each message.
+MAX_RECORD_OCTETS = 128 * 1024
+
 # The most questions that one check can come to: its own record, 10 "mx" with 10 hosts each, and for the explanation its
 # text and the client's name and addresses (the "p" macro).
 MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
@@ -52,6 +56,7 @@ class LimitedResolver:
         self.lookups = 0
         self.void_lookups = 0
         self.depth = 0
+        self._octets = 0
         self._counting = True
         self._resolver = resolver
         self._max_void_lookups = limits.void_lookups
@@ -65,6 +70,13 @@ class LimitedResolver:
             reason = f"more than {MAX_LOOKUPS} terms ask DNS, the one too many stands in the record of {shown(domain)}"
             raise Failure(SpfStatus.PERMERROR, reason)
         self.lookups += 1
+
+    def count_record(self, domain: str, text: bytes) -> None:
+        """Counts a record's octets; Failure where they are too many."""
+        self._octets += len(text)
+        if self._octets > MAX_RECORD_OCTETS:
+            reason = f"the records come to more than {MAX_RECORD_OCTETS} octets, with that of {shown(domain)}"
+            raise Failure(SpfStatus.PERMERROR, reason)
 
     def ask(self, name: str, kind: RecordKind) -> Answer:
         """Asks a question; raises DnsTempError, and Failure when time is up."""

@@ -23,8 +23,7 @@ _LETTERS = "slodiphcrtv"
 _EXPLANATION_LETTERS = frozenset("crt")  # "allowed only in "exp" text" (7.2)
 _MACRO = re.compile(r"%(?:\{([a-zA-Z])([0-9]*)([rR]?)([-.+,/_=]*)\}|([%_-]))")
 _ESCAPED = {"%": "%", "_": " ", "-": "%20"}  # 7.1, "Some special cases"
-_NOT_VISIBLE = re.compile(r"[^\x21-\x7e]")
-_NOT_VISIBLE_OR_SPACE = re.compile(r"[^\x20-\x7e]")
+_NO_LETTERS: frozenset[str] = frozenset()
 
 Values = Callable[[str], str]
 """Gives the value of a macro letter (in lower case). Each character stands for one octet."""
@@ -114,7 +113,7 @@ class MacroString:
 
 def parse_macro_string(text: str, *, spaces: bool = False) -> MacroString:
     """Parses a macro-string, with `spaces` an explain-string; raises MacroError."""
-    return _parse(text, _NOT_VISIBLE_OR_SPACE if spaces else _NOT_VISIBLE)[0]
+    return _parse(text, spaces)[0]
 
 
 def parse_domain_spec(text: str) -> MacroString:
@@ -123,7 +122,7 @@ def parse_domain_spec(text: str) -> MacroString:
         raise MacroError("a domain is missing", 0)
     if len(text) > MAX_DOMAIN_SPEC:
         raise MacroError(f"a domain-spec of more than {MAX_DOMAIN_SPEC} octets", MAX_DOMAIN_SPEC)
-    spec, end = _parse(text, _NOT_VISIBLE)
+    spec, end = _parse(text, False)
     if not spec.letters.isdisjoint(_EXPLANATION_LETTERS):  # 7.2
         raise MacroError("the macros c, r and t are for explanations only", 0)
     if end < len(text):  # what ends in a macro-expand is right as it is, whatever it will expand to
@@ -131,11 +130,13 @@ def parse_domain_spec(text: str) -> MacroString:
     return spec
 
 
-def _parse(text: str, forbidden: re.Pattern[str]) -> tuple[MacroString, int]:
+def _parse(text: str, spaces: bool) -> tuple[MacroString, int]:
     """The parsed text, and where its last macro-expand ends."""
-    bad = forbidden.search(text)
-    if bad:
-        raise MacroError(f"octet 0x{ord(bad.group()):02x} is not allowed here", bad.start())
+    if not (text.isascii() and text.isprintable()) or (not spaces and " " in text):
+        bad = next(i for i, char in enumerate(text) if not "!" <= char <= "~" and not (spaces and char == " "))
+        raise MacroError(f"octet 0x{ord(text[bad]):02x} is not allowed here", bad)
+    if "%" not in text:
+        return MacroString(text, (text,) if text else (), _NO_LETTERS), 0
     parts: list[str | Macro] = []
     letters: set[str] = set()
     end = 0

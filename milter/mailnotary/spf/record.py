@@ -154,8 +154,8 @@ def _parse(text: bytes) -> Record:
         position = next(i for i, octet in enumerate(text) if octet > 0x7F)
         raise RecordError(f"octet 0x{text[position]:02x} is no US-ASCII", position)
     directives: list[Directive] = []
+    known: dict[str, Directive] = {}  # a hostile record says the same thing again and again
     modifiers: dict[str, Modifier] = {}
-    has_all = False
     position = len(_VERSION) + 1
     for term in text[position:].decode("ascii").split(" "):  # spaces alone separate terms, no other white space
         if term:
@@ -163,12 +163,12 @@ def _parse(text: bytes) -> Record:
                 if match := _MODIFIER.match(term):
                     _add_modifier(modifiers, match[1].lower(), term, match.end())
                 else:
-                    directive = _directive(term)
+                    directive = known.get(term) or known.setdefault(term, _directive(term))
                     directives.append(directive)
-                    has_all = has_all or isinstance(directive.mechanism, All)
             except MacroError as error:
                 raise RecordError(f"{_shown(term)}: {error.reason}", position + error.offset) from None
         position += len(term) + 1
+    has_all = any(isinstance(directive.mechanism, All) for directive in known.values())
     # 5.1: 'Any "redirect" modifier MUST be ignored when there is an "all" mechanism in the record, regardless of the
     # relative ordering of the terms.'
     return Record(tuple(directives), None if has_all else modifiers.get("redirect"), modifiers.get("exp"))
@@ -239,6 +239,8 @@ def _ptr(argument: str) -> Ptr:
 
 def _hosts(argument: str) -> tuple[MacroString | None, int, int]:
     """[ ":" domain-spec ] [ dual-cidr-length ]; a "/" may stand in a domain-spec too, but never in its last label."""
+    if "/" not in argument:
+        return _target(argument) if argument else None, 32, 128
     cidr = _DUAL_CIDR.search(argument)
     assert cidr is not None  # noqa: S101 - it matches the empty end
     target = argument[: cidr.start()]

@@ -1,0 +1,127 @@
+"""What holds for any record, any macro, any zone and any identity."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuzz.fuzz_spf import one_input
+from mailnotary.spf.macro import MacroError, parse_domain_spec, parse_macro_string
+from mailnotary.spf.record import RecordError, parse_record
+from support.spf import CLIENT, CLIENT6, check_everything
+
+LABELS = st.sampled_from(
+    ["a", "example", "com", "x-y", "_spf", "A1", "1", "", "a" * 63, "a" * 64, "%%", "%_", "é", "/", ":"]
+)
+MACROS = st.builds(
+    "%{{{}{}{}{}}}".format,
+    st.sampled_from("slodiphvcrtSLODIPHVxz"),
+    st.sampled_from(["", "1", "2", "0", "127", "9" * 30]),
+    st.sampled_from(["", "r", "R"]),
+    st.text("-.+,/_=", max_size=3),
+)
+NAMES = st.lists(LABELS | MACROS, min_size=1, max_size=6).map(".".join)
+CIDRS = st.sampled_from(["", "/0", "/24", "/32", "/33", "//0", "//64", "//129", "/8//8", "/", "/08"])
+HOST_TERMS = st.builds(
+    "{}{}{}".format, st.sampled_from(["a", "mx", "A", "ptr"]), st.just("") | NAMES.map(":{}".format), CIDRS
+)
+NAME_TERMS = st.builds(
+    "{}{}".format, st.sampled_from(["include:", "exists:", "redirect=", "exp=", "x=", "ptr:"]), NAMES
+)
+ADDRESS_TERMS = st.sampled_from(
+    ["ip4:192.0.2.1", "ip4:0.0.0.0/0", "ip6:::/0", "ip4:1.2.3", "ip6:::1/129", "all", "moo", ""]
+)
+TERMS = st.builds("{}{}".format, st.sampled_from(["", "-", "~", "?", "+"]), HOST_TERMS | NAME_TERMS | ADDRESS_TERMS)
+RECORDS = st.lists(TERMS, max_size=14).map(lambda terms: f"v=spf1 {' '.join(terms)}".encode()) | st.binary(max_size=80)
+SENDERS = st.binary(max_size=40) | st.builds("{}@{}".format, st.text(max_size=10), NAMES).map(
+    lambda text: text.encode("utf-8", "surrogatepass")
+)
+HELOS = st.binary(max_size=20) | NAMES.map(str.encode)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([CLIENT, CLIENT6]), SENDERS, HELOS, st.lists(RECORDS, min_size=1, max_size=5))
+def test_every_check_ends_in_a_result_within_its_limits(
+    ip: str, sender: bytes, helo: bytes, records: list[bytes]
+) -> None:
+    check_everything(ip, sender, helo, records)
+    check_everything(ip, b"user@mail.example.com", b"mail.example.com", records)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_octets_are_a_record_or_an_error(text: bytes) -> None:
+    error = None
+    try:
+        record = parse_record(b"v=spf1 " + text)
+    except RecordError as raised:
+        error = raised
+    if error:
+        assert 0 <= error.position <= len(text) + 7
+        assert str(error).isprintable()
+    else:
+        assert {directive.text for directive in record.directives} <= set(text.decode("ascii").split(" "))
+
+
+@settings(max_examples=300, deadline=None)
+@given(NAMES | st.text(max_size=60), st.text(max_size=400).map(lambda text: text.encode().decode("latin-1")))
+def test_any_expansion_is_bounded(text: str, value: str) -> None:
+    try:
+        spec = parse_domain_spec(text)
+    except MacroError:
+        return
+    assert len(spec.expand_domain(lambda _: value)) <= 253
+    assert len(parse_macro_string(text).expand(lambda _: value, 100)) <= 100
+
+
+@settings(max_examples=200, deadline=None)
+@given(NAMES, st.text("ab.-", max_size=300))
+def test_cutting_before_expanding_is_cutting_after(text: str, value: str) -> None:
+    try:
+        spec = parse_domain_spec(text)
+    except MacroError:
+        return
+    name = "".join(p if isinstance(p, str) else p.expand(lambda _: value) for p in spec.parts).removesuffix(".")
+    while len(name) > 253:  # 7.3: "by removing successive domain labels (and their following dots)"
+        name = name.partition(".")[2]
+    assert spec.expand_domain(lambda _: value) == name
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [b"v=spf1 " + b"a " * 10_000],
+        [b"v=spf1 " + b"include:%{l}.%{o} " * 2_000],
+        [b"v=spf1 mx:%{s}.a mx:%{h}.b -all exp=%{d}", b"%{p}" * 10_000],
+        [b"v=spf1 " + b"\x00" * 65_000],
+        [b"v=spf1 exists:" + b"%{s-+.}" * 9_000 + b".com"],
+        [b"v=spf1 exists:" + b"%{s-+.}" * 280 + b".com " + b"a " * 20_000],
+        [b"v=spf1 redirect=%{d}"],
+        [b"v=spf1 redirect=%{d}.a.%{d}"],
+        [b"v=spf1 include:%{d}.b.c ?include:a.%{d} include:%{d2}"],
+        [b"v=spf1 ip4:1.2.3.4"] * 2,
+        [b"x" * 200_000],
+        [],
+    ],
+)
+def test_what_an_attacker_would_try_first(records: list[bytes]) -> None:
+    for sender in (b"user@mail.example.com", b"a-" * 40_000 + b"@mail.example.com", b""):
+        check_everything(CLIENT, sender, b"mail.example.com", records)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300))
+def test_the_fuzz_target_takes_anything(data: bytes) -> None:
+    one_input(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n\n\n",
+        b"0\na@example.com\nmail.example.com\nmx -all exp=%{p}.example.com\nptr:%{h} include:%{l}.%{d} redirect=%{o}",
+        b"1\n\xe9@\xc3\xa9.example\n[1.2.3.4]\nexists:%{S}.%{ir}.%{v}.example -all",
+    ],
+)
+def test_the_fuzz_targets_corpus(data: bytes) -> None:
+    one_input(data)
