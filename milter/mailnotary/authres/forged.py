@@ -15,6 +15,8 @@ from mailnotary.domain import to_ascii
 
 # What a sloppy reader may skip inside an identifier: white space, controls, quoting, comment marks, broken UTF-8.
 _NOISE = re.compile('[\\s\x00-\x20\x7f-\xa0"()\\\\\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]+')
+# Ligatures that NFKC makes into whole phrases, up to 18 characters of one: no part of an identifier, but of an attack.
+_LIGATURES = re.compile("[\ufb50-\ufdff]+")
 _COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
 
 
@@ -55,7 +57,9 @@ def _needles(own: str) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).replace("\u3002", ".").casefold()
+    if text.isascii():
+        return _NOISE.sub("", text.lower())
+    folded = unicodedata.normalize("NFKC", _LIGATURES.sub("", text)).replace("\u3002", ".").casefold()
     return _NOISE.sub("", folded)
 
 

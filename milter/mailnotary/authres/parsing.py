@@ -14,9 +14,11 @@ _KEYWORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 _DIGITS = re.compile(r"[0-9]{1,9}(?![0-9])")
 # token (RFC 2045 5.1), with what is not US-ASCII (RFC 8601 section 5: domains and local parts of EAI messages)
 _TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~\u0080-\ud7ff\ue000-\U0010ffff]+")
-# A pvalue that is not quoted ends at white space, a comment or the next resinfo. Many write "/", "=" or "<>" there
-# without the quotes that a token would need; nothing else could be meant.
-_BARE = re.compile(r'[^\x00-\x20\x7f"();\\,\ud800-\udfff]+')
+# A pvalue that is not quoted ends at white space, a comment or the next resinfo. Many write "/" or "<>" there without
+# the quotes that a token would need, or base64 with its "="; within an address "=" is an atom's. Anywhere else it is
+# a sign that the value was left out, and what follows is the next property.
+_ENDS = r'\x00-\x20\x7f"();\\,\ud800-\udfff'
+_BARE = re.compile(rf"[^{_ENDS}@]*@[^{_ENDS}]+|[^{_ENDS}=]+=*")
 _DOMAIN = re.compile(r"@[A-Za-z0-9._\-\u0080-\ud7ff\ue000-\U0010ffff]+")
 
 
