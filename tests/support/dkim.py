@@ -109,7 +109,7 @@ def craft(
     after_b: str = "",
     field_name: bytes = b"DKIM-Signature",
     unsigned: bool = False,
-    **tags: str | None,
+    **tags: Any,
 ) -> bytes:
     """The message with a signature on top. A tag is replaced or added by keyword, or left out (None); b= is the last
     unless other tags are given after it in `after_b`. `canon` and `length` are what is really done, whatever c= and
@@ -137,7 +137,7 @@ def craft(
     end = after_b.encode()
     names = (values["h"] or "").encode().split(b":")
     parts = [canonical_header(field, header == "relaxed") for field in select(parsed, names)]
-    parts.append(canonical_header(HeaderField(field_name, start + end), header == "relaxed"))
+    parts.append(canonical_header(HeaderField(field_name, start + end.lstrip(b" \t\r\n")), header == "relaxed"))
     value = private.sign(sha256(b"\r\n".join(parts)).digest())
     encoded = b64encode(bytes(len(value)) if unsigned else value)
     return field_name + b":" + start + encoded + end + b"\r\n" + message

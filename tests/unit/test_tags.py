@@ -67,7 +67,7 @@ def test_the_number_of_tags_is_capped() -> None:
     with pytest.raises(TagError, match="more than 64 tags"):
         parse_tags(many + b";z=1")
     with pytest.raises(TagError, match="more than 64 tags"):
-        parse_tags(b"a=1;" * 1_000_000)
+        parse_tags(b";".join(b"a%d=1" % number for number in range(100_000)))
 
 
 @pytest.mark.parametrize("text", [b"a=1;b=2;c=3", b" a = 1 ;\r\n\tb \t= \r\n 2 \r\n ;c=3;", b"x=b=9; b=2"])

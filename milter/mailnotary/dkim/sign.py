@@ -76,6 +76,7 @@ CANONICALIZATIONS = frozenset(
 )
 
 _NAME = b"DKIM-Signature"
+_KEY = b"dkim-signature"
 _LINE = 76  # octets of a folded line; RFC 5322 2.1.1 wants at most 78
 _FOLD = b"\r\n\t"
 _HEADER_NAME = re.compile(r"[!-9;-~]+\Z")
@@ -107,15 +108,17 @@ class Signer:
 def signed_by(fields: Iterable[HeaderField], domain: str, selector: str) -> bool:
     """Whether the header has a signature that claims to be of this domain (d=) and selector (s=). The claim alone:
     nothing tells that it is true or still holds. `MessageSigner` finds that out for its own signers."""
-    return any(_claims(field, domain, selector) for field in fields if field.key == _NAME.lower())
+    claim = (to_ascii(domain), to_ascii(selector))
+    return any(_claim(field) == claim for field in fields if field.key == _KEY)
 
 
-def _claims(field: HeaderField, domain: str, selector: str) -> bool:
+def _claim(field: HeaderField) -> tuple[str, str]:
+    """The d= and s= of a signature, "" where they can't be read."""
     try:
         labels = read_labels(read_tags(field))
     except SignatureError:
-        return False
-    return labels.domain == to_ascii(domain) and labels.selector == to_ascii(selector)
+        return "", ""
+    return labels.domain, labels.selector
 
 
 class MessageSigner:
@@ -136,7 +139,7 @@ class MessageSigner:
             raise SigningError("message has no From field" if not authors else f"message has {authors} From fields")
         self._jobs = [_Job(signer, self._index) for signer in signers]
         self._bodies = {relaxed: BodyHash(relaxed, [None]) for relaxed in {job.relaxed_body for job in self._jobs}}
-        self._earlier = None if again else _earlier_signatures(fields, signers, now)
+        self._earlier = None if again else _earlier_signatures(fields, self._jobs, now)
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body; lines end with CRLF, and the chunks may be cut anywhere."""
@@ -165,6 +168,7 @@ class _Job:
 
     def __init__(self, signer: Signer, index: FieldIndex) -> None:
         self._signer = signer
+        self.key = signer.key
         self.domain = _usable_name(signer.domain, "domain")
         self.selector = _usable_name(signer.selector, "selector")
         if "." not in self.domain:
@@ -182,7 +186,7 @@ class _Job:
         signer = self._signer
         tags = [
             b"v=1;",
-            b"a=%s-sha256;" % signer.key.algorithm.encode(),
+            b"a=%s-sha256;" % self.key.algorithm.encode(),
             b"c=%s;" % signer.canonicalization.encode(),
             b"d=%s;" % self.domain.encode(),
             b"s=%s;" % self.selector.encode(),
@@ -198,7 +202,7 @@ class _Job:
         canonical = relaxed_header if self._relaxed_header else simple_header
         parts = [canonical(field) for field in self._fields]
         parts.append(canonical(HeaderField(_NAME, unsigned)))
-        value = b64encode(signer.key.sign(sha256(b"\r\n".join(parts)).digest()))
+        value = b64encode(self.key.sign(sha256(b"\r\n".join(parts)).digest()))
         lines = [value[start : start + _LINE - 4] for start in range(0, len(value), _LINE - 4)]
         return HeaderField(_NAME, unsigned + _FOLD.join(lines))
 
@@ -209,7 +213,7 @@ def signed_names(index: FieldIndex, headers: Iterable[str], oversign: Iterable[s
     extra = {name.lower().encode("utf-8", "replace") for name in oversign}
     names: list[bytes] = []
     for text in dict.fromkeys(name.lower() for name in ("from", *headers, *oversign)):
-        if not _HEADER_NAME.match(text) or text == _NAME.decode().lower():
+        if not _HEADER_NAME.match(text) or text == _KEY.decode():
             raise SigningError(f"header field {text!r} can't be signed")
         name = text.encode("ascii")
         count = index.count(name)
@@ -253,11 +257,11 @@ class _OwnKeys:
     """A resolver that knows the signers' own key records and nothing else: whether our earlier signature still holds is
     found out without DNS."""
 
-    def __init__(self, signers: Iterable[Signer]) -> None:
+    def __init__(self, jobs: Iterable[_Job]) -> None:
         self._records = {
-            f"{signer.selector}._domainkey.{signer.domain}".lower(): b"v=DKIM1; k=%s; p=%s"
-            % (signer.key.algorithm.encode(), b64encode(signer.key.public))
-            for signer in signers
+            f"{job.selector}._domainkey.{job.domain}": b"v=DKIM1; k=%s; p=%s"
+            % (job.key.algorithm.encode(), b64encode(job.key.public))
+            for job in jobs
         }
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
@@ -266,17 +270,14 @@ class _OwnKeys:
         return Answer((record,) if record is not None else (), exists=record is not None)
 
 
-def _earlier_signatures(fields: Sequence[HeaderField], signers: Sequence[Signer], now: int) -> Verifier | None:
+def _earlier_signatures(fields: Sequence[HeaderField], jobs: Sequence[_Job], now: int) -> Verifier | None:
     """The verifier of the signatures that claim to be of these signers, if there are any."""
-    ours = [
-        field
-        for field in fields
-        if field.key == _NAME.lower() and any(_claims(field, s.domain, s.selector) for s in signers)
-    ]
+    claims = {(job.domain, job.selector) for job in jobs}
+    ours = [field for field in fields if field.key == _KEY and _claim(field) in claims]
     if not ours:
         return None
-    others = [field for field in fields if field.key != _NAME.lower()]
-    return Verifier([*ours, *others], _OwnKeys(signers), now=now)
+    others = [field for field in fields if field.key != _KEY]
+    return Verifier([*ours, *others], _OwnKeys(jobs), now=now)
 
 
 def sign(message: bytes, signer: Signer, *, now: int | None = None) -> bytes:
