@@ -214,14 +214,11 @@ def _place(before: str) -> tuple[int, int]:
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """A list or mapping whose end has not been read yet."""
+    """A list or mapping whose end has not been read yet. `items`: a mapping's keys and values in turn."""
 
-    node: Sequence | Mapping
-    anchor: str | None
+    start: Any  # the event
     before: int  # nodes of the file before it
-    keys: set[str] = field(default_factory=set)  # of a mapping: those it has
-    key: Scalar | None = None  # of a mapping: the one whose value comes next
-    skip: bool = False  # whether that value is to be dropped
+    items: "list[Node]" = field(default_factory=list)
 
 
 class _Composer:
@@ -230,8 +227,8 @@ class _Composer:
     def __init__(self, text: str, report: Report) -> None:
         self._text = text
         self._report = report
-        self._stack: list[_Open] = []
-        self._root: Node | None = None
+        self._documents: list[Node] = []
+        self._stack = [_Open(None, 0, self._documents)]
         self._nodes = 0
         self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes
 
@@ -246,87 +243,78 @@ class _Composer:
             raise _BrokenFileError(1, 1, f"no YAML: {printable(str(error))}") from None
         finally:
             loader.dispose()
-        return self._root
+        return self._documents[0] if self._documents else None
 
     def _take(self, event: Any) -> None:
         kind = type(event)
         if kind is yaml.ScalarEvent:  # most of them, 300,000 in a large file: no call that can be spared
             mark = event.start_mark
             node = Scalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
+            self._stack[-1].items.append(node)
             self._nodes += 1
-            if event.tag is not None:
-                self._check_tag(event, node)
-            self._add(node, event.anchor, 1)
+            if event.anchor is not None or event.tag is not None:
+                self._note(event, node, 1)
         elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
             self._open(event)
         elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            done = self._stack.pop()
-            self._add(done.node, done.anchor, self._nodes - done.before)
+            self._close()
         elif kind is yaml.AliasEvent:
             self._alias(event)
-        elif kind is yaml.DocumentStartEvent and self._root is not None:
+        elif kind is yaml.DocumentStartEvent and self._documents:
             self._fail(event, "a second document: a file has one, so remove the '---' and what is not wanted")
 
     def _open(self, event: Any) -> None:
-        if len(self._stack) >= MAX_DEPTH:
+        if len(self._stack) > MAX_DEPTH:
             self._fail(event, f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets")
-        line, column = _start(event)
-        node: Sequence | Mapping
-        if isinstance(event, yaml.MappingStartEvent):
-            node = Mapping([], line, column)
-        else:
-            node = Sequence([], line, column)
-        if event.tag is not None:
-            self._check_tag(event, node)
-        self._stack.append(_Open(node, event.anchor, self._nodes))
+        self._check_count(event)
+        self._stack.append(_Open(event, self._nodes))
         self._nodes += 1
 
+    def _close(self) -> None:
+        done = self._stack.pop()
+        line, column = _start(done.start)
+        node: Node
+        if type(done.start) is yaml.MappingStartEvent:
+            node = Mapping(self._pairs(done.items), line, column)
+        else:
+            node = Sequence(done.items, line, column)
+        self._stack[-1].items.append(node)
+        self._note(done.start, node, self._nodes - done.before)
+
     def _alias(self, event: Any) -> None:
-        found = self._anchors.get(event.anchor)
-        if found is None:
+        if event.anchor not in self._anchors:
             name = shown(f"*{event.anchor}")
             self._fail(event, f"{name} stands for nothing before it: a text that begins with '*' needs quotes")
-        self._nodes += found[1]
-        self._add(found[0], None, found[1])
+        node, nodes = self._anchors[event.anchor]
+        self._nodes += nodes
+        self._check_count(event)
+        self._stack[-1].items.append(node)
 
-    def _add(self, node: Node, anchor: str | None, nodes: int) -> None:
-        """Puts a finished node where it belongs."""
-        if anchor is not None:
-            self._anchors[anchor] = (node, nodes)
-        if not self._stack:
-            self._root = node
-            return
-        if self._nodes > MAX_NODES:
-            message = f"more than {MAX_NODES} values, aliases written out: this can't be meant"
-            raise _BrokenFileError(node.line, node.column, message)
-        parent = self._stack[-1]
-        if isinstance(parent.node, Sequence):
-            parent.node.items.append(node)
-        elif parent.key is None:
-            self._key(parent, node)
-        else:
-            if not parent.skip:
-                parent.node.items.append((parent.key, node))
-            parent.key = None
-
-    def _key(self, parent: _Open, node: Node) -> None:
-        parent.skip = True
-        if not isinstance(node, Scalar):
-            self._report.error(node, f"{kind(node)} as a key: write a word before the ':'")
-            parent.key = Scalar("", False, node.line, node.column)
-            return
-        parent.key = node
-        if node.plain and node.text == "<<":
-            self._report.error(node, "merge keys are not understood: write the keys out")
-        elif node.text in parent.keys:
-            self._report.error(node, f"key {shown(node.text)} stands twice: remove one of them")
-        else:
-            parent.keys.add(node.text)
-            parent.skip = False
-
-    def _check_tag(self, event: Any, node: Node) -> None:
-        if event.tag not in _STRING_TAGS:
+    def _note(self, event: Any, node: Node, nodes: int) -> None:
+        """What a finished node has beside its value."""
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (node, nodes)
+        if event.tag is not None and event.tag not in _STRING_TAGS:
             self._report.error(node, f"tag {shown(event.tag)} is not understood: leave it out")
+
+    def _check_count(self, event: Any) -> None:
+        if self._nodes > MAX_NODES:
+            self._fail(event, f"more than {MAX_NODES} values, aliases written out: this can't be meant")
+
+    def _pairs(self, items: "list[Node]") -> "list[tuple[Scalar, Node]]":
+        """Keys with their values; those whose key can't be used are reported and left out."""
+        pairs, seen = [], set()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, Scalar):
+                self._report.error(key, f"{kind(key)} as a key: write a word before the ':'")
+            elif key.text == "<<" and key.plain:
+                self._report.error(key, "merge keys are not understood: write the keys out")
+            elif key.text in seen:
+                self._report.error(key, f"key {shown(key.text)} stands twice: remove one of them")
+            else:
+                seen.add(key.text)
+                pairs.append((key, value))
+        return pairs
 
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
         raise _BrokenFileError(*_start(event), message)
