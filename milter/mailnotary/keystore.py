@@ -53,7 +53,7 @@ class KeyEntry:
         if key.state is KeyState.RETIRED:
             return f"{key.selector} is retired"
         if not self._may_sign(key, published):
-            return f"{key.selector} is auto, and its record has not been seen in DNS"
+            return f"{key.selector} is auto, and the daemon has not seen its record in DNS"
         if key.retire_after is not None and any(
             other.selector == key.retire_after and self._may_sign(other, published) for other in self.keys
         ):

@@ -14,6 +14,9 @@ COMMANDS = {
     "verify": "verify the DKIM signatures of a message file",
     "sign": "sign a message file",
     "explain": "say what the daemon would do with a message, and why",
+    "keygen": "make a signing key: its file, its keystore entry, its DNS record",
+    "keys": "show every key, whether it signs, and whether DNS serves its record",
+    "dns": "print the DNS records to publish for a domain, and look at its SPF and DMARC",
 }
 
 

@@ -1,0 +1,81 @@
+"""Prints the DNS records to publish for a domain's keys, and looks at its SPF and DMARC records.
+
+Each record comes as lines of a zone file (in strings of at most 255 octets) and as one line for a web panel. Keys that
+are retired are left out.
+
+example: mailnotary dns example.org"""
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mailnotary.cli import CommandError
+from mailnotary.cli.advice import View, as_json, dmarc_view, spf_view
+from mailnotary.cli.common import add_config, add_json, add_zone, print_json, read_configuration, resolver_for
+from mailnotary.cli.keygen import domain_name
+from mailnotary.cli.records import config_option, show_record
+from mailnotary.crypto import KeyLoadError, load_private_key
+from mailnotary.keydns import owner, record
+from mailnotary.keystore import KeyEntry, KeyState
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("domain", metavar="DOMAIN", help="a domain of the keystore")
+    add_zone(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the records of one domain."""
+    domain = domain_name(args.domain)
+    configuration = read_configuration(args.config)
+    entry = configuration.keystore.find(domain)
+    if entry is None:
+        raise CommandError(
+            f"no entry of the keystore covers {domain}: make a key with `mailnotary keygen {domain} SELECTOR"
+            f"{config_option(args.config)}`"
+        )
+    records = records_of(entry)
+    resolver = resolver_for(args.zone, configuration.settings)
+    spf, dmarc = spf_view(domain, resolver), dmarc_view(domain, resolver)
+    if args.json:
+        print_json({"records": records, "spf": as_json(spf), "dmarc": as_json(dmarc)})
+        return 0
+    for one in records:
+        show_record(one["name"], one["value"])
+        print()
+    if not records:
+        print(f"The entry {entry.name} has no key that is not retired.\n")
+    console = Console(highlight=False, soft_wrap=True)
+    _show(console, "SPF", spf)
+    _show(console, "DMARC", dmarc)
+    return 0
+
+
+def records_of(entry: KeyEntry) -> list[dict[str, Any]]:
+    """The records to publish for an entry's keys."""
+    records = []
+    for key in entry.keys:
+        if key.state is KeyState.RETIRED:
+            continue
+        try:
+            value = record(load_private_key(key.pem))
+        except KeyLoadError as error:
+            raise CommandError(f"{key.file}: {error}") from error
+        records.append({"name": owner(entry.domain, key.selector), "type": "TXT", "value": value})
+    return records
+
+
+def _show(console: Console, what: str, view: View) -> None:
+    lookups = "" if view.lookups is None else f" ({view.lookups} look-ups)"
+    console.print(Text.assemble((what, "bold"), f" at {view.name}{lookups}:"))
+    for text in view.records or ("none",):
+        console.print(Text(f"  {text}"))
+    for advice in view.advice:
+        console.print(Text(f"  ! {advice}", "yellow"))
+    if not view.advice:
+        console.print(Text("  good", "green"))

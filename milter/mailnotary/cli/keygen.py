@@ -1,0 +1,98 @@
+"""Makes a signing key: the file of the private key, its entry in the keystore, and the DNS record to publish.
+
+The key's file is keys/DOMAIN.SELECTOR.pem beside the keystore, for the daemon's user alone (mode 0600); no file is ever
+overwritten. The keystore keeps its comments and its order, and is made where there is none. The entry is `auto`: the
+daemon signs with the key by itself, as soon as it has seen the record in DNS.
+
+example: mailnotary keygen example.org rsa2026
+         mailnotary keygen example.org ed2026 --algorithm ed25519"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mailnotary import settings_file
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import DEFAULT_CONFIG, add_config
+from mailnotary.cli.records import config_option, show_record
+from mailnotary.configuration import ConfigError
+from mailnotary.crypto import generate_private_key, load_private_key
+from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
+from mailnotary.escape import printable
+from mailnotary.keydns import owner, record
+from mailnotary.keystore_edit import KeystoreEditError
+from mailnotary.newkeys import NewKeyError, Pem, locked, owner_of, store
+from mailnotary.settings import Settings
+
+ALGORITHMS = ("rsa", "ed25519")
+BITS = (2048, 3072, 4096)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("domain", metavar="DOMAIN", help="the domain that signs")
+    parser.add_argument("selector", metavar="SELECTOR", help="the key's name, like rsa2026: SELECTOR._domainkey.DOMAIN")
+    parser.add_argument(
+        "--algorithm",
+        choices=ALGORITHMS,
+        default="rsa",
+        help="rsa, which everybody verifies (default), or ed25519, which is short, and for use beside it",
+    )
+    parser.add_argument("--bits", type=int, choices=BITS, help=f"the size of an RSA key (default: {BITS[0]})")
+    add_config(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes one key."""
+    if args.algorithm != "rsa" and args.bits is not None:
+        raise CommandError(f"--bits is for RSA: an {args.algorithm} key has one size")
+    domain, selector = names(args.domain, args.selector)
+    settings = settings_at(args.config)
+    owner_, warning = owner_of(settings.user)
+    pem = generate_private_key(args.algorithm, args.bits or BITS[0])
+    try:
+        with locked(settings.keystore):
+            (file,) = store(settings.keystore, domain, domain, [Pem(selector, pem)], owner=owner_)
+    except (NewKeyError, KeystoreEditError, ConfigError) as error:
+        raise CommandError(str(error)) from error
+    print(f"wrote {file} and added it to {settings.keystore} (state: auto)\n")
+    show_record(owner(domain, selector), record(load_private_key(pem)))
+    config = config_option(args.config)
+    print(
+        "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key\n"
+        f"as soon as DNS serves the record; `mailnotary keys{config}` tells."
+    )
+    if warning:
+        print(f"mailnotary keygen: warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def names(domain_text: str, selector_text: str) -> tuple[str, str]:
+    """The domain and the selector as A-labels in lower case."""
+    domain, selector = domain_name(domain_text), to_ascii(selector_text)
+    if selector is None or not is_domain_name(selector) or selector_text.endswith("."):
+        raise CommandError(
+            f"{printable(selector_text, 80)!r} is no selector: take letters, digits and hyphens: rsa2026"
+        )
+    if len(owner(domain, selector)) > MAX_NAME:
+        raise CommandError(f"the record's name would be longer than DNS allows ({MAX_NAME}): take a shorter selector")
+    return domain, selector
+
+
+def domain_name(text: str) -> str:
+    """A domain of the command line as A-labels in lower case."""
+    domain = to_ascii(text)
+    if domain is None or not is_domain_name(domain):
+        raise CommandError(f"{printable(text, 80)!r} is no domain name: write one like example.org")
+    return domain
+
+
+def settings_at(path: Path | None) -> Settings:
+    """The settings alone: a key can be made before the keystore is there, and while another of its keys is in error.
+    Without -c a missing default file means the defaults."""
+    if path is None and not DEFAULT_CONFIG.exists():
+        return Settings(keystore=DEFAULT_CONFIG.parent / "keystore.yaml")
+    try:
+        return settings_file.load(path or DEFAULT_CONFIG)
+    except ConfigError as error:
+        raise CommandError(f"the configuration has errors:\n{error}") from error

@@ -1,0 +1,191 @@
+"""Shows every key of the keystore: what it is, whether DNS serves its record, whether it signs, and why not.
+
+DNS is asked now; whether an `auto` key signs is what the daemon last noted down in its state directory.
+
+example: mailnotary keys
+         mailnotary keys --json | jq '.keys[] | select(.dns != "match")'"""
+
+import argparse
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mailnotary import keystate
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import add_config, add_json, add_zone, print_json, read_configuration, resolver_for, to_json
+from mailnotary.configuration import Configuration
+from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.keydns import Look, Published, look
+from mailnotary.keystate import KeyId, Seen
+from mailnotary.keystore import KeyEntry, KeyState, StoredKey
+from mailnotary.resolver import Resolver
+from mailnotary.settings import Mode
+
+LOOKS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """All that there is to say of one key. `entry` is the keystore's, `domain` what it signs as (d=); `dns` is
+    "match", "mismatch", "missing" or "error"; `why` says why it signs or not; `note` what the admin should do or may
+    do. Times are seconds since 1970, null where that was never seen."""
+
+    entry: str
+    domain: str
+    selector: str
+    algorithm: str
+    bits: int
+    state: KeyState
+    retire_after: str | None
+    file: str
+    dns: Published
+    dns_reason: str
+    signing: bool
+    why: str
+    note: str
+    first_seen: float | None
+    last_seen: float | None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    add_zone(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Shows all keys."""
+    configuration = read_configuration(args.config)
+    resolver = resolver_for(args.zone, configuration.settings)
+    try:
+        known: Mapping[KeyId, Seen] = keystate.load(configuration.settings.state_dir)
+        problem = ""
+    except keystate.StateError as error:
+        known, problem = {}, f"what the daemon saw is not known: {error}"
+    rows = list(key_rows(configuration, known, resolver, time.time()))
+    if args.json:
+        print_json({"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {}))
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    if problem:
+        console.print(Text(f"! {problem}", "yellow"))
+    _render(console, configuration, rows)
+    return 0
+
+
+def key_rows(
+    configuration: Configuration, known: Mapping[KeyId, Seen], resolver: Resolver, now: float
+) -> Iterator[KeyRow]:
+    """One row for each key, in the order of the keystore."""
+    found = [(entry, key, _load(key)) for entry in configuration.keystore.entries.values() for key in entry.keys]
+    seen = {
+        (entry.domain, key.selector): known.get(
+            KeyId(entry.domain, key.selector, keystate.fingerprint(private)), Seen()
+        )
+        for entry, key, private in found
+    }
+    published = {name for name, one in seen.items() if one.signing}
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        looks = pool.map(lambda item: look(resolver, item[0].domain, item[1].selector, item[2]), found)
+        for (entry, key, private), outcome in zip(found, looks, strict=True):
+            one = seen[entry.domain, key.selector]
+            idle = entry.idle(key, published)
+            if configuration.settings.mode is Mode.VERIFY:
+                idle = "mode is verify"
+            yield KeyRow(
+                entry=entry.name,
+                domain=entry.domain,
+                selector=key.selector,
+                algorithm=private.algorithm,
+                bits=private.bits,
+                state=key.state,
+                retire_after=key.retire_after,
+                file=key.file,
+                dns=outcome.result,
+                dns_reason=outcome.reason,
+                signing=not idle,
+                why=idle or _why(key, one),
+                note=_note(entry, key, one, outcome, published, now),
+                first_seen=one.first_good,
+                last_seen=one.last_good,
+            )
+
+
+def _load(key: StoredKey) -> PrivateKey:
+    try:
+        return load_private_key(key.pem)
+    except KeyLoadError as error:
+        raise CommandError(f"{key.file}: {error}") from error
+
+
+def _why(key: StoredKey, seen: Seen) -> str:
+    if key.state is KeyState.ACTIVE:
+        return "active"
+    return f"seen in DNS since {_day(seen.first_good)}" if seen.first_good is not None else "seen in DNS"
+
+
+def _note(
+    entry: KeyEntry, key: StoredKey, seen: Seen, outcome: Look, published: set[tuple[str, str]], now: float
+) -> str:
+    """What to do about a key, "" for nothing."""
+    idle = entry.idle(key, published)
+    good = outcome.result is Published.MATCH
+    if idle and (key.state is KeyState.RETIRED or (entry.domain, key.selector) in published or key.retire_after):
+        if outcome.result is Published.MISSING:
+            return "its record is gone: the key can be removed from the keystore"
+        if seen.idle_since is None:
+            return "its record may go a week after its last signature"
+        may_go = seen.idle_since + keystate.KEEP_RECORD
+        return "its record may go" if now >= may_go else f"its record may go on {_day(may_go)}"
+    if key.state is KeyState.AUTO and idle:
+        return "it will sign by itself soon" if good else f"publish its record: mailnotary dns {entry.domain}"
+    if outcome.result in (Published.MISMATCH, Published.MISSING):
+        return f"what it signs fails wherever DNS looks like this: mailnotary dns {entry.domain}"
+    return ""
+
+
+def _day(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds or 0, UTC).strftime("%Y-%m-%d")
+
+
+_STYLES = {
+    Published.MATCH: "green",
+    Published.MISMATCH: "bold red",
+    Published.MISSING: "red",
+    Published.ERROR: "yellow",
+}
+
+
+def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) -> None:
+    if not rows:
+        console.print(f"{configuration.settings.keystore} has no keys: make one with `mailnotary keygen`")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("DOMAIN", "SELECTOR", "KEY", "STATE", "DNS", "SIGNS"):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        domain = row.domain if row.entry in (row.domain, "*") else f"{row.domain} ({row.entry})"
+        table.add_row(
+            Text(f"{domain} (*)" if row.entry == "*" else domain),
+            Text(row.selector),
+            f"{row.algorithm} {row.bits}" if row.algorithm == "rsa" else row.algorithm,
+            str(row.state),
+            Text(str(row.dns), _STYLES[row.dns]),
+            Text("yes", "green") if row.signing else Text("no", "dim" if row.state is KeyState.RETIRED else "yellow"),
+        )
+    console.print(table)
+    for row in rows:
+        reasons = [] if row.signing else [row.why]
+        reasons += [text for text in (row.dns_reason, row.note) if text]
+        if reasons:
+            console.print()
+            console.print(Text(f"{row.selector}._domainkey.{row.domain}", "bold"))
+            for reason in reasons:
+                console.print(Text(f"  {reason}"))

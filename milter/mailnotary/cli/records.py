@@ -1,0 +1,16 @@
+"""DNS records as people publish them: as lines of a zone file, and as one line for a web panel."""
+
+from pathlib import Path
+
+from mailnotary.keydns import zone_lines
+
+
+def show_record(name: str, value: str) -> None:
+    """Prints a TXT record both ways."""
+    print(f"In a zone file:\n\n{zone_lines(name, value)}\n")
+    print(f"In a web panel (type TXT; many want the name without the domain):\n\n{name}\n{value}")
+
+
+def config_option(path: Path | None) -> str:
+    """What a command that is suggested needs to find the same configuration."""
+    return "" if path is None else f" -c {path}"
