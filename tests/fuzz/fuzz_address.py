@@ -1,0 +1,42 @@
+"""Fuzzing of From fields: the input is one field's value, or several, a line of dashes apart.
+
+python tests/fuzz/fuzz_address.py [libFuzzer's options]
+"""
+
+import sys
+
+from mailnotary.address import author, author_of
+from mailnotary.domain import is_domain_name
+from mailnotary.message import HeaderField
+
+
+def one_input(data: bytes) -> None:
+    """Checks one input; an exception is a finding."""
+    values = data[:200_000].split(b"\n--\n")
+    found = author([HeaderField(b"From", value) for value in values])
+    assert (found.domain is None) is (found.problem is not None)
+    assert all(is_domain_name(domain) and domain == domain.lower() for domain in found.domains)
+    assert found.domains == tuple(dict.fromkeys(address.domain for address in found.addresses))
+    assert found.reason.isprintable()
+    assert bool(found.reason) is (found.problem is not None)
+    if found.problem is None:
+        (value,) = values
+        assert len(found.domains) == 1
+        assert b"\0" not in value
+        # Comments and white space around the field change nothing.
+        assert author_of(b" (x(y)\r\n ) " + value + b"\r\n\t(z)").addresses == found.addresses
+        # A second author of another domain is seen wherever the first one ends.
+        assert author_of(value + b",second@other.invalid").domain is None
+
+
+def main() -> None:
+    """Runs under atheris."""
+    import atheris
+
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
