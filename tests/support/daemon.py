@@ -33,7 +33,7 @@ class Daemon:
         self,
         folder: Path,
         *,
-        command: Sequence[str] = FAULTY,
+        command: Sequence[str] = COMMAND,
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         keystore: Mapping[str, Any] | None = None,
@@ -88,6 +88,7 @@ class Daemon:
         if isinstance(self._stderr, int):
             self._launch(words, self._stderr)
         else:
+            self.log.unlink(missing_ok=True)  # what an earlier one said there is not this one's
             with open(self._stderr or self.log, "ab") as log:
                 self._launch(words, log.fileno())
         if ready:

@@ -6,10 +6,12 @@ by the seconds that stand in the file $CLOCK_FILE; "slow": each message takes $S
 after which the supervisor takes a worker for wedged; MARGIN: seconds that a message may take beyond those configured.
 """
 
+import argparse
 import os
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 FAULT = os.environ.get("FAULT", "")
@@ -19,7 +21,9 @@ if FAULT == "clock":
     clock_file = Path(os.environ["CLOCK_FILE"])
     time.time = lambda: real_time() + float(clock_file.read_text())
 
-from mailnotary.daemon import start, supervisor, worker  # noqa: E402 - first the clock, then those who look at it
+# First the clock, then those who look at it.
+from mailnotary.cli import CommandError, run  # noqa: E402
+from mailnotary.daemon import start, supervisor, worker  # noqa: E402
 from mailnotary.session import Session  # noqa: E402
 
 
@@ -55,7 +59,20 @@ def build_in() -> None:
     worker.STUCK_MARGIN = float(os.environ.get("MARGIN", worker.STUCK_MARGIN))
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """`mailnotary run`, with the fault."""
     build_in()
     stale = float(os.environ.get("STALE", "30"))
-    sys.exit(start.serve(Path(sys.argv[2]), timing=supervisor.Timing(tick=min(1.0, stale / 10), stale=stale)))
+    timing = supervisor.Timing(tick=min(1.0, stale / 10), stale=stale)
+    start.serve = partial(start.serve, timing=timing)
+    parser = argparse.ArgumentParser()
+    run.configure(parser)
+    try:
+        return run.run(parser.parse_args())
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,6 +23,7 @@ from mailnotary.settings import LogFormat, LogSettings, LogTarget
 
 MAX_LINE = 4000  # octets; a write to a pipe is in one piece up to 4096 (pipe(7)), whoever else writes there
 _LIMITS = (1000, 200, 40)  # characters of one value: the first with which the line is short enough
+_FRAMES = 12  # of a traceback
 _FACILITY_MAIL = 2 << 3  # RFC 5424 section 6.2.1
 _SEVERITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -184,7 +185,7 @@ class Log(logging.Handler):
         try:
             fields = dict(getattr(record, "fields", {}))
             if record.exc_info and record.exc_info[1] is not None:
-                fields["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))[-_LIMITS[0] :]
+                fields |= _of_exception(record.exc_info[1])
             self.line(record.levelno, record.getMessage(), fields)
         except Exception:
             self._lose()
@@ -221,6 +222,13 @@ class Log(logging.Handler):
         """Gives back the sink."""
         self._sink.close()
         super().close()
+
+
+def _of_exception(error: BaseException) -> dict[str, object]:
+    """What was raised and where, the innermost place first: a traceback on one line."""
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
+    places = [f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"error": f"{type(error).__name__}: {error}", "at": ", ".join(places)}
 
 
 def set_up(settings: LogSettings) -> Log:

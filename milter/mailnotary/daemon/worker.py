@@ -5,6 +5,7 @@ libmilter's own thread would take SIGHUP, SIGTERM and SIGINT for "stop at once",
 sent to the process to its main thread first where that does not block it.
 """
 
+import encodings.idna  # noqa: F401 - what the first socket.getaddrinfo() would load, in each worker anew
 import gc
 import logging
 import os
