@@ -1,17 +1,17 @@
 """Verifying (RFC 6376 section 6): signatures are parsed at the end of the header, the body streams through its hashes,
 the keys and the mathematics come at the end."""
 
-import re
 import time
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
 
+from mailnotary.address import author
 from mailnotary.dkim.canon import BodyHash, relaxed_header, simple_header
 from mailnotary.dkim.key import KeyRecord, KeyRecordError, check_key, parse_key_record
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim.signature import Labels, Signature, SignatureError, read_labels, read_tags, validate
-from mailnotary.domain import is_subdomain, to_ascii
+from mailnotary.domain import is_subdomain
 from mailnotary.message import FieldIndex, HeaderField, parse
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver, prefetch
 from mailnotary.status import DkimStatus
@@ -222,23 +222,16 @@ def _result(labels: Labels, status: DkimStatus, reason: str, key_bits: int = 0) 
     )
 
 
-_AUTHOR_DOMAIN = re.compile(rb"@([A-Za-z0-9._-]{1,255})")
-
-
 def verify(message: bytes, resolver: Resolver, *, now: int | None = None) -> list[DkimResult]:
     """Verifies the signatures of a whole message with CRLF line ends, the topmost first; [] for an unsigned message.
 
     `now`: seconds since 1970 (UTC), the clock's where None. See `Verifier`."""
     parsed = parse(message)
-    authors = [
-        name
-        for field in parsed.fields
-        if field.key == b"from"
-        for found in _AUTHOR_DOMAIN.findall(field.value[:4096])[:10]
-        if (name := to_ascii(found.decode("ascii"))) is not None
-    ]
     verifier = Verifier(
-        parsed.fields, resolver, now=int(time.time()) if now is None else now, author_domains=authors[:10]
+        parsed.fields,
+        resolver,
+        now=int(time.time()) if now is None else now,
+        author_domains=author(parsed.fields).domains,
     )
     for start in range(0, len(parsed.body), _PIECE):
         if not verifier.wants_body:
