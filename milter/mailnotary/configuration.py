@@ -1,5 +1,6 @@
 """Both files of the configuration in one call, read as the daemon will read them."""
 
+import grp
 import os
 import pwd
 from collections.abc import Iterator
@@ -34,14 +35,17 @@ class _Account:
 
 
 def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration:
-    """Reads mailnotary.yaml, the keystore that it names and all key files; root reads the latter two as the daemon's user
-    would. `parse_keys`: parse each key too. Raises ConfigError with everything that is wrong with either file."""
+    """Reads mailnotary.yaml, the keystore that it names and all key files; root reads the latter two as the daemon's
+    user. `parse_keys`: parse each key too. Raises ConfigError with everything that is wrong with either file."""
     report = Report(path)
     settings, root = settings_file.read(path, report)
     account = _account(settings.user, root, report)
+    _check_group(settings, root, report)
     keys_report = Report(settings.keystore)
     keystore = KeyStore()
     with _acting_as(account):
+        if not report.problems and not os.access(path, os.R_OK, effective_ids=True):
+            report.warn(None, f"the user {settings.user} can't read it, so a reload will fail: let it")
         if _has_keystore(settings.keystore, root, report):
             keystore = keystore_file.read(
                 settings.keystore, keys_report, uid=account.uid, gids=(account.gid,), parse_keys=parse_keys
@@ -84,19 +88,31 @@ def _account(user: str, root: Mapping, report: Report) -> _Account:
     return _Account(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
 
 
+def _check_group(settings: Settings, root: Mapping, report: Report) -> None:
+    """The group of a unix socket exists. For others it is not used."""
+    section = root.get("socket")
+    if settings.socket.group is None or not settings.listen.startswith("unix:") or not isinstance(section, Mapping):
+        return
+    try:
+        grp.getgrnam(settings.socket.group)
+    except KeyError:
+        message = f"there is no group '{settings.socket.group}' on this machine: create it, or name another"
+        report.error(section.get("group"), message)
+
+
 @contextmanager
 def _acting_as(account: _Account) -> Iterator[None]:
     """Has root's file accesses inside judged as those of another user."""
-    if os.geteuid() != 0 or account.uid == 0:
+    mine = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    if mine.uid != 0 or account.uid == 0:
         yield
         return
-    gid, groups = os.getegid(), os.getgroups()
-    os.setgroups(account.groups)
-    os.setegid(account.gid)
-    os.seteuid(account.uid)
     try:
+        os.setgroups(account.groups)
+        os.setegid(account.gid)
+        os.seteuid(account.uid)
         yield
     finally:
         os.seteuid(0)
-        os.setegid(gid)
-        os.setgroups(groups)
+        os.setegid(mine.gid)
+        os.setgroups(mine.groups)

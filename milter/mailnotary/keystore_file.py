@@ -102,7 +102,7 @@ class _KeystoreReader:
             "keys": list_of(self._key, _KEY_EXAMPLE),
             "include_subdomains": boolean(),
             "allow": lambda node, report: Allow(**values(node, report, self._allow)),
-            "domain": scalar(domain, "a domain like example.org"),
+            "domain": scalar(_signing_domain, "a domain like example.org"),
         }
         self._key_fields: dict[str, Reader[Any]] = {
             "selector": scalar(_selector, "a selector like rsa2026"),
@@ -256,7 +256,15 @@ def _entry_name(text: str) -> str:
         raise ValueError(
             f"{shown(text)} is no domain name: write {printable(text[2:])} with 'include_subdomains: true'"
         )
-    return domain(text)
+    return _signing_domain(text)
+
+
+def _signing_domain(text: str) -> str:
+    """domain-name = sub-domain 1*("." sub-domain): d= has two labels at least (RFC 6376 section 3.5)."""
+    name = domain(text)
+    if "." not in name:
+        raise ValueError(f"{shown(text)} has one label only: write a domain like example.org")
+    return name
 
 
 def _selector(text: str) -> str:

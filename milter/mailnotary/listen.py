@@ -44,6 +44,8 @@ class Listen:
 def _checked_path(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError(f"'{printable(path, 120)}' is no absolute path: write unix:/run/mailnotary/mailnotary.sock")
+    if not path.isprintable():
+        raise ValueError(f"'{printable(path, 120)}' has characters that can't be printed: take another path")
     if path.endswith("/"):
         raise ValueError(f"'{printable(path, 120)}' is a folder: add the socket's name")
     octets = len(path.encode())

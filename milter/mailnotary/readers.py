@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.settings import Network
@@ -59,13 +59,23 @@ def values(node: Node, report: Report, readers: dict[str, Reader[Any]]) -> dict[
 
 def _unknown(key: str, known: dict[str, Reader[Any]]) -> str:
     near = get_close_matches(key.lower().replace("-", "_"), known, 1)
-    instead = f"did you mean '{near[0]}'?" if near else f"write {in_words(sorted(known))}"
-    return f"unknown key {shown(key)}: {instead}"
+    if near:
+        return f"unknown key {shown(key)}: did you mean '{near[0]}'?"
+    for name, reader in known.items():
+        if isinstance(reader, Section) and key in reader.readers:
+            return f"unknown key {shown(key)} here: it belongs below '{name}:'"
+    return f"unknown key {shown(key)}: write {in_words(sorted(known))}"
 
 
-def section(make: Callable[..., T], **readers: Reader[Any]) -> Reader[T]:
-    """A mapping with these keys, each of them optional: what the file does not say is left to make's defaults."""
-    return lambda node, report: make(**values(node, report, readers))
+class Section(Generic[T]):
+    """Reads a mapping whose keys are all optional: what the file does not say is left to make's defaults."""
+
+    def __init__(self, make: Callable[..., T], **readers: Reader[Any]) -> None:
+        self.readers = readers
+        self._make = make
+
+    def __call__(self, node: Node, report: Report) -> T:
+        return self._make(**values(node, report, self.readers))
 
 
 def list_of(item: Reader[T], example: str) -> Reader[tuple[T, ...]]:

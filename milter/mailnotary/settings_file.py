@@ -11,6 +11,7 @@ from mailnotary.domain import to_ascii
 from mailnotary.listen import EXAMPLES, Listen
 from mailnotary.readers import (
     Reader,
+    Section,
     boolean,
     choice,
     domain,
@@ -24,7 +25,6 @@ from mailnotary.readers import (
     optional,
     scalar,
     seconds,
-    section,
     text,
     values,
 )
@@ -275,7 +275,7 @@ def _dmarc_domains(node: Node, report: Report) -> dict[str, dict[str, Any]]:
 
 
 _DMARC: dict[str, Reader[Any]] = _RULE | {
-    "exempt": section(
+    "exempt": Section(
         DmarcExempt,
         networks=networks,
         dkim_domains=list_of(scalar(domain, "a domain"), "lists.example.org"),
@@ -315,28 +315,29 @@ def _whole(reader: Reader[float]) -> Reader[int]:
 
 _SETTINGS: dict[str, Reader[Any]] = {
     "listen": scalar(_listen, EXAMPLES),
-    "socket": section(SocketSettings, mode=file_mode(), group=optional(scalar(_user, "a group like postfix"))),
+    "socket": Section(SocketSettings, mode=file_mode(), group=optional(scalar(_user, "a group like postfix"))),
     "user": scalar(_user, "a user like mailnotary"),
     "workers": scalar(_workers, "auto, or a number from 1 to 1024"),
     "stop_seconds": seconds(0, 300),
     "state_dir": _folder,
+    "key_check_seconds": seconds(1, 86_400),
     "mode": choice(Mode),
     "authserv_id": optional(scalar(_authserv_id, "a name like mx.example.org")),
-    "dns": section(
+    "dns": Section(
         DnsSettings,
         nameservers=list_of(scalar(_nameserver, "an address like 192.0.2.53"), "127.0.0.1"),
         timeout=seconds(0.1, 60),
         cache_entries=integer(0, 10_000_000),
     ),
-    "sign_for": section(
+    "sign_for": Section(
         SignFor,
         networks=_client_networks,
         authenticated=boolean(),
         daemon_names=list_of(text("a daemon's name"), "ORIGINATING"),
     ),
-    "exempt": section(Exempt, networks=_client_networks),
+    "exempt": Section(Exempt, networks=_client_networks),
     "keystore": _file,
-    "signing": section(
+    "signing": Section(
         SigningSettings,
         canonicalization=scalar(_canonicalization, "relaxed/simple"),
         headers=_headers,
@@ -345,13 +346,13 @@ _SETTINGS: dict[str, Reader[Any]] = {
         on_refused=choice(OnRefused),
         on_bad_author=choice(OnBadAuthor),
     ),
-    "verify": section(
+    "verify": Section(
         VerifySettings,
         max_signatures=integer(1, 100),
         # RFC 8301 section 3.2: keys below 1024 bits are never valid, and 4096 must be accepted.
         min_rsa_bits=integer(1024, 4096),
     ),
-    "spf": section(
+    "spf": Section(
         SpfSettings,
         check_helo=boolean(),
         helo_fail=choice(SpfAction),
@@ -362,26 +363,26 @@ _SETTINGS: dict[str, Reader[Any]] = {
         void_lookups=integer(0, 10),
     ),
     "dmarc": _dmarc,
-    "authors": section(
+    "authors": Section(
         AuthorsSettings,
         none=choice(OnAuthor),
         several_fields=choice(OnAuthor),
         several_domains=choice(OnAuthor),
         unparsable=choice(OnAuthor),
     ),
-    "authentication_results": section(
+    "authentication_results": Section(
         AuthenticationResultsSettings,
         remove_from=list_of(scalar(_authserv_id, "an authserv-id"), "mx.example.org"),
         authenticated=boolean(),
     ),
     "on_internal_error": choice(InternalError),
-    "limits": section(
+    "limits": Section(
         Limits,
         header_bytes=octets(4096, 64 * 1_048_576),
         message_seconds=seconds(1, 3600),
         spf_seconds=seconds(1, 300),
     ),
-    "log": section(
+    "log": Section(
         LogSettings, level=scalar(_level, in_words(_LEVELS)), format=choice(LogFormat), to=choice(LogTarget)
     ),
 }

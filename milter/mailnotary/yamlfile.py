@@ -19,7 +19,8 @@ import yaml
 from mailnotary.escape import printable
 
 MAX_DEPTH = 20  # the deepest key of our files is at 6
-MAX_NODES = 3_000_000  # 10,000 domains have 360,000; counted as if aliases were written out
+MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted as if aliases were written out
+MAX_PROBLEMS = 1000  # that are kept of one file; the others are counted
 
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 # What YAML 1.1 has no place for, and its three line breaks that no editor counts as such.
@@ -99,23 +100,31 @@ class Report:
         self.file = printable(str(file))
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self._beyond = 0  # errors that were not kept
 
     def error(self, node: Node | None, message: str) -> None:
         """The file can't be used. No node: the file as a whole."""
-        self.problems.append(self._problem(node, message))
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(self._problem(node, message))
+        else:
+            self._beyond += 1
 
     def warn(self, node: Node | None, message: str) -> None:
         """The file can be used, but the admin should know."""
-        self.warnings.append(self._problem(node, message))
+        if len(self.warnings) < MAX_PROBLEMS:
+            self.warnings.append(self._problem(node, message))
 
     def raise_problems(self) -> None:
-        """Raises ConfigError with all errors so far, in the order of the file, if there are any."""
+        """Raises ConfigError with all errors so far, if there are any."""
         if self.problems:
             raise ConfigError(self.sorted_problems())
 
     def sorted_problems(self) -> list[Problem]:
-        """The errors in the order of the file."""
-        return sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+        """The errors in the order of the file, each once: what an alias stands for is looked at more than once."""
+        found = sorted(dict.fromkeys(self.problems), key=lambda problem: (problem.line, problem.column))
+        if self._beyond:
+            found.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: mend these first"))
+        return found
 
     def _problem(self, node: Node | None, message: str) -> Problem:
         return Problem(self.file, node.line if node else 0, node.column if node else 0, message)
@@ -141,7 +150,7 @@ def read(path: Path, report: Report, max_bytes: int) -> Mapping | None:
         with open(path, "rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
-        report.error(None, f"can't be read: {error.strerror}")
+        report.error(None, f"can't be read: {error.strerror}: check the name and who may read it")
         return None
     if len(data) > max_bytes:
         report.error(None, f"larger than {max_bytes} octets: this can't be the file that is meant")
