@@ -229,6 +229,15 @@ def test_spf_of_helo_does_not_count() -> None:
     assert dmarc.evaluate("a.example", [helo], [], AskedResolver(dmarc_zone(a_example=REJECT))).status == "fail"
 
 
+@pytest.mark.parametrize("domain", ["\x1b[31m.a.example", "x y.a.example", ".a.example", "a..a.example", ""])
+def test_an_identifier_that_is_no_domain_name_counts_for_nothing(domain: str) -> None:
+    resolver = AskedResolver(dmarc_zone(a_example=REJECT))
+    result = dmarc.evaluate("a.example", [spf_result(domain)], [dkim_result(domain)], resolver)
+    assert result.status == "fail"
+    assert result.reason.isprintable()
+    assert resolver.names == ["_dmarc.a.example", "_dmarc.example"]
+
+
 def test_the_signing_domain_counts_not_the_agents_identity() -> None:
     signed = dkim_result("other.example")
     assert dmarc.evaluate("a.example", [], [signed], AskedResolver(dmarc_zone(a_example=REJECT))).status == "fail"

@@ -101,7 +101,7 @@ def _no_record(walk: Walk) -> str:
 def _identifiers(domains: Iterable[str]) -> list[str]:
     """The distinct domains, shortest first: their walks are the cheapest. SPF counts for MAIL FROM alone (4.4.2);
     with a null sender that identity is postmaster at the HELO name (RFC 7208 section 2.4) and checked as such."""
-    names = {name for domain in domains if (name := to_ascii(domain))}
+    names = {name for domain in domains if (name := to_ascii(domain)) is not None and is_domain_name(name)}
     return sorted(names, key=lambda name: (name.count("."), name))
 
 
