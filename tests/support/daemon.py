@@ -62,7 +62,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.write_config()
         if keystore is not None:
-            (folder / "keystore.yaml").write_text(yaml.safe_dump(dict(keystore)))
+            self.write_keystore(keystore)
 
     @property
     def address(self) -> str:
@@ -79,6 +79,10 @@ class Daemon:
         """Changes keys of mailnotary.yaml; the daemon sees them at the next reload."""
         self.config |= changes
         self.file.write_text(yaml.safe_dump(self.config))
+
+    def write_keystore(self, keystore: Mapping[str, Any]) -> None:
+        """Writes keystore.yaml anew."""
+        (self.folder / "keystore.yaml").write_text(yaml.safe_dump(dict(keystore)))
 
     def start(self, *, ready: bool = True) -> Self:
         """Starts it, and waits until it is ready."""
@@ -187,7 +191,11 @@ class Daemon:
 
     def workers(self) -> list[int]:
         """The workers' process ids."""
-        return children(self.pid)
+        return [pid for pid in children(self.pid) if name_of(pid) != "mailnotary-keys"]
+
+    def key_watch(self) -> list[int]:
+        """The process id of the key watch, where it runs."""
+        return [pid for pid in children(self.pid) if name_of(pid) == "mailnotary-keys"]
 
     def wait_for_workers(self, count: int, *, without: Sequence[int] = (), seconds: float = 20.0) -> list[int]:
         """Waits for so many workers, none of those in `without` among them."""
@@ -207,6 +215,14 @@ def children(pid: int) -> list[int]:
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         found += [int(child) for child in task.read_text().split() if _alive(int(child))]
     return sorted(found)
+
+
+def name_of(pid: int) -> str:
+    """A process's name, "" where it has gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _alive(pid: int) -> bool:

@@ -1,0 +1,219 @@
+"""SIGHUP: the configuration as a whole or not at all, and never a message lost."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from support.daemon import Daemon
+from support.milter_client import MilterClient
+
+MESSAGE = b"From: a@x.example\nTo: b@rcpt.example\nSubject: x\n\nhello\n"
+
+
+def authserv_id(client: MilterClient) -> str:
+    (value,) = client.send_message(MESSAGE).headers("Authentication-Results")
+    return value.partition(";")[0]
+
+
+def keygen(folder: Path, name: str) -> str:
+    path = folder / name
+    subprocess.run(
+        [sys.executable, "-c", _KEYGEN, str(path)],
+        check=True,
+    )
+    path.chmod(0o600)
+    return name
+
+
+_KEYGEN = """
+import sys
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+open(sys.argv[1], "wb").write(pem)
+"""
+
+
+def keystore(selector: str, file: str) -> dict[str, object]:
+    return {"domains": {"x.example": {"keys": [{"selector": selector, "file": file}]}}}
+
+
+def test_the_next_message_is_judged_with_the_new_settings_on_the_same_connection(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        workers = daemon.workers()
+        with MilterClient(daemon.address) as client:
+            assert authserv_id(client) == "mx.rcpt.example"
+            for number in range(3):
+                daemon.reload(authserv_id=f"mx{number}.rcpt.example")
+                assert authserv_id(client) == f"mx{number}.rcpt.example"
+        assert daemon.workers() == workers
+
+
+def test_a_message_under_way_ends_on_the_configuration_with_which_it_began(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon, MilterClient(daemon.address) as client:
+        client.macros = {"j": "x"}
+        client.connect()
+        client.helo("client.example")
+        client.mail("<a@x.example>")
+        client.header("From", b" a@x.example")
+        client.flush()
+        time.sleep(0.3)
+        daemon.reload(authserv_id="new.rcpt.example")
+        client.eoh()
+        assert client.eom().verdict == "c"
+        (step,) = client.modifications.steps
+        assert step.value.startswith(b" mx.rcpt.example;")
+        client.greeted = True
+        assert authserv_id(client) == "new.rcpt.example"
+
+
+def test_keys_come_and_go_with_a_reload(tmp_path: Path) -> None:
+    first = keygen(tmp_path, "first.pem")
+    with Daemon(tmp_path, keystore=keystore("one", first)) as daemon, MilterClient(daemon.address) as client:
+
+        def selectors() -> list[str]:
+            fields = client.send_message(MESSAGE, client_ip="127.0.0.1").headers("DKIM-Signature")
+            return [part.strip()[2:] for value in fields for part in value.split(";") if part.strip().startswith("s=")]
+
+        assert selectors() == ["one"]
+        second = keygen(tmp_path, "second.pem")
+        daemon.write_keystore(keystore("two", second))
+        assert selectors() == ["one"]  # nobody reads the files before the reload
+        daemon.reload()
+        assert selectors() == ["two"]
+        (tmp_path / second).unlink()
+        daemon.reload(good=False)
+        assert selectors() == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nonsense": 1}, "nonsense"),
+        ({"workers": "many"}, "many"),
+        ({"keystore": "missing.yaml"}, "missing.yaml"),
+        ({"dmarc": {"mode": "enforce"}}, "reject"),
+    ],
+)
+def test_a_faulty_configuration_is_refused_with_its_place_and_the_old_one_stays(
+    tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    with Daemon(tmp_path) as daemon, MilterClient(daemon.address) as client:
+        daemon.reload(good=False, authserv_id="new.rcpt.example", **changes)
+        (line,) = daemon.lines("reload refused")
+        assert f"{daemon.file}:" in line
+        assert said in line
+        assert authserv_id(client) == "mx.rcpt.example"
+        for name in changes:
+            del daemon.config[name]
+        daemon.reload()
+        assert authserv_id(client) == "new.rcpt.example"
+
+
+@pytest.mark.parametrize("text", ["", "\0", "listen: [", "- a\n- b\n", "\xff\xfe", "a: &a [*a]\n", "[" * 100_000])
+def test_no_file_whatever_harms_the_daemon(tmp_path: Path, text: str) -> None:
+    with Daemon(tmp_path) as daemon, MilterClient(daemon.address) as client:
+        daemon.file.write_text(text, "latin-1")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("reload")
+        assert client.send_message(MESSAGE).reply is None
+
+
+def test_a_file_that_has_gone_is_refused(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon, MilterClient(daemon.address) as client:
+        daemon.file.unlink()
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for("reload refused")
+        assert authserv_id(client) == "mx.rcpt.example"
+
+
+def test_a_key_with_unsafe_permissions_is_refused_at_a_reload_too(tmp_path: Path) -> None:
+    key = keygen(tmp_path, "key.pem")
+    with Daemon(tmp_path, keystore=keystore("one", key)) as daemon:
+        (tmp_path / key).chmod(0o644)
+        assert stat.S_IMODE((tmp_path / key).stat().st_mode) == 0o644
+        daemon.reload(good=False)
+        assert "key.pem" in daemon.lines("reload refused")[0]
+
+
+def test_what_needs_a_restart_is_said_and_left_as_it_is(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        address, workers = daemon.address, daemon.workers()
+        daemon.reload(listen="inet:1@127.0.0.1", workers=3)
+        named = [line.rpartition("setting=")[2] for line in daemon.lines("needs a restart")]
+        assert named == ["listen", "workers"]
+        assert daemon.workers() == workers
+        with MilterClient(address) as client:
+            assert client.send_message(MESSAGE).reply is None
+        daemon.config["listen"] = address
+        daemon.reload(workers=2)
+        assert len(daemon.lines("needs a restart")) == 2
+
+
+def test_a_worker_that_starts_after_a_reload_has_the_new_configuration(tmp_path: Path) -> None:
+    with Daemon(tmp_path, workers=1) as daemon:
+        daemon.reload(authserv_id="new.rcpt.example")
+        daemon.reload(good=False, authserv_id="faulty.rcpt.example", nonsense=1)
+        (old,) = daemon.workers()
+        os.kill(old, signal.SIGKILL)
+        daemon.wait_for_workers(1, without=[old])
+        with MilterClient(daemon.address) as client:
+            assert authserv_id(client) == "new.rcpt.example"
+
+
+def test_the_log_changes_its_form_with_a_reload(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon, MilterClient(daemon.address) as client:
+        client.send_message(MESSAGE, queue_id="4TEXT")
+        daemon.wait_for("queue_id=4TEXT")
+        daemon.write_config(log={"format": "json"})
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for('"reloaded"')
+        client.send_message(MESSAGE, queue_id="4JSON")
+        daemon.wait_for('"queue_id": "4JSON"')
+        daemon.write_config(log={"format": "json", "level": "error"})
+        daemon.signal(signal.SIGHUP)
+        time.sleep(1)
+        client.send_message(MESSAGE, queue_id="4NONE")
+        time.sleep(0.2)
+        assert not daemon.lines("4NONE")
+
+
+def test_under_load_reloads_lose_no_message_and_close_no_connection(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        workers = daemon.workers()
+        done = threading.Event()
+        counts = [0] * 6
+        seen: set[str] = set()
+        errors: list[BaseException] = []
+
+        def send(number: int) -> None:
+            try:
+                with MilterClient(daemon.address) as client:
+                    while not done.is_set():
+                        seen.add(authserv_id(client))
+                        counts[number] += 1
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(len(counts))]
+        for thread in threads:
+            thread.start()
+        for number in range(8):
+            daemon.reload(authserv_id=f"mx{number}.rcpt.example")
+            daemon.reload(good=False, nonsense=1)
+            del daemon.config["nonsense"]
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert all(counts)
+        assert {f"mx{number}.rcpt.example" for number in range(8)} <= seen | {"mx.rcpt.example"}
+        assert daemon.workers() == workers
+        assert len(daemon.lines(" message ")) == sum(counts)
