@@ -7,9 +7,9 @@ from mailnotary.resolver import RecordKind
 
 
 class Client:
-    """An address: `number` its bits as an integer, `kind` the record type that can hold it."""
+    """An address: `number` its bits as an integer, `kind` and `family` the records that can hold it."""
 
-    __slots__ = ("bits", "kind", "number", "text", "version")
+    __slots__ = ("bits", "family", "kind", "number", "text", "version")
 
     def __init__(self, ip: str | IPv4Address | IPv6Address) -> None:
         """Raises ValueError where the text is no address."""
@@ -24,6 +24,7 @@ class Client:
         self.number = number
         self.version = address.version
         self.bits = address.max_prefixlen
+        self.family = type(address)
         self.kind = RecordKind.A if address.version == 4 else RecordKind.AAAA
 
     @property

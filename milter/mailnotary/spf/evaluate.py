@@ -1,15 +1,13 @@
 """The evaluation of SPF records for one client and one sender (RFC 7208 sections 4.4 to 6.1)."""
 
-from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 from mailnotary.escape import ascii_printable
-from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind
+from mailnotary.resolver import DnsTempError, MxRecord, RecordKind
 from mailnotary.spf.client import Client
-from mailnotary.spf.identity import Sender, domain_octets, is_dns_name, parse_sender
+from mailnotary.spf.identity import domain_octets, is_dns_name, local_part
 from mailnotary.spf.limits import MAX_MX_HOSTS, MAX_PTR_NAMES, Failure, LimitedResolver, shown
-from mailnotary.spf.macro import MacroString
+from mailnotary.spf.macro import MacroString, Values
 from mailnotary.spf.record import (
     A,
     All,
@@ -51,17 +49,15 @@ class Verdict(NamedTuple):
 class Evaluation:
     """One check: the arguments that stay the same through all its records."""
 
+    __slots__ = ("_client_names", "_helo", "_macros", "_sender", "client", "dns")
+
     def __init__(self, client: Client, sender: str, helo: str, dns: LimitedResolver) -> None:
         self.client = client
         self.dns = dns
         self._sender = sender
         self._helo = helo
+        self._macros: dict[str, str] = {}  # values of macro letters that were asked for
         self._client_names: list[str] | None = None  # validated, once they were asked for
-
-    @cached_property
-    def sender(self) -> Sender:
-        """The <sender>, which few records ask for."""
-        return parse_sender(self._sender)
 
     # Records
 
@@ -204,13 +200,7 @@ class Evaluation:
         shift = client.bits - (mechanism.prefix4 if client.version == 4 else mechanism.prefix6)
         wanted = client.number >> shift
         answer = self.dns.ask_for_term(host, client.kind)
-        return any(number >> shift == wanted for number in self._addresses(answer))
-
-    def _addresses(self, answer: Answer) -> Iterator[int]:
-        version = self.client.version
-        for record in answer.records:
-            if not isinstance(record, bytes | str | MxRecord) and record.version == version:
-                yield int(record)
+        return any(int(record) >> shift == wanted for record in answer.records if isinstance(record, client.family))
 
     def _mx(self, target: str, mechanism: Mx) -> bool:
         """5.4. A domain without MX has no implicit one here."""
@@ -252,7 +242,8 @@ class Evaluation:
             answer = self.dns.ask(name, self.client.kind)
         except DnsTempError:
             return False
-        return self.client.number in self._addresses(answer)
+        client = self.client
+        return any(int(record) == client.number for record in answer.records if isinstance(record, client.family))
 
     def _client_name(self, domain: str) -> str:
         """The "p" macro (7.3): a validated name of the client, best the domain itself, then one below it, then any."""
@@ -263,35 +254,52 @@ class Evaluation:
 
     # Macros
 
+    def can_expand(self, spec: MacroString) -> bool:
+        """RFC 8616 section 4: where a term has the macros s or l and the sender's local-part is not US-ASCII, it does
+        "not match anything"."""
+        return not spec.uses_local_part or self._macro("l").isascii()
+
     def _target(self, spec: MacroString | None, domain: str, step: Step | None) -> str:
         """The <target-name> (4.8): the expanded domain-spec, or the <domain>."""
         if spec is None:
             return domain
-        if spec.uses_local_part and self.sender.is_utf8:
-            raise UnusableMacro
-        if "p" in spec.letters and self._client_names is None:
-            # 4.6.4 counts the PTR look-up of a %{p} beside the term that it stands in; a check does it once.
-            self.dns.count_term(domain)
-        target = spec.expand_domain(lambda letter: self.macro(letter, domain))
+        if spec.letters:
+            if not self.can_expand(spec):
+                raise UnusableMacro
+            if "p" in spec.letters and self._client_names is None:
+                # 4.6.4 counts the PTR look-up of a %{p} beside the term that it stands in; a check does it once.
+                self.dns.count_term(domain)
+        target = spec.expand_domain(self.macros_of(domain))
         if step:
             step.target = target
         return target
 
-    def macro(self, letter: str, domain: str) -> str:
-        """The value of a macro letter (7.2) that terms may use; each character stands for an octet."""
+    def macros_of(self, domain: str) -> Values:
+        """The values of the macros that terms may use, for a <domain>; good until it is called again."""
+        self._macros["d"] = domain
+        return self._macro
+
+    def _macro(self, letter: str) -> str:
+        """7.2"""
+        value = self._macros.get(letter)
+        if value is None:
+            value = self._value(letter)
+            if letter != "p":  # which is another one for each <domain>
+                self._macros[letter] = value
+        return value
+
+    def _value(self, letter: str) -> str:
         match letter:
             case "s":
-                return str(self.sender)
+                return f"{self._macro('l')}@{self._macro('o')}"
             case "l":
-                return self.sender.local_part
+                return local_part(self._sender)
             case "o":
-                return self.sender.domain
-            case "d":
-                return domain
+                return domain_octets(self._sender.rpartition("@")[2])
             case "i":
                 return self.client.dotted
             case "p":
-                return self._client_name(domain)
+                return self._client_name(self._macros["d"])
             case "v":
                 return self.client.zone
             case _:

@@ -18,8 +18,10 @@ def explanation(evaluation: Evaluation, verdict: Verdict, receiver: str, now: fl
     """The text that the domain of a fail publishes, expanded and made safe for an SMTP reply; None where it publishes
     none, or whatever is wrong with it ('proceed as if no "exp" modifier was given')."""
     modifier = verdict.explanation
-    if modifier is None or (modifier.target.uses_local_part and evaluation.sender.is_utf8):
+    if modifier is None or not evaluation.can_expand(modifier.target):
         return None
+
+    macros = evaluation.macros_of(verdict.domain)
 
     def value(letter: str) -> str:
         match letter:  # 7.2: what only explanations may use
@@ -30,7 +32,7 @@ def explanation(evaluation: Evaluation, verdict: Verdict, receiver: str, now: fl
             case "t":
                 return str(int(time.time() if now is None else now))
             case _:
-                return evaluation.macro(letter, verdict.domain)
+                return macros(letter)
 
     evaluation.dns.stop_counting()
     step = evaluation.dns.begin(verdict.domain, modifier.text)

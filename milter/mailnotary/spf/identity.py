@@ -1,33 +1,15 @@
 """The identities that SPF checks, taken from what an SMTP client said (RFC 7208 sections 2.3, 2.4, 4.3; RFC 8616)."""
 
 import re
-from typing import NamedTuple
 
-from mailnotary.domain import MAX_NAME, to_ascii
+from mailnotary.domain import MAX_LABEL, MAX_NAME, to_ascii
 
 POSTMASTER = "postmaster"
 
-# What DNS carries (RFC 1035 section 2.3.4), with 253 characters in all; a character stands for an octet.
-_DNS_NAME = re.compile(r"(?:[^.]{1,63}\.)*[^.]{1,63}\Z")
 # A mail domain is looked up wherever DNS can carry it (labels that are too long or empty are what 4.3 calls malformed,
 # and others are strict about nothing else either), but never an address literal, an address without brackets, or
 # what holds spaces and controls.
 _MAIL_DOMAIN = re.compile(r"(?!\[)(?:[!-\-/-~]{1,63}\.)+(?![0-9]+\Z)[!-\-/-~]{1,63}\Z")
-
-
-class Sender(NamedTuple):
-    """The <sender> of section 4.1 in its two parts. A character stands for an octet; the domain has A-labels."""
-
-    local_part: str
-    domain: str
-
-    @property
-    def is_utf8(self) -> bool:
-        """Whether its local-part is not US-ASCII (RFC 8616 section 4)."""
-        return not self.local_part.isascii()
-
-    def __str__(self) -> str:
-        return f"{self.local_part}@{self.domain}"
 
 
 def to_text(value: str | bytes) -> str:
@@ -52,8 +34,9 @@ def a_labels(domain: str) -> str | None:
 
 
 def is_dns_name(name: str) -> bool:
-    """Whether DNS can carry the name."""
-    return len(name) <= MAX_NAME and _DNS_NAME.match(name) is not None
+    """Whether DNS can carry the name (RFC 1035 section 2.3.4), each of whose characters stands for an octet."""
+    labels = name.split(".")
+    return len(name) <= MAX_NAME and "" not in labels and (len(name) <= MAX_LABEL or max(map(len, labels)) <= MAX_LABEL)
 
 
 def is_mail_domain(name: str) -> bool:
@@ -73,11 +56,10 @@ def strip_path(mail_from: str) -> str:
     return mailbox
 
 
-def parse_sender(sender: str) -> Sender:
-    """The <sender> argument in its parts: the domain is what follows the last "@" (a "%" or "!" before it routes
-    nothing); without an "@" all of it is the domain, as for HELO. A missing local-part is "postmaster" (4.3)."""
-    local_part, _, domain = sender.rpartition("@")
-    return Sender(octets(local_part) or POSTMASTER, domain_octets(domain))
+def local_part(sender: str) -> str:
+    """What stands before a <sender>'s last "@" (a "%" or "!" in it routes nothing); "postmaster" where there is
+    nothing (4.3), as for HELO."""
+    return octets(sender.rpartition("@")[0]) or POSTMASTER
 
 
 def domain_octets(domain: str) -> str:

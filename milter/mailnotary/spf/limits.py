@@ -44,6 +44,11 @@ class Failure(Exception):  # noqa: N818 - an outcome of the protocol, no error o
 class LimitedResolver:
     """A resolver for one check that counts what the check uses up, and notes its steps where there is a trace."""
 
+    __slots__ = (
+        *("_clock", "_counting", "_deadline", "_max_void_lookups", "_octets", "_resolver", "_trace"),
+        *("depth", "lookups", "void_lookups"),
+    )
+
     def __init__(
         self,
         resolver: Resolver,
