@@ -320,6 +320,7 @@ _SETTINGS: dict[str, Reader[Any]] = {
     "workers": scalar(_workers, "auto, or a number from 1 to 1024"),
     "stop_seconds": seconds(0, 300),
     "state_dir": _folder,
+    "key_check_seconds": seconds(0.1, 86400),
     "key_check_seconds": seconds(1, 86_400),
     "mode": choice(Mode),
     "authserv_id": optional(scalar(_authserv_id, "a name like mx.example.org")),

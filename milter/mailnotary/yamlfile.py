@@ -333,8 +333,10 @@ class _Composer:
         mark, opened = error.problem_mark, error.context_mark
         problem, context = error.problem or "", error.context or ""
         at = self._text[mark.index : mark.index + 1] if mark else ""
+        if mark and (tab := self._indenting_tab(mark.index)) is not None:
+            raise _BrokenFileError(mark.line + 1, tab, "a tab: indent with spaces")
         if at == "\t":
-            message = "a tab: indent with spaces"
+            message = "a tab: write spaces"
         elif "mapping values are not allowed" in problem:
             message = "a ':' where no key may stand: check the indentation, put quotes around a text with ': ' in it"
         elif "cannot start any token" in problem:
@@ -353,6 +355,12 @@ class _Composer:
             message = f"no YAML: {context + ', ' if context else ''}{problem}"
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise _BrokenFileError(line, column, printable(message))
+
+    def _indenting_tab(self, index: int) -> int | None:
+        """The column of the tab that a line is indented with."""
+        line = self._text[self._text.rfind("\n", 0, index) + 1 :].partition("\n")[0]
+        tab = line[: len(line) - len(line.lstrip())].find("\t")
+        return tab + 1 if tab >= 0 else None
 
 
 def _start(event: yaml.Event) -> tuple[int, int]:
