@@ -28,7 +28,7 @@ NEUTRAL = {"ip": BAD_IP, "helo": "neutral.example", "sender": "x@neutral.example
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with start(**CONFIG, zone_too=ZONE) as running:
+    with start(**CONFIG, zone_too=ZONE, unix=True) as running:
         yield running
 
 

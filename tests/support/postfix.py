@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from support.daemon import free_port
+
 TIMEOUT = 20.0  # seconds that anything may take that takes well under one
 
 _MAIN_CF = """\
@@ -40,6 +42,8 @@ smtp_dns_support_level = disabled
 relay_domains = static:all
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_authorized_xclient_hosts = 127.0.0.1
+# Not permit_inet_interfaces, which is the default: it looks at the true address, whatever XCLIENT says.
+local_header_rewrite_clients = permit_mynetworks
 relay_transport = smtp:[127.0.0.1]:{sink_port}
 default_transport = smtp:[127.0.0.1]:{sink_port}
 smtp_host_lookup = native
@@ -63,7 +67,8 @@ milter_protocol = 6
 
 _MASTER_CF = """\
 127.0.0.1:{port} inet n - n - 100 smtpd
-pickup    unix  n - n 60 1 pickup
+127.0.0.1:{submission_port} inet n - n - 100 smtpd -o local_header_rewrite_clients=static:all
+pickup    unix  n - n 1 1 pickup
 cleanup   unix  n - n - 0 cleanup
 qmgr      unix  n - n 300 1 qmgr
 rewrite   unix  - - n - - trivial-rewrite
@@ -237,6 +242,7 @@ class Postfix:
 
     root: Path
     port: int
+    submission_port: int  # completes the header, as for clients that have authenticated
     sink: Sink
 
     @property
@@ -246,7 +252,7 @@ class Postfix:
     def client(self, ip: str | None = None, helo: str = "client.example", login: str | None = None) -> SmtpClient:
         """A connection, EHLO said. With `ip` Postfix is told (XCLIENT) that the client comes from there, under that
         name, and, with `login`, that it has authenticated. Without: from 127.0.0.1."""
-        client = SmtpClient(self.port)
+        client = SmtpClient(self.submission_port if login else self.port)
         try:
             client.command(f"EHLO {helo}")
             if ip is not None:
@@ -280,10 +286,12 @@ class Postfix:
         except SmtpError as error:
             return error.code, error.text
 
-    def receive(self, wanted: Callable[[Delivered], bool] = lambda _: True) -> Delivered:
-        """The next message that was handed on (and is wanted)."""
+    def receive(self, reply: str = "") -> Delivered:
+        """The next message that was handed on; with the text of the reply by which it was taken ("... queued as ID"),
+        that very message."""
+        queue_id = reply.rpartition(" ")[2].encode()
         try:
-            return self.sink.wait_for(wanted)
+            return self.sink.wait_for(lambda message: queue_id in message.data)
         except AssertionError as error:
             raise AssertionError(f"{error}; the log's end:\n{self.log()[-4000:]}") from None
 
@@ -347,7 +355,7 @@ def postfix(
     sink = Sink()
     try:
         root.chmod(0o755)
-        port = free_port()
+        port, submission_port = free_port(), free_port()
         config = root / "config"
         for folder in (config, root / "queue", root / "data"):
             folder.mkdir()
@@ -355,8 +363,8 @@ def postfix(
         main_cf = _MAIN_CF.format(root=root, milter=milter, sink_port=sink.port, hostname=hostname)
         extra = "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
         (config / "main.cf").write_text(main_cf + extra)
-        (config / "master.cf").write_text(_MASTER_CF.format(port=port))
-        instance = Postfix(root, port, sink)
+        (config / "master.cf").write_text(_MASTER_CF.format(port=port, submission_port=submission_port))
+        instance = Postfix(root, port, submission_port, sink)
         _control(config, "start")
         try:
             instance.check_ready()
@@ -388,13 +396,6 @@ def _wait_stopped(pid_file: Path) -> None:
     deadline = time.monotonic() + TIMEOUT
     while Path("/proc", pid).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def missing() -> Sequence[str]:

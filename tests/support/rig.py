@@ -10,7 +10,7 @@ from typing import Any
 
 import dkim as dkimpy
 
-from mailnotary import dkim
+from mailnotary import authres, dkim
 from mailnotary.message import parse
 from mailnotary.resolver import DnsTempError, RecordKind, ZoneResolver
 from support.daemon import Daemon
@@ -36,7 +36,7 @@ class Rig:
         """Sends a message that must be taken (see `Postfix.send`), and gives it as Postfix handed it on."""
         code, text = self.postfix.send(message, **envelope)
         assert code == 250, f"{code} {text}\n{self.daemon.text()[-4000:]}"
-        return self.postfix.receive()
+        return self.postfix.receive(text)
 
     def restart(self) -> None:
         """Starts the daemon again, at the same address."""
@@ -72,10 +72,12 @@ def start(
     keystore: Mapping[str, Any] | None = None,
     zone_too: Mapping[str, Any] | None = None,
     postfix_settings: Mapping[str, str] | None = None,
+    unix: bool = False,
     **config: Any,
 ) -> Iterator[Rig]:
     """Starts all of it and stops it in the end. The keystore has example.org and `keystore`, the zone that of
-    `support.mail` and `zone_too`; `config` are the keys of mailnotary.yaml."""
+    `support.mail` and `zone_too`; `config` are the keys of mailnotary.yaml. `unix`: the daemon listens on a unix socket
+    that only Postfix's group may use."""
     data = {**zone(), **(zone_too or {})}
     with TemporaryDirectory(prefix="mailnotary-") as name, DnsServer(data) as dns:
         folder = Path(name)
@@ -89,8 +91,14 @@ def start(
         if "authserv_id" not in config:
             del daemon.config["authserv_id"]  # Postfix says its name
             daemon.write_config()
-        port = daemon.address.removeprefix("inet:").partition("@")[0]
-        with daemon, postfix(f"inet:127.0.0.1:{port}", settings=postfix_settings, hostname=MTA) as mta:
+        if unix:
+            folder.chmod(0o711)
+            socket = {"listen": f"unix:{folder}/socket", "socket": {"mode": "0660", "group": "postfix"}}
+            daemon.write_config(**socket)
+            address = daemon.address
+        else:
+            address = "inet:127.0.0.1:" + daemon.address.removeprefix("inet:").partition("@")[0]
+        with daemon, postfix(address, settings=postfix_settings, hostname=MTA) as mta:
             yield Rig(data, dns, daemon, mta)
         assert "Traceback" not in daemon.text(), daemon.text()
 
@@ -103,12 +111,17 @@ def fields(message: bytes, name: str) -> list[str]:
 
 
 def results(message: bytes, authserv_id: str = MTA) -> str:
-    """Our Authentication-Results field, which must be the only one in our name and stand above all others."""
+    """Our Authentication-Results field, which must be the only one in our name and stand above all others, without what
+    it says in quotes or comments: what is left are the results that a filter acts upon."""
     first = parse(message).fields[0]
     assert first.key == b"authentication-results", message[:500]
     ours = [value for value in fields(message, "Authentication-Results") if value.startswith(f"{authserv_id};")]
     assert len(ours) == 1, ours
-    return ours[0]
+    authres.parse(ours[0])
+    text = re.sub(r'"(?:[^"\\]|\\.)*"', '""', ours[0])
+    while (without := re.sub(r"\((?:[^()\\]|\\.)*\)", "", text)) != text:
+        text = without
+    return text
 
 
 def body(message: bytes) -> bytes:
