@@ -198,6 +198,7 @@ class Settings:
     workers: int | None = None  # None: one per core
     stop_seconds: float = 10.0  # how long sessions may take to their end when the daemon stops
     state_dir: Path = Path("/var/lib/mailnotary")  # what the daemon found out; never the admin's
+    key_check_seconds: float = 300.0  # between two looks at the DNS records of the keys
     mode: Mode = Mode.BOTH
     authserv_id: str | None = None
     dns: DnsSettings = field(default_factory=DnsSettings)

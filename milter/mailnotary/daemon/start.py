@@ -10,6 +10,7 @@ from mailnotary import settings_file
 from mailnotary.configuration import Configuration, load_configuration
 from mailnotary.daemon import privileges
 from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.helper import KeyHelper
 from mailnotary.daemon.listener import ListenError, StandIns, open_listener
 from mailnotary.daemon.log import logger, set_up
 from mailnotary.daemon.notify import Notifier
@@ -44,8 +45,10 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
             logger.warning("configuration", extra={"fields": {"problem": str(warning)}})
         shared = Shared(settings.workers or len(os.sched_getaffinity(0)))
         shared.publish((configuration.settings, configuration.keystore))
+        helper = KeyHelper(shared, configuration)
         del configuration  # the keys stay with the workers
-        return Supervisor(settings, shared, load, listener, callbacks, stand_ins, Notifier(), timing or Timing()).run()
+        notifier, timing = Notifier(), timing or Timing()
+        return Supervisor(settings, shared, load, listener, callbacks, stand_ins, helper, notifier, timing).run()
     finally:
         listener.remove()
 

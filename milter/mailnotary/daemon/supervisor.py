@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from mailnotary.configuration import Configuration
 from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.helper import KeyHelper
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.notify import Notifier
@@ -67,6 +68,7 @@ class Supervisor:
     listener: Listener
     callbacks: Adapter
     stand_ins: StandIns
+    helper: KeyHelper
     notifier: Notifier
     timing: Timing = field(default_factory=Timing)
     _places: list[_Place] = field(init=False)
@@ -108,6 +110,9 @@ class Supervisor:
     # -- workers
 
     def _fill_places(self) -> None:
+        self.helper.keep([place.control for place in self._places])
+        if not self._ready and self.helper.holds_start:
+            return
         now = time.monotonic()
         for place in self._places:
             if not place.pid and place.due <= now:
@@ -125,15 +130,19 @@ class Supervisor:
             self._died(place)
             return
         if pid == 0:
-            for other in self._places:  # else the end of the supervisor would not be the end of these pipes
-                if other.control >= 0:
-                    os.close(other.control)
-            Worker(place.number, reader, self.shared, self.callbacks, self.listener, self.stand_ins).run()
+            # Else the end of the supervisor would not be the end of these pipes.
+            for control in [*(other.control for other in self._places), self.helper.control]:
+                if control >= 0:
+                    os.close(control)
+            Worker(
+                place.number, reader, self.shared, self.helper.signing, self.callbacks, self.listener, self.stand_ins
+            ).run()
         os.close(reader)
         place.pid = pid
 
     def _reap(self) -> None:
         for pid, status in _ended_children():
+            self.helper.ended(pid, status)
             for place in self._places:
                 if place.pid == pid:
                     self._ended(place, status)
@@ -168,6 +177,8 @@ class Supervisor:
                 last = max(beats[place.number][0], place.started)
                 if now - last > self.timing.stale:
                     self._kill_wedged(place, now - last)
+        if self.helper.has_news():
+            self._tell(RELOAD)
         self._say_ready([generation for _, generation in beats.values()])
         if self.notifier.watchdog_interval and now - self._pinged >= self.notifier.watchdog_interval * 0.9:
             self._pinged = now
@@ -212,6 +223,7 @@ class Supervisor:
             return
         self._take(new)
         self._tell(RELOAD)
+        self.helper.reload(new)
 
     def _take(self, new: Configuration) -> None:
         if new.settings.log != self.settings.log:
@@ -237,6 +249,7 @@ class Supervisor:
         log.info("stopping", extra={"fields": {"signal": why}})
         self.notifier.stopping()
         self.listener.remove()
+        self.helper.stop()
         self._tell(STOP)
         time.sleep(0.1)  # they take their hands off the socket; then it can be shut without a complaint from libmilter
         self.listener.shut()

@@ -18,6 +18,7 @@ import time
 import traceback
 from typing import NoReturn
 
+from mailnotary import keystate
 from mailnotary.daemon import adapter
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.listener import Listener, StandIns
@@ -44,11 +45,19 @@ class Worker:
     """The life of one worker. `control` is the descriptor on which the supervisor speaks; at its end he is gone."""
 
     def __init__(
-        self, number: int, control: int, shared: Shared, callbacks: Adapter, listener: Listener, stand_ins: StandIns
+        self,
+        number: int,
+        control: int,
+        shared: Shared,
+        signing: Shared,
+        callbacks: Adapter,
+        listener: Listener,
+        stand_ins: StandIns,
     ) -> None:
         self._number = number
         self._control = control
         self._shared = shared
+        self._signing = signing  # the auto keys that sign, as the key watch has found out
         self._adapter = callbacks
         self._listener = listener
         self._stand_ins = stand_ins
@@ -99,7 +108,8 @@ class Worker:
         gc.disable()  # it would look through a tree that only grows
         try:
             generation, (settings, keystore) = self._shared.load()
-            self._environments.take(settings, keystore)
+            _, signing = self._signing.load()
+            self._environments.take(settings, keystore, keystate.published(keystore, signing))
             self._generation = generation
         finally:
             gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole
@@ -155,9 +165,9 @@ class Environments:
             raise RuntimeError("no configuration was loaded yet")
         return self._current
 
-    def take(self, settings: Settings, keystore: KeyStore) -> None:
-        """Judges with these from now on. The resolver, and its cache with it, stays where nothing about it has
-        changed."""
+    def take(self, settings: Settings, keystore: KeyStore, published: frozenset[tuple[str, str]]) -> None:
+        """Judges with these from now on; `published` are the auto keys that sign. The resolver, and its cache with it,
+        stays where nothing about it has changed."""
         old = self._current
         dns = settings.dns
         wanted = (dns, list(dns.nameservers) or system_nameservers())
@@ -168,7 +178,7 @@ class Environments:
         if old is None or old.settings.log != settings.log:
             self._log = MessageLog(set_up(settings.log))
         hostname = settings.authserv_id or (old.hostname if old is not None else _hostname())
-        self._current = Environment(settings, keystore, resolver, self._log, hostname)
+        self._current = Environment(settings, keystore, resolver, self._log, hostname, published=published)
         self._dns = wanted
 
 

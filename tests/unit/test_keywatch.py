@@ -1,0 +1,209 @@
+"""The key watch: which keys sign after which looks at DNS."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailnotary import keystate
+from mailnotary.daemon.keywatch import KeyWatch, initial
+from mailnotary.keystate import SigningSet
+from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.resolver import ZoneResolver
+from mailnotary.settings import Mode, Settings
+from support.mail import ed_pem, record_of, rsa_pem
+
+GOOD = {
+    "rsa._domainkey.example.org": [{"TXT": record_of(rsa_pem())}],
+    "ed._domainkey.example.org": [{"TXT": record_of(ed_pem())}],
+}
+
+
+def store(rsa: KeyState = KeyState.AUTO, ed: KeyState = KeyState.AUTO, **options: Any) -> KeyStore:
+    keys = (
+        StoredKey("rsa", "/keys/rsa.pem", rsa, rsa_pem(), **options),
+        StoredKey("ed", "/keys/ed.pem", ed, ed_pem()),
+    )
+    return KeyStore({"example.org": KeyEntry("example.org", "example.org", False, keys, Allow())})
+
+
+class Played:
+    """A watch with its clock, its DNS and what it published."""
+
+    def __init__(self, folder: Path, keys: KeyStore | None = None) -> None:
+        self.now = 1_000_000.0
+        self.settings = Settings(state_dir=folder, key_check_seconds=300)
+        self.keys = keys or store()
+        self.published: list[SigningSet] = []
+        self.watch = self.restart()
+
+    def restart(self, signing: SigningSet = frozenset()) -> KeyWatch:
+        self.watch = KeyWatch(self.published.append, signing, lambda: self.now)
+        self.watch.take(self.settings, self.keys)
+        return self.watch
+
+    def look(self, zone: Any, *, after: float = 300) -> None:
+        self.now += after
+        if not self.watch.busy:
+            self.watch.begin()
+        while self.watch.busy:
+            self.watch.step(ZoneResolver(zone))
+
+    @property
+    def signing(self) -> set[str]:
+        return {selector for _, selector, _ in self.published[-1]} if self.published else set()
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Played:
+    return Played(tmp_path)
+
+
+def test_an_auto_key_signs_once_dns_was_seen_serving_its_record(played: Played) -> None:
+    played.look({})
+    assert played.published == []
+    played.look({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
+    assert played.signing == {"rsa"}
+    assert keystate.published(played.keys, played.published[-1]) == {("example.org", "rsa")}
+
+
+def test_another_key_at_its_name_is_not_its_record(played: Played) -> None:
+    played.look({"rsa._domainkey.example.org": GOOD["ed._domainkey.example.org"]})
+    assert played.signing == set()
+
+
+def test_a_key_whose_record_is_gone_stops_after_some_looks_if_another_is_good(played: Played) -> None:
+    played.look(GOOD)
+    gone = {"ed._domainkey.example.org": GOOD["ed._domainkey.example.org"]}
+    for _ in range(keystate.BAD_LOOKS - 1):
+        played.look(gone)
+        assert played.signing == {"rsa", "ed"}
+    played.look(gone)
+    assert played.signing == {"ed"}
+    played.look(GOOD)
+    assert played.signing == {"rsa", "ed"}
+
+
+def test_reloads_in_a_row_are_one_look(played: Played) -> None:
+    played.look(GOOD)
+    gone = {"ed._domainkey.example.org": GOOD["ed._domainkey.example.org"]}
+    for _ in range(10):
+        played.look(gone, after=1)
+    assert played.signing == {"rsa", "ed"}
+
+
+def test_the_last_good_key_goes_on_whatever_dns_says(played: Played) -> None:
+    played.look(GOOD)
+    for _ in range(10):
+        played.look({})
+    assert played.signing == {"rsa", "ed"}
+
+
+def test_a_dns_that_does_not_answer_changes_nothing(played: Played) -> None:
+    played.look(GOOD)
+    for _ in range(10):
+        played.look(dict.fromkeys(GOOD, "TIMEOUT"))
+    assert played.signing == {"rsa", "ed"}
+    assert len(played.published) == 1
+
+
+def test_after_a_restart_with_dns_down_the_keys_that_signed_sign(played: Played) -> None:
+    played.look(GOOD)
+    first = initial(played.settings, played.keys)
+    assert first.signing == played.published[-1]
+    assert not first.unseen
+    played.published.clear()
+    played.restart(first.signing)
+    played.look(dict.fromkeys(GOOD, "SERVFAIL"))
+    assert played.published == []  # nothing is new
+
+
+def test_a_watch_that_was_replaced_goes_on_where_the_state_can_not_be_kept(tmp_path: Path) -> None:
+    played = Played(tmp_path / "missing")
+    played.look(GOOD)
+    played.restart(played.published[-1])
+    played.look(dict.fromkeys(GOOD, "SERVFAIL"))
+    assert played.signing == {"rsa", "ed"}
+
+
+def test_another_key_under_the_same_selector_begins_anew(played: Played) -> None:
+    played.look(GOOD)
+    keys = (StoredKey("rsa", "/keys/rsa.pem", KeyState.AUTO, rsa_pem(1024)),)
+    played.keys = KeyStore({"example.org": KeyEntry("example.org", "example.org", False, keys, Allow())})
+    assert keystate.published(played.keys, played.published[-1]) == frozenset()  # at once, before any look
+    played.watch.take(played.settings, played.keys)
+    played.look(GOOD)
+    assert played.signing == set()
+
+
+def test_active_and_retired_keys_are_no_matter_of_looks(played: Played) -> None:
+    played.keys = store(KeyState.ACTIVE, KeyState.RETIRED)
+    played.watch.take(played.settings, played.keys)
+    played.look(GOOD)
+    assert played.published == []
+
+
+def test_an_active_key_whose_record_is_wrong_is_reported_loudly(
+    played: Played, caplog: pytest.LogCaptureFixture
+) -> None:
+    played.keys = store(KeyState.ACTIVE, KeyState.RETIRED)
+    played.watch.take(played.settings, played.keys)
+    played.look({})
+    played.look({})
+    (report,) = [one for one in caplog.records if one.message == "a key signs that DNS does not serve"]
+    assert report.levelname == "ERROR"
+    assert report.fields["selector"] == "rsa"  # type: ignore[attr-defined]
+
+
+def test_a_rotated_key_stops_when_its_successor_signs_and_comes_back_if_that_fails(played: Played) -> None:
+    played.keys = store(retire_after="ed")
+    entry = played.keys.entries["example.org"]
+    rsa, ed = entry.keys
+
+    def signs() -> set[str]:
+        published = keystate.published(played.keys, played.published[-1])
+        return {key.selector for key in (rsa, ed) if not entry.idle(key, published)}
+
+    played.watch.take(played.settings, played.keys)
+    played.look({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
+    assert signs() == {"rsa"}
+    played.look(GOOD)
+    assert signs() == {"ed"}
+    for _ in range(keystate.BAD_LOOKS):
+        played.look({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
+    assert signs() == {"rsa"}
+
+
+def test_the_time_of_retirement_is_kept(played: Played) -> None:
+    played.look(GOOD)
+    played.keys = store(KeyState.RETIRED)
+    played.watch.take(played.settings, played.keys)
+    played.look(GOOD)
+    known = keystate.load(played.settings.state_dir)
+    times = {name.selector: seen.idle_since for name, seen in known.items()}
+    assert times == {"rsa": played.now - 300, "ed": None}  # when the keystore said so
+
+
+def test_where_nothing_is_signed_nothing_is_looked_at(played: Played) -> None:
+    settings = Settings(state_dir=played.settings.state_dir, mode=Mode.VERIFY)
+    played.watch.take(settings, played.keys)
+    assert not played.watch.busy
+    assert initial(settings, played.keys).signing == frozenset()
+
+
+def test_many_keys_are_looked_at_in_batches_the_oldest_look_first(tmp_path: Path) -> None:
+    entries = {}
+    zone: dict[str, Any] = {}
+    for number in range(150):
+        name = f"d{number}.example"
+        keys = (StoredKey("ed", "/keys/ed.pem", KeyState.AUTO, ed_pem()),)
+        entries[name] = KeyEntry(name, name, False, keys, Allow())
+        zone[f"ed._domainkey.{name}"] = [{"TXT": record_of(ed_pem())}]
+    played = Played(tmp_path, KeyStore(entries))
+    played.watch.step(ZoneResolver(zone))
+    assert 0 < len(played.published[-1]) < 150
+    played.watch.begin()  # what was not looked at comes first
+    played.watch.step(ZoneResolver(zone))
+    assert len(played.published[-1]) == 128
+    played.look(zone)
+    assert len(played.published[-1]) == 150
