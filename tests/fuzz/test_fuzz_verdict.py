@@ -34,6 +34,7 @@ VERDICTS = [
     "bücher.example\nBÜCHER.example\n\nv=DMARC1; p=reject; sp=?; rua=x:y".encode(),
     b"\xff\n\xff\n\xff",
     b"a.example\n\x07.a.example\n\x1b[31m.a.example\nv=DMARC1; p=reject",  # identifiers that are no names
+    "a.\u0590!".encode(),  # an unassigned character
 ]
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from mailnotary.dmarc.record import Psd, Record, is_record, parse
-from mailnotary.escape import printable
+from mailnotary.escape import ascii_printable
 from mailnotary.resolver import RecordKind, Resolver
 
 MAX_LABELS = 8  # names longer than this are shortened after the first question: so many questions a walk (4.10 step 4)
@@ -142,7 +142,7 @@ class Discovery:
         if not answer.exists:
             return Step(domain, None, False, "NXDOMAIN")
         if answer.records:
-            shown = printable(answer.texts[0], 40) if answer.texts else ""
+            shown = ascii_printable(answer.texts[0], 40) if answer.texts else ""
             return Step(domain, None, True, f"no DMARC record, but {shown}")
         return Step(domain, None, True, "NODATA")
 

@@ -8,7 +8,7 @@ from mailnotary.dmarc.discover import Discovery, Step, TooManyQuestionsError, Wa
 from mailnotary.dmarc.record import Alignment, Record
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
-from mailnotary.escape import printable
+from mailnotary.escape import ascii_printable
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
@@ -57,7 +57,7 @@ def evaluate(
     that the message or DNS holds."""
     author = to_ascii(from_domain)
     if author is None or not is_domain_name(author):
-        shown = printable(from_domain, 253)
+        shown = ascii_printable(from_domain, 253)
         return DmarcResult(DmarcStatus.PERMERROR, shown, reason=f"the author domain {shown} is no domain name")
     discovery = Discovery(resolver, None if trace is None else trace.walks)
     try:

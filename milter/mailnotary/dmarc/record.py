@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from mailnotary.dmarc.result import Policy
-from mailnotary.escape import printable
+from mailnotary.escape import ascii_printable
 
 MAX_CACHED = 1024  # octets; longer records are parsed each time, so that the cache can't be made to eat memory
 
@@ -98,11 +98,11 @@ class _Tags:
             name = raw_name.decode("ascii")
             value = raw_value.decode("ascii") if _VALUE.match(raw_value) else None
             if value is None:
-                self.problems.append(f"{printable(name, 20)}= is empty or has an octet that no value may have")
+                self.problems.append(f"{ascii_printable(name, 20)}= is empty or has an octet that no value may have")
             if name in self.values:
                 # RFC 6376 3.2 has the whole list ignored; RFC 9989 4.8 says that errors after the version are
                 # discarded. Neither of the two values can be believed, the other tags can.
-                self.problems.append(f"{printable(name, 20)}= stands twice")
+                self.problems.append(f"{ascii_printable(name, 20)}= stands twice")
                 value = None
             self.values[name] = value
 
@@ -114,7 +114,7 @@ class _Tags:
         value = value.lower()
         if value in list(words):
             return value
-        self.problems.append(f"{name}={printable(value, 40)} is none of {', '.join(words)}")
+        self.problems.append(f"{name}={ascii_printable(value, 40)} is none of {', '.join(words)}")
         self.values[name] = None
         return None
 
@@ -133,7 +133,7 @@ class _Tags:
             if match and (match["scheme"].lower() != "mailto" or _MAILTO.match(match["rest"])):
                 found.append(match["uri"])
             else:
-                self.problems.append(f"{name}={printable(item, 80)} is no URI")
+                self.problems.append(f"{name}={ascii_printable(item, 80)} is no URI")
         return tuple(found)
 
 
@@ -157,7 +157,7 @@ def _parse(text: bytes) -> Record:
         policy, subdomain_policy, nonexistent_policy = Policy.NONE, None, None
         usable = bool(rua)
     return Record(
-        text=printable(text, 500),
+        text=ascii_printable(text, 500),
         policy=Policy(policy),
         subdomain_policy=Policy(subdomain_policy or policy),
         nonexistent_policy=Policy(nonexistent_policy or subdomain_policy or policy),
