@@ -13,6 +13,7 @@ MAX_COMMENT_DEPTH = 32  # comments in comments; people write one
 # A fold is a line end before white space (LF alone is how some MTAs hand CRLF on), any other line end is damage.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n(?![ \t])")
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
+_CFWS = (" ", "\t", "(")
 _WSP = re.compile(r"[ \t]*")
 _COMMENT_TEXT = re.compile(r"(?:[^()\\]|\\.)*+", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
@@ -41,11 +42,11 @@ def unfold(text: str) -> str:
 
 def skip(text: str, position: int) -> int:
     """The position after the comments and white space there (CFWS), the same if there are none. Raises CfwsError."""
-    while True:
+    while text.startswith(_CFWS, position):
         position = _end(_WSP, text, position)
-        if not text.startswith("(", position):
-            return position
-        position = _skip_comment(text, position)
+        if text.startswith("(", position):
+            position = _skip_comment(text, position)
+    return position
 
 
 def _skip_comment(text: str, position: int) -> int:

@@ -24,8 +24,8 @@ def claims(value: bytes, ids: Collection[str]) -> bool:
     """Whether the field speaks in the name of one of the authserv-ids. They are compared as domain names are: without
     regard to case, U-labels as A-labels, a trailing dot ignored. A field that can't be parsed is read by others in
     ways that nobody knows: it claims every id that it contains anywhere, in whatever disguise."""
-    if not ids:
-        return False
+    if not ids or (value.isascii() and not _contains(value, ids)):
+        return False  # most fields are others', and this is quicker than to parse them
     try:
         found = _same(parse(value).authserv_id)
     except AuthresError:
@@ -40,7 +40,9 @@ def _same(authserv_id: str) -> str:
 
 def _contains(value: bytes, ids: Collection[str]) -> bool:
     text = cfws.decode(value)
-    haystacks = [_plain(text), _plain(_without_comments(text))]
+    haystacks = [_plain(text)]
+    if "(" in text:
+        haystacks.append(_plain(_without_comments(text)))
     if decoded := cfws.encoded_words(text):
         haystacks.append(_plain(cfws.decode(decoded)))
     return any(needle in haystack for own in ids for needle in _needles(own) for haystack in haystacks)

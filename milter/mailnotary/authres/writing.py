@@ -38,6 +38,8 @@ def format(results: AuthenticationResults) -> str:
 
 def safe(text: str) -> str:
     """The text as a value can carry it."""
+    if text.isascii() and text.isprintable() and len(text) <= MAX_TEXT:
+        return text  # nearly always
     text = _UNSAFE.sub("?", text)
     if len(text.encode()) > MAX_TEXT:
         text = text.encode()[:MAX_TEXT].decode("utf-8", "ignore")
