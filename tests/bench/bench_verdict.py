@@ -1,0 +1,56 @@
+"""What the author, DMARC and Authentication-Results cost a message: python -m pytest tests/bench/bench_verdict.py
+--benchmark-only"""
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from mailnotary import dmarc
+from mailnotary.address import author_of
+from mailnotary.authres import claims, format, from_results, parse
+from mailnotary.resolver import ZoneResolver
+from mailnotary.status import DmarcStatus
+from support.verdicts import dkim_result, dmarc_zone, spf_result
+
+ZONE = ZoneResolver(dmarc_zone(example_com="v=DMARC1; p=reject; rua=mailto:reports@example.com"))
+SPF = [spf_result("bounces.example.com")]
+DKIM = [dkim_result("example.com")]
+OURS = ["mx.example.org"]
+FIELD = from_results("mx.example.org", spf=SPF, dkim=DKIM, mail_from="x@bounces.example.com", helo="mail.example.com")
+VALUE = format(FIELD).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b" Joe Public <joe@example.com>",
+        b" " + b"a@example.com,\r\n " * 3000 + b"b@example.com",
+        b" " + b"(" * 30 + b"x" * 60_000 + b")" * 30 + b" joe@example.com",
+    ],
+    ids=["one", "many", "comments"],
+)
+def test_author(benchmark: BenchmarkFixture, value: bytes) -> None:
+    assert benchmark(author_of, value).domain == "example.com"
+
+
+@pytest.mark.parametrize("labels", [2, 12])
+def test_dmarc(benchmark: BenchmarkFixture, labels: int) -> None:
+    author = "x." * (labels - 2) + "example.com"
+    result = benchmark(dmarc.evaluate, author, SPF, DKIM, ZONE)
+    assert result.status is DmarcStatus.PASS
+
+
+def test_format(benchmark: BenchmarkFixture) -> None:
+    assert benchmark(format, FIELD)
+
+
+def test_parse(benchmark: BenchmarkFixture) -> None:
+    assert benchmark(parse, VALUE) == FIELD
+
+
+@pytest.mark.parametrize(
+    ("value", "ours"),
+    [(VALUE, True), (b" mx.example.net; " + VALUE.partition(b";")[2], False), (b"mx(" * 20_000, False)],
+    ids=["ours", "others", "hostile"],
+)
+def test_claims(benchmark: BenchmarkFixture, value: bytes, ours: bool) -> None:
+    assert benchmark(claims, value, OURS) is ours
