@@ -95,7 +95,7 @@ class _KeystoreReader:
         self._key_files = key_files
         self._selectors: list[tuple[Scalar, StoredKey]] = []  # of the entry that is being read
         self._successors: list[tuple[Node, StoredKey]] = []  # its keys with retire_after, and where that stands
-        self._records: dict[str, tuple[Scalar, str]] = {}  # a DNS name -> where its selector stands, and the key's file
+        self._records: dict[str, tuple[int, str]] = {}  # a DNS name -> the line of its selector, and the key's file
         patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
         self._allow: dict[str, Reader[Any]] = {"auth_users": patterns, "networks": networks, "envelope_from": patterns}
         self._entry: dict[str, Reader[Any]] = {
@@ -174,30 +174,31 @@ class _KeystoreReader:
             self._report.error(written or place, f"{shown(entry.name)} has no keys: {instead}")
         elif entry.keys and all(key.state is KeyState.RETIRED for key in entry.keys):
             self._report.warn(place, f"all keys of {entry.name} are retired, so its mail is not signed")
+        seen: set[str] = set()
         for where, key in self._selectors:
-            self._check_selector(entry, where, key)
+            if key.selector.lower() in seen:
+                self._report.error(
+                    where, f"selector {shown(key.selector)} stands twice: give each key a selector of its own"
+                )
+            else:
+                seen.add(key.selector.lower())
+                self._check_record(entry, where, key)
         if isinstance(written, Sequence) and len(written.items) == len(entry.keys):  # else one may seem to be missing
             for node, key in self._successors:
                 if problem := _successor_problem(entry, key):
                     self._report.error(node, problem)
 
-    def _check_selector(self, entry: KeyEntry, where: Scalar, key: StoredKey) -> None:
+    def _check_record(self, entry: KeyEntry, where: Scalar, key: StoredKey) -> None:
         """DNS has one key record for a selector of a domain. Another entry may share the key, but not name another."""
         record = f"{key.selector.lower()}._domainkey.{entry.domain}"
         if len(record) > MAX_NAME:
             self._report.error(
                 where, f"{record} is longer than the {MAX_NAME} octets of a DNS name: take a shorter one"
             )
-        owner, file = self._records.setdefault(record, (where, key.file))
-        if owner is where:
-            return
-        if any(owner is other for other, _ in self._selectors):
+        line, file = self._records.setdefault(record, (where.line, key.file))
+        if file != key.file:
             self._report.error(
-                where, f"selector {shown(key.selector)} stands twice: give each key a selector of its own"
-            )
-        elif file != key.file:
-            self._report.error(
-                where, f"{record} belongs to the key of line {owner.line}: name the same file, or another selector"
+                where, f"{record} belongs to the key of line {line}: name the same file, or another selector"
             )
 
     def _key(self, node: Node, report: Report) -> StoredKey | None:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,10 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 # RFC 5322 section 2.2: printable US-ASCII without the colon; a ";" would end the h= tag (RFC 6376 section 3.2).
 _FIELD_NAME = re.compile(r"[!-9<-~]{1,76}\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]{1,253}\Z")  # RFC 2045 section 5.1
+# 192.0.2.53, 192.0.2.53:5353, [::1], [::1]:53 or ::1
+_NAMESERVER = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?\Z|(?P<bare>[0-9A-Fa-f:.]+)\Z"
+)
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -114,23 +118,15 @@ def _authserv_id(text: str) -> str:
 
 
 def _nameserver(text: str) -> tuple[str, int]:
-    host, port = text, "53"
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":") or "53"
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
+    match = _NAMESERVER.match(text)
     try:
-        address = ip_address(host)
-        if isinstance(address, IPv6Address) and text.startswith("[") != (host != text):
+        if match is None or not 1 <= (port := int(match["port"] or 53)) <= 65535:
             raise ValueError
-        if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-            raise ValueError
+        return str(ip_address(match["v6"] or match["v4"] or match["bare"])), port
     except ValueError:
         raise ValueError(
             f"{shown(text)} is no name server: write its address, like 192.0.2.53, 192.0.2.53:5353, ::1 or [::1]:53"
         ) from None
-    return str(address), int(port)
 
 
 def _file(node: Node, report: Report) -> Path:
@@ -320,7 +316,6 @@ _SETTINGS: dict[str, Reader[Any]] = {
     "workers": scalar(_workers, "auto, or a number from 1 to 1024"),
     "stop_seconds": seconds(0, 300),
     "state_dir": _folder,
-    "key_check_seconds": seconds(0.1, 86400),
     "key_check_seconds": seconds(1, 86_400),
     "mode": choice(Mode),
     "authserv_id": optional(scalar(_authserv_id, "a name like mx.example.org")),
