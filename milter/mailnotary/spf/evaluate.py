@@ -71,11 +71,11 @@ class Evaluation:
                 step.record = text
             verdict = self._evaluate(parse_record(text), domain)
         except RecordError as error:  # 4.6: any syntax error, before anything is evaluated
-            reason = f"the record of {shown(domain)} has an error: {error}"
-            self.dns.end(step, SpfStatus.PERMERROR, reason)
-            raise Failure(SpfStatus.PERMERROR, reason) from None
-        except Failure as failure:
-            self.dns.end(step, failure.status, failure.reason)
+            failure = Failure(SpfStatus.PERMERROR, f"the record of {shown(domain)} has an error: {error}")
+            self.dns.fail(step, failure)
+            raise failure from None
+        except Failure as met:
+            self.dns.fail(step, met)
             raise
         self.dns.end(step, verdict.status)
         return verdict
@@ -118,11 +118,11 @@ class Evaluation:
         except UnusableMacro:
             through, note = None, _UTF8_SENDER
         except DnsTempError as error:  # section 5: "the topmost check_host() returns temperror"
-            reason = _unanswered(domain, directive.text, error)
-            self.dns.end(step, SpfStatus.TEMPERROR, reason)
-            raise Failure(SpfStatus.TEMPERROR, reason) from None
-        except Failure as failure:
-            self.dns.end(step, failure.status, failure.reason)
+            failure = Failure(SpfStatus.TEMPERROR, _unanswered(domain, directive.text, error))
+            self.dns.fail(step, failure)
+            raise failure from None
+        except Failure as met:
+            self.dns.fail(step, met)
             raise
         if step:
             self.dns.end(step, "no match" if through is None else "match", note)
@@ -172,8 +172,8 @@ class Evaluation:
             # RFC 8616 says of all terms that they "do not match anything": this one then leads nowhere.
             self.dns.end(step, "no match", _UTF8_SENDER)
             return None
-        except Failure as failure:
-            self.dns.end(step, failure.status, failure.reason)
+        except Failure as met:
+            self.dns.fail(step, met)
             raise
         self.dns.end(step, verdict.status)
         return verdict

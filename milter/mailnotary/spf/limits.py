@@ -39,6 +39,7 @@ class Failure(Exception):  # noqa: N818 - an outcome of the protocol, no error o
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.noted = False  # in the trace, where it was met
 
 
 class LimitedResolver:
@@ -130,6 +131,12 @@ class LimitedResolver:
         if step is not None:
             step.outcome, step.note = outcome, note
             step.lookups, step.void_lookups = self.lookups, self.void_lookups
+
+    def fail(self, step: Step | None, failure: Failure) -> None:
+        """A step ends with a failure; why is noted with the innermost of them alone."""
+        if step is not None:
+            self.end(step, failure.status, "" if failure.noted else failure.reason)
+            failure.noted = True
 
 
 @lru_cache(maxsize=1024)

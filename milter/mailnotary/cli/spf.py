@@ -1,0 +1,198 @@
+"""Checks SPF for a HELO name and an envelope sender, and shows how the results came about.
+
+example: mailnotary spf --ip 192.0.2.7 --helo mail.example.org --mail-from bob@example.org"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from rich.console import Console, Group
+from rich.text import Text
+
+from mailnotary.cli.common import (
+    RecordingResolver,
+    add_json,
+    add_zone,
+    print_json,
+    record_text,
+    resolver_for,
+    result_style,
+)
+from mailnotary.escape import printable
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
+from mailnotary.settings import Settings
+from mailnotary.spf import MAX_LOOKUPS, Limits, Question, SpfIdentity, SpfResult, Step, check_helo, check_mail_from
+
+_NAMES = {SpfIdentity.HELO: "HELO", SpfIdentity.MAILFROM: "MAIL FROM"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--ip", required=True, type=_address, help="the client's address")
+    parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
+    parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
+    add_zone(parser)
+    add_json(parser)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{printable(text)} is no IPv4 or IPv6 address") from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the results of both identities."""
+    resolver = RecordingResolver(resolver_for(args.zone, Settings()))
+    checked = _check(args.ip, args.helo, args.mail_from, resolver)
+    if args.json:
+        print_json({"spf": [result for result, _ in checked], "dns": resolver.questions})
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for number, (result, steps) in enumerate(checked):
+            console.print(*([] if number == 0 else [Text()]), _summary(result, steps), spf_tree(steps), sep="\n")
+    return 0
+
+
+def _check(
+    ip: IPv4Address | IPv6Address, helo: str, mail_from: str, resolver: Resolver
+) -> list[tuple[SpfResult, list[Step]]]:
+    deadline = time.monotonic() + Limits().seconds  # one for both, as for a message
+    of_helo: list[Step] = []
+    of_sender: list[Step] = []
+    return [
+        (check_helo(ip, helo, resolver, deadline=deadline, trace=of_helo), of_helo),
+        (check_mail_from(ip, mail_from, helo, resolver, deadline=deadline, trace=of_sender), of_sender),
+    ]
+
+
+def _summary(result: SpfResult, steps: Sequence[Step]) -> Group:
+    title = Text.assemble(
+        (f"{_NAMES[result.identity]:<10}", "bold"),
+        (str(result.status), f"bold {result_style(result.status)}"),
+        f"  {printable(result.domain)}",
+    )
+    lines = [title, _indented(printable(result.reason))]
+    if result.explanation:
+        lines.append(_indented(f"the domain explains: {printable(result.explanation)}"))
+    if steps:
+        questions = sum(len(step.questions) for step in steps)
+        limit = Limits().void_lookups
+        lines.append(
+            _indented(
+                f"{result.lookups} of {MAX_LOOKUPS} look-ups, {result.void_lookups} of {limit} that find nothing, "
+                f"{questions} DNS {'question' if questions == 1 else 'questions'}"
+            )
+        )
+    return Group(*lines)
+
+
+def _indented(line: str) -> Text:
+    return Text(" " * 10 + line)
+
+
+class _Node:
+    """A record's term (or at the root the record itself) as it is shown, and the terms below it."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.lines: list[Text] = []
+        self.below: list[_Node] = []
+
+
+def spf_tree(steps: Sequence[Step]) -> Group:
+    """The steps of one check as a tree: each domain's record, its terms and what came of them, each question with its
+    answer, and a mark at the term that decided."""
+    if not steps:
+        return Group()
+    root = _grow(steps)
+    decider = _decider(root)
+    if decider is not None:
+        decider.lines[0].append("  <- decides", f"bold {result_style(steps[0].outcome)}")
+    lines: list[Text] = []
+    _draw(root, "", "", lines)
+    return Group(*lines)
+
+
+def _grow(steps: Sequence[Step]) -> _Node:
+    """Nests the steps: what follows one at a greater depth belongs to it."""
+    root = latest = _Node(steps[0])
+    owners: list[tuple[_Node, Step]] = []  # of the terms at each depth, with their record
+    for step in steps:
+        if not step.term:  # a record, shown with the term that led to it
+            del owners[step.depth :]
+            owners.append((latest, step))
+            latest.lines += _record_lines(step)
+            continue
+        owner, record = owners[step.depth]
+        latest = _Node(step)
+        latest.lines += _term_lines(step, record)
+        owner.below.append(latest)
+    return root
+
+
+def _decider(node: _Node) -> _Node | None:
+    """The term that a record's result comes from; of a redirect, and of an error in an include, the one behind it."""
+    for child in reversed(node.below):
+        outcome = child.step.outcome
+        if outcome in ("no match", "explanation", "no explanation"):
+            continue
+        if outcome != "match":
+            return _decider(child) or child
+        return child
+    return None
+
+
+def _draw(node: _Node, first: str, others: str, lines: list[Text]) -> None:
+    for number, line in enumerate(node.lines):
+        stem = others + ("│  " if node.below and number else "   " if number else "")
+        lines.append(Text.assemble((first if number == 0 else stem, "dim"), line))
+    for child in node.below:
+        last = child is node.below[-1]
+        _draw(child, others + ("└─ " if last else "├─ "), others + ("   " if last else "│  "), lines)
+
+
+def _record_lines(step: Step) -> list[Text]:
+    style = result_style(step.outcome)
+    if step.record is None:
+        lines = [Text.assemble((printable(step.domain), "bold"), "  ", (step.outcome, style))]
+        lines += [_question(question) for question in step.questions]
+    else:
+        others = sum(len(answer.records) for answer in _answers(step)) - 1
+        beside = f"  ({others} other TXT)" if others > 0 else ""
+        lines = [Text.assemble((printable(step.domain), "bold"), f'  TXT "{printable(step.record)}"', (beside, "dim"))]
+    if step.note:
+        lines.append(Text(printable(step.note), style))
+    return lines
+
+
+def _answers(step: Step) -> list[Answer]:
+    return [question.answer for question in step.questions if isinstance(question.answer, Answer)]
+
+
+def _term_lines(step: Step, record: Step) -> list[Text]:
+    target = f" = {printable(step.target)}" if step.target and step.target not in step.term else ""
+    outcome = f"match: {record.outcome}" if step.outcome == "match" else step.outcome
+    style = {"match": result_style(record.outcome), "no match": "dim"}.get(step.outcome, result_style(step.outcome))
+    lines = [Text.assemble((printable(step.term), "cyan"), target, "  ", (outcome, style))]
+    lines += [_question(question) for question in step.questions]
+    if step.note:
+        lines.append(Text(printable(step.note), "" if step.outcome == "explanation" else style))
+    return lines
+
+
+def _question(question: Question) -> Text:
+    return Text(f"{question.kind} {printable(question.name)}: {_answer(question)}", "dim")
+
+
+def _answer(question: Question) -> str:
+    answer = question.answer
+    if isinstance(answer, DnsTempError):
+        return answer.word
+    if not answer.records:
+        return "NODATA" if answer.exists else "NXDOMAIN"
+    if question.kind is RecordKind.TXT:
+        return " | ".join(f'"{record_text(record)}"' for record in answer.records)
+    return ", ".join(record_text(record) for record in answer.records)
