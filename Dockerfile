@@ -16,7 +16,7 @@ RUN python3 -m venv /opt/mailnotary \
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libmilter1.0.1 python3 \
-    && rm -rf /var/lib/apt/lists/* \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 891 --user-group --no-create-home --home-dir /var/lib/mailnotary mailnotary \
     && install --directory --owner=mailnotary --group=mailnotary /var/lib/mailnotary
 COPY config/mailnotary.yaml config/keystore.yaml /etc/mailnotary/

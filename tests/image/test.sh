@@ -66,7 +66,7 @@ with MilterClient("inet:127.0.0.1:'"$PORT"'") as mta:
     outcome = mta.send_message(b"From: a@b.invalid\n\nhello\n", client_ip="192.0.2.1")
 assert outcome.reply is None, outcome
 assert outcome.headers("Authentication-Results"), outcome'
-kill -TERM "$(pgrep -of "mailnotary run --listen inet:$PORT@")"
+kill -TERM "$(pgrep -of "^/opt/mailnotary/bin/python[^ ]* .* run --listen inet:$PORT@")"  # the oldest: the supervisor
 check "it stops when it is told to" timeout 20 tail --pid="$daemon" -f /dev/null
 daemon=
 check "nobody serves any more" bash -c "! .venv/bin/python -m mailnotary.daemon.probe inet:$PORT@127.0.0.1"
