@@ -211,12 +211,12 @@ class _Editor:
                 self._lines_at(self._line_end(self._end(node)), _block(path, keys, node.start_mark.column))
             return
         key, value = pair
-        if not _is_empty(value):
-            self._put(value, path[1:], keys)
-        elif node.flow_style:
+        if node.flow_style and _is_empty(value):
             self._replace(value, " " + _flow(path[1:], keys, braces=True))
+        elif node.flow_style or not (_is_empty(value) or self._is_empty_pair(value)):
+            self._put(value, path[1:], keys)
         else:
-            self._replace(value, "")
+            self._remove(value)
             self._lines_at(self._line_end(value.end_mark.index), _block(path[1:], keys, key.start_mark.column + INDENT))
 
     def _append(self, node: Node, keys: Sequence[NewKey]) -> None:
@@ -245,6 +245,16 @@ class _Editor:
         if not isinstance(node, ScalarNode):
             raise _FormError
         self._edits.append(_Edit(node.start_mark.index, node.end_mark.index, text, lines=False))
+
+    def _remove(self, node: Node) -> None:
+        """A word, and the spaces before it."""
+        start, end = node.start_mark.index, node.end_mark.index
+        if start < end:
+            self._edits.append(_Edit(len(self._text[:start].rstrip(" ")), end, "", lines=False))
+
+    def _is_empty_pair(self, node: Node) -> bool:
+        """Whether it is written {} or []."""
+        return self._text[node.start_mark.index : node.end_mark.index] in ("{}", "[]")
 
     def _insert_flow(self, node: Node, last: Node | None, text: str) -> None:
         """Into [...] or {...}, behind its last part."""

@@ -233,6 +233,8 @@ _file_name = text("the file of a private key, like keys/example.org.rsa2026.pem"
 
 def _successor_problem(entry: KeyEntry, key: StoredKey) -> str:
     """What is wrong with a key's retire_after: some key of the entry must be left to sign."""
+    if key.state is KeyState.RETIRED:  # its successor may have gone already
+        return ""
     by_selector = {other.selector: other for other in entry.keys}
     passed = {key.selector}
     last = key

@@ -32,8 +32,8 @@ FORMS = {
         "domains:  # none yet\n",
         f"domains:  # none yet\n  example.org:\n    keys:\n      - {LINE}\n",
     ),
-    "domains null": ("domains: ~\n", f"domains: \n  example.org:\n    keys:\n      - {LINE}\n"),
-    "domains in braces": ("domains: {}  # none\n", f"domains: {{example.org: {{keys: [{LINE}]}}}}  # none\n"),
+    "domains null": ("domains: ~\n", f"domains:\n  example.org:\n    keys:\n      - {LINE}\n"),
+    "domains in braces": ("domains: {}  # none\n", f"domains:  # none\n  example.org:\n    keys:\n      - {LINE}\n"),
     "another domain": (
         "domains:\n    a.org:\n        keys:\n        - {selector: a, file: f}  # old\n\n# the end\n",
         "domains:\n    a.org:\n        keys:\n        - {selector: a, file: f}  # old\n"
@@ -53,7 +53,10 @@ FORMS = {
         "domains:\n  example.org:\n    keys: [{selector: a, file: f},]  # all\n",
         f"domains:\n  example.org:\n    keys: [{{selector: a, file: f}}, {LINE},]  # all\n",
     ),
-    "an empty list": ("domains:\n  example.org:\n    keys: []\n", f"domains:\n  example.org:\n    keys: [{LINE}]\n"),
+    "an empty list": (
+        "domains:\n  example.org:\n    keys: []\n",
+        f"domains:\n  example.org:\n    keys:\n      - {LINE}\n",
+    ),
     "keys without value": (
         "domains:\n  example.org:\n    keys: # soon\n    allow: {}\n",
         f"domains:\n  example.org:\n    keys: # soon\n      - {LINE}\n    allow: {{}}\n",
@@ -72,7 +75,7 @@ FORMS = {
     ),
     "capital letters": (
         "domains:\n  Example.ORG:\n    keys: []\n",
-        f"domains:\n  Example.ORG:\n    keys: [{LINE}]\n",
+        f"domains:\n  Example.ORG:\n    keys:\n      - {LINE}\n",
     ),
 }
 

@@ -1,0 +1,147 @@
+"""Rotates the keys of a domain: makes new ones, and marks the old ones to retire once the new ones sign.
+
+For each key that signs, a new one of its algorithm and size is made and added as `auto`. The old one gets
+`retire_after: SELECTOR` in the keystore: it signs until the new key does, which is when the daemon has seen the new
+record in DNS, so that every message is signed with a key that can be verified. Old keys whose successors sign
+already are set to `state: retired`.
+
+example: mailnotary rotate example.org"""
+
+import argparse
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from mailnotary import keystate
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import add_config, read_configuration
+from mailnotary.cli.keygen import domain_name
+from mailnotary.cli.records import config_option, show_record
+from mailnotary.configuration import ConfigError, Configuration
+from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
+from mailnotary.keydns import owner, record
+from mailnotary.keystate import KeyId, Seen
+from mailnotary.keystore import KeyEntry, KeyState, StoredKey
+from mailnotary.keystore_edit import KeystoreEditError
+from mailnotary.newkeys import FOLDER, NewKeyError, Pem, locked, owner_of, store
+
+LEAST_BITS = 2048  # of a new RSA key, however short the old one was (RFC 8301 section 3.2)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("domain", metavar="DOMAIN", help="a domain of the keystore")
+    add_config(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes one rotation."""
+    domain = domain_name(args.domain)
+    settings = read_configuration(args.config).settings
+    key_owner, warning = owner_of(settings.user)
+    try:
+        with locked(settings.keystore):
+            configuration = read_configuration(args.config)  # as it is now that nobody else changes it
+            entry = _entry(configuration, domain)
+            published = _published(configuration, entry)
+            olds = _to_rotate(entry, published)
+            taken = {key.selector for key in entry.keys} | _left_behind(settings.keystore, entry.domain)
+            new: list[tuple[StoredKey, Pem]] = []
+            for old, private in olds:
+                selector = new_selector(private.algorithm, taken, time.time())
+                taken.add(selector)
+                new.append((old, Pem(selector, _generate(private))))
+            changed = {old.selector: {"retire_after": pem.selector} for old, pem in new}
+            for key in entry.keys:
+                if key.retire_after is not None and key.state is not KeyState.RETIRED:
+                    changed[key.selector] = {"state": str(KeyState.RETIRED)}
+            keys = [pem for _, pem in new]
+            store(settings.keystore, entry.name, entry.domain, keys, owner=key_owner, changed=changed)
+    except (NewKeyError, KeystoreEditError, ConfigError) as error:
+        raise CommandError(str(error)) from error
+    for old, pem in new:
+        print(f"{pem.selector} takes the place of {old.selector} once DNS serves it:\n")
+        show_record(owner(entry.domain, pem.selector), record(load_private_key(pem.octets)))
+        print()
+    print(
+        "Next: publish the records and reload the daemon (systemctl reload mailnotary). Leave the old records where\n"
+        f"they are: `mailnotary keys{config_option(args.config)}` tells when they may go."
+    )
+    if warning:
+        print(f"mailnotary rotate: warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def _entry(configuration: Configuration, domain: str) -> KeyEntry:
+    entries = configuration.keystore.entries
+    entry = entries.get(domain) or next((one for one in entries.values() if one.domain == domain), None)
+    if entry is None:
+        raise CommandError(f"the keystore has no entry for {domain}: make a key with `mailnotary keygen`")
+    sharing = [
+        other.name
+        for other in entries.values()
+        if other is not entry and {key.file for key in other.keys} & {key.file for key in entry.keys}
+    ]
+    if sharing:
+        print(
+            f"mailnotary rotate: warning: {', '.join(sharing[:5])} shares keys with {entry.name}, and goes on with the "
+            "old ones",
+            file=sys.stderr,
+        )
+    return entry
+
+
+def _published(configuration: Configuration, entry: KeyEntry) -> set[tuple[str, str]]:
+    """The entry's auto keys that the daemon saw in DNS."""
+    try:
+        known = keystate.load(configuration.settings.state_dir)
+    except keystate.StateError as error:
+        raise CommandError(f"which keys sign is not known: {error}") from error
+    return {
+        (entry.domain, key.selector)
+        for key in entry.keys
+        if known.get(KeyId(entry.domain, key.selector, keystate.fingerprint(_load(key))), Seen()).signing
+    }
+
+
+def _to_rotate(entry: KeyEntry, published: Collection[tuple[str, str]]) -> list[tuple[StoredKey, PrivateKey]]:
+    """The keys that sign at present. Raises CommandError where there are none, or where a rotation is under way."""
+    for key in entry.keys:
+        if key.retire_after is not None and not entry.idle(key, published):
+            raise CommandError(
+                f"a rotation is under way: {key.selector} still signs until {key.retire_after} does; publish the "
+                f"record of {key.retire_after} first (mailnotary dns {entry.domain})"
+            )
+    olds = [(key, _load(key)) for key in entry.keys if not entry.idle(key, published)]
+    if not olds:
+        reasons = "; ".join(entry.idle(key, published) for key in entry.keys)
+        raise CommandError(f"no key of {entry.name} signs yet, so there is none to rotate: {reasons}")
+    return olds
+
+
+def _left_behind(keystore: Path, domain: str) -> set[str]:
+    """The selectors of key files that may be in no entry any more."""
+    files = (keystore.parent / FOLDER).glob(f"{domain}.*.pem")
+    return {file.name.removeprefix(f"{domain}.").removesuffix(".pem") for file in files}
+
+
+def _load(key: StoredKey) -> PrivateKey:
+    try:
+        return load_private_key(key.pem)
+    except KeyLoadError as error:
+        raise CommandError(f"{key.file}: {error}") from error
+
+
+def _generate(old: PrivateKey) -> bytes:
+    return generate_private_key(old.algorithm, max(old.bits, LEAST_BITS) if old.algorithm == "rsa" else 0)
+
+
+def new_selector(algorithm: str, taken: Collection[str], now: float) -> str:
+    """A selector that the entry has not had: "rsa20260131", and if that is taken "rsa20260131b" and so on."""
+    base = ("rsa" if algorithm == "rsa" else "ed") + time.strftime("%Y%m%d", time.gmtime(now))
+    lowered = {selector.lower() for selector in taken}
+    for suffix in ("", *(chr(code) for code in range(ord("b"), ord("z") + 1))):
+        if base + suffix not in lowered:
+            return base + suffix
+    raise CommandError(f"all selectors from {base} to {base}z are taken: wait for tomorrow, or use keygen")
