@@ -1,0 +1,466 @@
+"""The commands keygen, dns, keys and rotate."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mailnotary import keystate, newkeys
+from mailnotary.cli import main
+from mailnotary.cli.rotate import new_selector
+from mailnotary.configuration import load_configuration
+from mailnotary.crypto import load_private_key
+from mailnotary.keydns import MAX_STRING, zone_lines
+from mailnotary.keystate import KeyId, Seen
+from support.mail import record_of
+
+
+class Setup:
+    """A configuration in a folder of its own, and the commands on it."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.config = folder / "mailnotary.yaml"
+        self.keystore = folder / "keystore.yaml"
+        self.config.write_text(f"user: root\nstate_dir: {folder / 'state'}\n")
+        (folder / "state").mkdir()
+        self._capsys = capsys
+        self.zone: dict[str, Any] = {}
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Runs a command; its output, or what it says on standard error where it fails."""
+        got = main([*arguments, "-c", str(self.config)])
+        out, error = self._capsys.readouterr()
+        assert got == status, error
+        return error if status else out
+
+    def json(self, command: str, *arguments: str) -> Any:
+        """Runs a command with --json over the zone."""
+        zone = self.folder / "zone.yaml"
+        zone.write_text(yaml.safe_dump(self.zone))
+        return json.loads(self.run(command, *arguments, "--json", "--zone", str(zone)))
+
+    def text(self, command: str, *arguments: str) -> str:
+        """Runs a command over the zone."""
+        zone = self.folder / "zone.yaml"
+        zone.write_text(yaml.safe_dump(self.zone))
+        return self.run(command, *arguments, "--zone", str(zone))
+
+    def entries(self) -> Any:
+        return yaml.load(self.keystore.read_text(), Loader=yaml.BaseLoader)["domains"]
+
+    def pem(self, selector: str, domain: str = "example.org") -> bytes:
+        return (self.folder / "keys" / f"{domain}.{selector}.pem").read_bytes()
+
+    def publish(self, selector: str, domain: str = "example.org") -> None:
+        self.zone[f"{selector}._domainkey.{domain}"] = [{"TXT": record_of(self.pem(selector, domain))}]
+
+    def seen(self, *selectors: str, **fields: Any) -> None:
+        """The daemon has seen these in DNS."""
+        known = keystate.load(self.folder / "state")
+        for selector in selectors:
+            name = KeyId("example.org", selector, keystate.fingerprint(load_private_key(self.pem(selector))))
+            known[name] = Seen(**({"signing": True, "first_good": 1e9, "last_good": 1e9} | fields))
+        keystate.save(self.folder / "state", known)
+
+
+@pytest.fixture
+def setup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Setup:
+    return Setup(tmp_path, capsys)
+
+
+# --- keygen ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "algorithm", "bits"),
+    [((), "rsa", 2048), (("--bits", "3072"), "rsa", 3072), (("--algorithm", "ed25519"), "ed25519", 256)],
+)
+def test_keygen_makes_a_key_that_the_daemon_can_use(
+    setup: Setup, options: tuple[str, ...], algorithm: str, bits: int
+) -> None:
+    out = setup.run("keygen", "example.org", "s1", *options)
+    file = setup.folder / "keys" / "example.org.s1.pem"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (key,) = load_configuration(setup.config, parse_keys=True).keystore.entries["example.org"].keys
+    assert (key.file, key.state) == (str(file), "auto")
+    private = load_private_key(key.pem)
+    assert (private.algorithm, private.bits) == (algorithm, bits)
+    assert "s1._domainkey.example.org. IN TXT" in out
+    assert f"\n{record_of(key.pem)}\n" in out
+    assert "reload" in out
+
+
+def test_keygen_keeps_the_keystore_with_its_comments_mode_and_link(setup: Setup) -> None:
+    real = setup.folder / "real.yaml"
+    real.write_text("# mine\ndomains:\n  a.example:  # first\n    allow: {auth_users: [a]}\n    keys: []\n")
+    real.chmod(0o640)
+    setup.keystore.symlink_to(real)
+    setup.run("keygen", "a.example", "s1", "--algorithm", "ed25519")
+    assert setup.keystore.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert real.read_text() == (
+        "# mine\ndomains:\n  a.example:  # first\n    allow: {auth_users: [a]}\n    keys:\n"
+        "      - {selector: s1, file: keys/a.example.s1.pem, state: auto}\n"
+    )
+
+
+def test_keygen_never_overwrites(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    before = setup.pem("s1"), setup.keystore.read_bytes()
+    assert "choose another selector" in setup.run("keygen", "example.org", "s1", status=1)
+    assert "choose another selector" in setup.run("keygen", "example.org", "S1", status=1)
+    setup.keystore.unlink()
+    assert "never overwritten" in setup.run("keygen", "example.org", "s1", status=1)
+    assert (setup.pem("s1"), setup.keystore.exists()) == (before[0], False)
+
+
+def test_keygen_leaves_no_key_without_its_entry(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(newkeys, "_replace", interrupted)
+    main(["keygen", "example.org", "s1", "--algorithm", "ed25519", "-c", str(setup.config)])
+    assert list((setup.folder / "keys").iterdir()) == []
+    assert not setup.keystore.exists()
+
+
+def test_keygen_says_why_a_full_disk_or_a_strange_file_stops_it(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    (setup.folder / "keys").write_text("no folder")
+    assert "Not a directory" in setup.run("keygen", "example.org", "s1", status=1)
+    (setup.folder / "keys").unlink()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left" in setup.run("keygen", "example.org", "s1", status=1)
+    assert list((setup.folder / "keys").iterdir()) == []
+    assert sorted(path.name for path in setup.folder.iterdir()) == ["keys", "mailnotary.yaml", "state"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("example..org", "s1"), "no domain name"),
+        (("example.org", "s 1"), "no selector"),
+        (("example.org", "-s"), "no selector"),
+        (("example.org", "../x"), "no selector"),
+        (("\x1b[31mx", "s1"), "\\x1b"),
+        ((".".join(["a" * 60] * 4), "s" * 60), "longer than DNS allows"),
+        (("example.org", "s1", "--algorithm", "ed25519", "--bits", "2048"), "one size"),
+    ],
+)
+def test_keygen_refuses_what_dns_can_not_have(setup: Setup, arguments: tuple[str, ...], why: str) -> None:
+    dashed = [argument for argument in arguments if argument.startswith("-s")]
+    words = ["--", *arguments] if dashed else list(arguments)
+    got = main(["keygen", "-c", str(setup.config), *words])
+    assert got == 1
+    assert why in setup._capsys.readouterr().err
+    assert not setup.keystore.exists()
+
+
+@pytest.mark.parametrize("bits", ["1024", "2047", "8192", "x"])
+def test_keygen_makes_rsa_keys_of_good_sizes_alone(setup: Setup, bits: str) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        setup.run("keygen", "example.org", "s1", "--bits", bits)
+    assert exit_.value.code == 2
+
+
+def test_keygen_takes_a_domain_in_its_own_letters(setup: Setup) -> None:
+    setup.run("keygen", "BÜCHER.example", "S1", "--algorithm", "ed25519")
+    assert list(setup.entries()) == ["xn--bcher-kva.example"]
+    assert (setup.folder / "keys" / "xn--bcher-kva.example.s1.pem").exists()
+
+
+def test_keygen_warns_where_the_daemons_user_is_missing(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    setup.config.write_text("user: no-such-user-here\n")
+    assert main(["keygen", "example.org", "s1", "--algorithm", "ed25519", "-c", str(setup.config)]) == 0
+    assert "there is no user 'no-such-user-here'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
+def test_keygen_gives_the_key_to_the_daemons_user(setup: Setup) -> None:
+    setup.config.write_text("user: nobody\n")
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    file = setup.folder / "keys" / "example.org.s1.pem"
+    assert file.owner() == "nobody"
+    assert file.parent.owner() == "root"  # the daemon can't put keys there
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o750
+
+
+def test_keygens_at_the_same_time_lose_no_entry(setup: Setup) -> None:
+    command = [sys.executable, "-m", "mailnotary", "keygen", "--algorithm", "ed25519", "-c", str(setup.config)]
+    running = [subprocess.Popen([*command, "example.org", f"s{i}"], stdout=subprocess.DEVNULL) for i in range(6)]
+    assert [process.wait(60) for process in running] == [0] * 6
+    keys = setup.entries()["example.org"]["keys"]
+    assert sorted(key["selector"] for key in keys) == [f"s{i}" for i in range(6)]
+    load_configuration(setup.config, parse_keys=True)
+
+
+def test_a_zone_file_takes_long_records_in_short_strings() -> None:
+    value = "v=DKIM1; k=rsa; p=" + "A" * 700
+    lines = zone_lines("s._domainkey.example.org", value)
+    strings = lines.split('"')[1::2]
+    assert "".join(strings) == value
+    assert all(len(one) <= MAX_STRING for one in strings)
+
+
+# --- dns ------------------------------------------------------------------------------------------------------------
+
+
+def test_dns_prints_the_records_of_keys_that_are_not_retired(setup: Setup) -> None:
+    for selector in ("s1", "s2", "s3"):
+        setup.run("keygen", "example.org", selector, "--algorithm", "ed25519")
+    text = setup.keystore.read_text().replace("example.org.s2.pem, state: auto", "example.org.s2.pem, state: retired")
+    setup.keystore.write_text(text)
+    assert setup.json("dns", "example.org")["records"] == [
+        {"name": f"{selector}._domainkey.example.org", "type": "TXT", "value": record_of(setup.pem(selector))}
+        for selector in ("s1", "s3")
+    ]
+
+
+ADVICE = {
+    "nothing": ({}, ["there is no SPF record"], ["there is no DMARC record"]),
+    "all well": (
+        {
+            "example.org": [{"TXT": "v=spf1 ip4:192.0.2.1 -all"}],
+            "_dmarc.example.org": [{"TXT": "v=DMARC1; p=reject; rua=mailto:a@example.org"}],
+        },
+        [],
+        [],
+    ),
+    "weak": (
+        {
+            "example.org": [{"TXT": "v=spf1 mx +all"}, {"MX": [10, "example.org"]}],
+            "_dmarc.example.org": [{"TXT": "v=DMARC1; p=none"}],
+        },
+        ["+all"],
+        ["p=none", "no rua="],
+    ),
+    "weaker": (
+        {
+            "example.org": [{"TXT": "v=spf1 ptr ?all"}],
+            "_dmarc.example.org": [{"TXT": "v=DMARC1; p=reject; sp=none; t=y; rua=mailto:a@example.org"}],
+        },
+        ["?all", "ptr is slow"],
+        ["t=y", "sp=none"],
+    ),
+    "no end": ({"example.org": [{"TXT": "v=spf1 ip4:192.0.2.1"}]}, ["no all at the end"], ["no DMARC record"]),
+    "open to all": ({"example.org": [{"TXT": "v=spf1 ip4:0.0.0.0/0 -all"}]}, ["lets everybody send"], ["no DMARC"]),
+    "two": (
+        {
+            "example.org": [{"TXT": "v=spf1 -all"}, {"TXT": "v=spf1 mx -all"}],
+            "_dmarc.example.org": [{"TXT": "v=DMARC1; p=none"}, {"TXT": "v=DMARC1; p=reject"}],
+        },
+        ["2 SPF records"],
+        ["2 DMARC records"],
+    ),
+    "broken": (
+        {"example.org": [{"TXT": "v=spf1 ipv4:192.0.2.1"}], "_dmarc.example.org": [{"TXT": "v=DMARC1; p=rejct"}]},
+        ["syntax error"],
+        ["p=rejct is none of", "of no use"],
+    ),
+    "too many look-ups": (
+        {"example.org": [{"TXT": "v=spf1 " + "".join(f"include:i{i}.example " for i in range(11)) + "-all"}]}
+        | {f"i{i}.example": [{"TXT": "v=spf1 ip4:192.0.2.1"}] for i in range(11)},
+        ["permerror"],
+        ["no DMARC record"],
+    ),
+    "nearly too many": (
+        {"example.org": [{"TXT": "v=spf1 " + "".join(f"include:i{i}.example " for i in range(9)) + "-all"}]}
+        | {f"i{i}.example": [{"TXT": "v=spf1 ip4:192.0.2.1"}] for i in range(9)},
+        ["9 of at most 10"],
+        ["no DMARC record"],
+    ),
+    "dns down": (
+        {"example.org": "TIMEOUT", "_dmarc.example.org": "SERVFAIL"},
+        ["DNS did not answer"],
+        ["DNS did not answer"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("zone", "spf", "dmarc"), ADVICE.values(), ids=ADVICE)
+def test_dns_gives_advice_where_spf_and_dmarc_are_weak(
+    setup: Setup, zone: dict[str, Any], spf: list[str], dmarc: list[str]
+) -> None:
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    setup.zone = zone
+    found = setup.json("dns", "example.org")
+    for name, expected in (("spf", spf), ("dmarc", dmarc)):
+        advice = found[name]["advice"]
+        assert len(advice) == len(expected), advice
+        assert all(part in text for part, text in zip(expected, advice, strict=True)), advice
+    setup.text("dns", "example.org")
+
+
+def test_dns_shows_the_parents_dmarc_policy_for_a_subdomain(setup: Setup) -> None:
+    setup.run("keygen", "sub.example.org", "s1", "--algorithm", "ed25519")
+    setup.zone = {"_dmarc.example.org": [{"TXT": "v=DMARC1; p=reject; sp=none; rua=mailto:a@example.org"}]}
+    found = setup.json("dns", "sub.example.org")["dmarc"]
+    assert found["name"] == "_dmarc.example.org"
+    assert found["advice"][0].startswith("sp=none")
+
+
+def test_dns_of_a_domain_without_keys_says_how_to_make_one(setup: Setup) -> None:
+    assert "mailnotary keygen" in setup.run("dns", "example.org", status=1)
+
+
+def test_what_dns_says_can_not_act_on_the_terminal(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    setup.zone = {"example.org": [{"TXT": "v=spf1 \x1b]0;x\x07 -all"}], "s1._domainkey.example.org": [{"TXT": "\x1b"}]}
+    assert "\x1b" not in setup.text("dns", "example.org") + setup.text("keys")
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def test_keys_tells_of_each_key_what_it_is_and_what_dns_serves(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "r1")
+    for selector in ("e1", "e2", "e3", "e4"):
+        setup.run("keygen", "example.org", selector, "--algorithm", "ed25519")
+    setup.publish("r1")
+    setup.publish("e1")
+    setup.zone["e2._domainkey.example.org"] = [{"TXT": record_of(setup.pem("e1"))}]
+    setup.zone["e4._domainkey.example.org"] = "SERVFAIL"
+    setup.seen("r1")
+    keys = {key["selector"]: key for key in setup.json("keys")["keys"]}
+    assert [(key["algorithm"], key["bits"]) for key in keys.values()] == [("rsa", 2048)] + [("ed25519", 256)] * 4
+    assert {name: key["dns"] for name, key in keys.items()} == {
+        "r1": "match",
+        "e1": "match",
+        "e2": "mismatch",
+        "e3": "missing",
+        "e4": "error",
+    }
+    assert {name: key["signing"] for name, key in keys.items()} == {
+        "r1": True,
+        "e1": False,
+        "e2": False,
+        "e3": False,
+        "e4": False,
+    }
+    assert keys["r1"]["domain"] == "example.org"
+    assert keys["r1"]["state"] == "auto"
+    assert keys["r1"]["file"] == str(setup.folder / "keys" / "example.org.r1.pem")
+    table = setup.text("keys")
+    assert [line.split()[-2:] for line in table.splitlines()[1:6]] == [
+        ["match", "yes"],
+        ["match", "no"],
+        ["mismatch", "no"],
+        ["missing", "no"],
+        ["error", "no"],
+    ]
+
+
+RECORDS = {
+    "revoked": ("v=DKIM1; p=", "revoked"),
+    "two": (None, "2 TXT records"),
+    "another type": ("v=DKIM1; k=rsa; p=", "revoked"),
+    "not for mail": ("v=DKIM1; k=ed25519; s=tlsrpt; p={key}", "not for email"),
+    "not for sha256": ("v=DKIM1; k=ed25519; h=sha1; p={key}", "not for sha256"),
+    "no record": ("hello", "syntax"),
+}
+
+
+@pytest.mark.parametrize(("text", "why"), RECORDS.values(), ids=RECORDS)
+def test_a_record_that_verifiers_would_not_use_is_a_mismatch(setup: Setup, text: str | None, why: str) -> None:
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    good = record_of(setup.pem("e1"))
+    texts = [good, good] if text is None else [text.replace("{key}", good.rpartition("=")[0].rpartition("p=")[2] + "=")]
+    setup.zone["e1._domainkey.example.org"] = [{"TXT": one} for one in texts]
+    (key,) = setup.json("keys")["keys"]
+    assert key["dns"] == "mismatch"
+    assert why in key["dns_reason"]
+
+
+def test_keys_says_when_the_record_of_a_retired_key_may_go(setup: Setup) -> None:
+    for selector in ("e1", "e2", "e3"):
+        setup.run("keygen", "example.org", selector, "--algorithm", "ed25519")
+    setup.keystore.write_text(setup.keystore.read_text().replace("auto", "retired"))
+    setup.publish("e1")
+    setup.publish("e2")
+    setup.seen("e1", idle_since=time.time())
+    setup.seen("e2", idle_since=time.time() - keystate.KEEP_RECORD - 1)
+    notes = {key["selector"]: key["note"] for key in setup.json("keys")["keys"]}
+    assert notes["e1"].startswith("its record may go on 20")
+    assert notes["e2"] == "its record may go"
+    assert notes["e3"] == "its record is gone: the key can be removed from the keystore"
+
+
+def test_keys_works_without_keys_and_without_state(setup: Setup) -> None:
+    assert "mailnotary keygen" in setup.text("keys")
+    assert setup.json("keys") == {"keys": []}
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    (setup.folder / "state" / keystate.FILE).write_text("[damaged")
+    assert "damaged" in setup.json("keys")["problem"]
+
+
+# --- rotate ---------------------------------------------------------------------------------------------------------
+
+
+def test_rotate_makes_a_successor_for_each_key_that_signs(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "r1")
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    setup.run("keygen", "example.org", "e2", "--algorithm", "ed25519")
+    setup.seen("r1", "e1")
+    out = setup.run("rotate", "example.org")
+    r1, e1, e2, new_rsa, new_ed = setup.entries()["example.org"]["keys"]
+    assert (r1["retire_after"], e1["retire_after"]) == (new_rsa["selector"], new_ed["selector"])
+    assert "retire_after" not in e2  # it never signed
+    assert new_rsa["state"] == new_ed["state"] == "auto"
+    assert load_private_key(setup.pem(new_rsa["selector"])).algorithm == "rsa"
+    assert load_private_key(setup.pem(new_ed["selector"])).algorithm == "ed25519"
+    assert out.count("IN TXT") == 2
+    load_configuration(setup.config, parse_keys=True)
+    assert "a rotation is under way" in setup.run("rotate", "example.org", status=1)
+
+
+def test_the_next_rotation_retires_what_the_last_one_replaced(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    setup.seen("e1")
+    setup.run("rotate", "example.org")
+    second = setup.entries()["example.org"]["keys"][1]["selector"]
+    setup.seen(second)
+    keys = {key["selector"]: key for key in setup.json("keys")["keys"]}
+    assert not keys["e1"]["signing"]
+    assert keys[second]["signing"]
+    setup.run("rotate", "example.org")
+    first, old, new = setup.entries()["example.org"]["keys"]
+    assert first["state"] == "retired"
+    assert old["retire_after"] == new["selector"]
+    assert len({first["selector"], old["selector"], new["selector"]}) == 3
+
+
+def test_rotate_replaces_a_weak_key_by_a_good_one(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "r1")
+    from support.mail import rsa_pem
+
+    (setup.folder / "keys" / "example.org.r1.pem").write_bytes(rsa_pem(1024))
+    setup.keystore.write_text(setup.keystore.read_text().replace("auto", "active"))
+    setup.run("rotate", "example.org")
+    new = setup.entries()["example.org"]["keys"][1]["selector"]
+    assert load_private_key(setup.pem(new)).bits == 2048
+
+
+@pytest.mark.parametrize(("domain", "why"), [("example.org", "none to rotate"), ("other.example", "no entry for")])
+def test_rotate_says_why_there_is_nothing_to_rotate(setup: Setup, domain: str, why: str) -> None:
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    assert why in setup.run("rotate", domain, status=1)
+
+
+def test_new_selectors_never_collide() -> None:
+    taken: set[str] = set()
+    for _ in range(26):
+        selector = new_selector("rsa", taken, 1_700_000_000)
+        assert selector not in taken
+        taken.add(selector)
+    assert sorted(taken)[:3] == ["rsa20231114", "rsa20231114b", "rsa20231114c"]
