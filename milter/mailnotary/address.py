@@ -5,7 +5,7 @@ program verify this author and another show that one has won (Chen, Paxson and J
 CVE-2019-16378). So a From field that two readers may take for different domains has no author domain at all."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from mailnotary.escape import ascii_printable
 from mailnotary.message import HeaderField
 
 MAX_FIELD = 65_536  # octets of From that are looked at; MTAs hand on less of one field (Postfix 60,000)
+MAX_TOKENS = 4096  # of one From field; some six hundred plain addresses
 
 
 class AuthorProblem(StrEnum):
@@ -125,35 +126,35 @@ class _Token(NamedTuple):
 
 # atext (RFC 5322 3.2.3) and all that is not US-ASCII (RFC 6532 3.2; octets that are no UTF-8 too, for display names)
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
-_LITERAL = re.compile(r"\[((?:[^\[\]\\]|\\.)*+)\]")
+_LITERAL = re.compile(r"\[((?:[^\[\]\\]++|\\.)*+)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile(rb"[\x00\r\n]")
 
 
-def _tokens(text: str) -> list[_Token]:
-    tokens = []
+def _tokens(text: str) -> Iterator[_Token]:
     position = 0
-    while True:
+    for _ in range(MAX_TOKENS):
         start, position = position, cfws.skip(text, position)
         spaced = position > start
         if position == len(text):
-            tokens.append(_Token(_Kind.END, "", spaced))
-            return tokens
+            yield _Token(_Kind.END, "", spaced)
+            return
         character = text[position]
         if character == '"':
             content, position = cfws.quoted_string(text, position)
-            tokens.append(_Token(_Kind.QUOTED, content, spaced))
+            yield _Token(_Kind.QUOTED, content, spaced)
         elif character in "<>,:;@.":
-            tokens.append(_Token(_Kind.SPECIAL, character, spaced))
             position += 1
+            yield _Token(_Kind.SPECIAL, character, spaced)
         elif match := _ATOM.match(text, position):
-            tokens.append(_Token(_Kind.ATOM, match.group(), spaced))
             position = match.end()
+            yield _Token(_Kind.ATOM, match.group(), spaced)
         elif match := _LITERAL.match(text, position):
-            tokens.append(_Token(_Kind.LITERAL, match[1], spaced))
             position = match.end()
+            yield _Token(_Kind.LITERAL, match[1], spaced)
         else:
             raise _unparsable(f"{ascii_printable(character)} out of place")
+    raise _unparsable(f"more than {MAX_TOKENS} words and signs")
 
 
 class _Mailboxes:
@@ -170,8 +171,8 @@ class _Mailboxes:
 
     def __init__(self) -> None:
         self.addresses: list[Address] = []
-        self._tokens: list[_Token] = []
-        self._at = 0
+        self._tokens: Iterator[_Token] = iter(())
+        self._next = _Token(_Kind.END, "", False)
 
     def read(self, value: bytes) -> None:
         """Parses a field's value; raises _FromError and CfwsError."""
@@ -187,24 +188,25 @@ class _Mailboxes:
             # first and parse then have been cut short by a NUL, or sent to another line.
             raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides a NUL or the end of a line")
         self._tokens = _tokens(text)
+        self._advance()
         self._list()
         if not self.addresses:
             raise _FromError(AuthorProblem.NO_DOMAIN, "the From field has no address")
 
-    @property
-    def _next(self) -> _Token:
-        return self._tokens[self._at]
+    def _advance(self) -> _Token:
+        """Takes the next token."""
+        taken, self._next = self._next, next(self._tokens, self._next)
+        return taken
 
     def _at_end(self) -> bool:
-        return self._tokens[self._at].kind is _Kind.END
+        return self._next.kind is _Kind.END
 
     def _is(self, special: str) -> bool:
-        token = self._tokens[self._at]
-        return token.kind is _Kind.SPECIAL and token.text == special
+        return self._next.kind is _Kind.SPECIAL and self._next.text == special
 
     def _take(self, special: str) -> bool:
         if self._is(special):
-            self._at += 1
+            self._advance()
             return True
         return False
 
@@ -239,10 +241,10 @@ class _Mailboxes:
             raise _unparsable(f"{_shown(self._next)} out of place")
 
     def _words(self) -> list[_Token]:
-        start = self._at
+        words = []
         while self._next.kind in (_Kind.ATOM, _Kind.QUOTED) or self._is("."):
-            self._at += 1
-        return self._tokens[start : self._at]
+            words.append(self._advance())
+        return words
 
     def _phrase(self, words: list[_Token]) -> None:
         if words and words[0].kind is _Kind.SPECIAL:
@@ -279,7 +281,7 @@ class _Mailboxes:
             shown = ascii_printable(" ".join(word.text for word in words[:10]), 60)
             raise _FromError(AuthorProblem.NO_DOMAIN, f"the From field has a name where an address must be: {shown}")
         local_part = self._local_part(words)
-        self._at += 1
+        self._advance()
         self.addresses.append(Address(local_part, self._domain()))
 
     def _local_part(self, words: list[_Token]) -> str:
@@ -306,7 +308,7 @@ class _Mailboxes:
             # obs-domain has white space and comments anywhere (4.4), but "admin@bank.example .evil.example" is read
             # by many programs only up to the space. Harmless is what is no domain yet there ("test . example").
             broken = self._next.spaced
-            self._at += 1
+            self._advance()
             if "." in name and (broken or self._next.spaced):
                 raise _FromError(AuthorProblem.AMBIGUOUS, "white space or a comment breaks the author's domain")
             name = f"{name}.{self._label()}"
@@ -320,11 +322,9 @@ class _Mailboxes:
         return domain
 
     def _label(self) -> str:
-        token = self._next
-        if token.kind is not _Kind.ATOM:
-            raise _unparsable(f"{_shown(token)} in a domain")
-        self._at += 1
-        return token.text
+        if self._next.kind is not _Kind.ATOM:
+            raise _unparsable(f"{_shown(self._next)} in a domain")
+        return self._advance().text
 
 
 def _shown(token: _Token) -> str:
