@@ -1,0 +1,535 @@
+"""keystore.yaml: entries, keys, key files and who may read them, with the place and cure of every error."""
+
+import os
+import pickle
+import re
+import threading
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as given_settings
+from hypothesis import strategies as st
+
+from mailnotary import keystore_file
+from mailnotary.crypto import KeyLoadError, generate_private_key
+from mailnotary.keyfile import read_key
+from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore
+from mailnotary.yamlfile import ConfigError, Report
+
+CONFIG = Path(__file__).parents[2] / "config" / "keystore.yaml"
+UID, GID = os.geteuid(), os.getegid()
+root_only = pytest.mark.skipif(UID != 0, reason="needs root, to give files away")
+
+
+@pytest.fixture(scope="session")
+def pem() -> bytes:
+    return generate_private_key("ed25519")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, pem: bytes) -> Path:
+    """A keystore's folder with the keys a.pem, b.pem and c.pem."""
+    for name in "abc":
+        write_key(tmp_path / f"{name}.pem", pem)
+    return tmp_path
+
+
+def write_key(path: Path, pem: bytes) -> Path:
+    path.touch(0o600)
+    path.write_bytes(pem)
+    return path
+
+
+def load(folder: Path, text: str, *, parse_keys: bool = False) -> KeyStore:
+    (folder / "k.yaml").write_text(text)
+    return keystore_file.load(folder / "k.yaml", uid=UID, gids=(GID,), parse_keys=parse_keys)
+
+
+def errors(folder: Path, text: str, *, parse_keys: bool = False) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, parse_keys=parse_keys)
+    return [str(problem).removeprefix(f"{folder}/k.yaml:") for problem in caught.value.problems]
+
+
+def warnings(folder: Path, text: str, *, parse_keys: bool = False) -> list[str]:
+    (folder / "k.yaml").write_text(text)
+    report = Report("k.yaml")
+    keystore_file.read(folder / "k.yaml", report, uid=UID, gids=(GID,), parse_keys=parse_keys)
+    report.raise_problems()
+    return [str(warning).removeprefix("k.yaml:") for warning in report.warnings]
+
+
+# --- entries --------------------------------------------------------------------------------------------------------
+
+
+def test_the_contracts_example_is_read(folder: Path, pem: bytes) -> None:
+    keystore = load(
+        folder,
+        """\
+domains:
+  Example.ORG:
+    include_subdomains: true
+    keys:
+      - {selector: rsa2026, file: a.pem}
+      - {selector: ed2026,  file: ./b.pem, state: auto}
+      - {selector: old, file: c.pem, state: retired}
+    allow: {auth_users: ["*@example.org"], networks: [192.0.2.0/24, "2001:db8::1"], envelope_from: ["*@x.example"]}
+""",
+    )
+    assert list(keystore.entries) == ["example.org"]
+    entry = keystore.entries["example.org"]
+    assert (entry.name, entry.domain, entry.include_subdomains) == ("example.org", "example.org", True)
+    assert [(key.selector, key.file, key.state) for key in entry.keys] == [
+        ("rsa2026", str(folder / "a.pem"), KeyState.ACTIVE),
+        ("ed2026", str(folder / "b.pem"), KeyState.AUTO),
+        ("old", str(folder / "c.pem"), KeyState.RETIRED),
+    ]
+    assert {key.pem for key in entry.keys} == {pem}
+    assert entry.allow == Allow(
+        ("*@example.org",), (ip_network("192.0.2.0/24"), ip_network("2001:db8::1/128")), ("*@x.example",)
+    )
+
+
+@pytest.mark.parametrize("text", ["", "domains:\n", "domains: {}\n", "unsafe_keys: true\n", "# nothing\n"])
+def test_a_keystore_may_be_empty(folder: Path, text: str) -> None:
+    assert load(folder, text) == KeyStore()
+
+
+def test_the_example_file_is_valid_as_it_stands_and_in_its_comments(tmp_path: Path, pem: bytes) -> None:
+    assert keystore_file.load(CONFIG, uid=UID, gids=(GID,)) == KeyStore()
+    example = "\n".join(line[4:] for line in CONFIG.read_text().splitlines() if line.startswith("#   ") or line == "#")
+    (tmp_path / "keys").mkdir()
+    for name in re.findall(r"file: (\S+\.pem)", example):
+        write_key(tmp_path / name, pem)
+    keystore = load(tmp_path, example)
+    assert set(keystore.entries) == {"example.org", "news.example.org", "*"}
+    assert keystore.entries["news.example.org"].domain == "example.org"
+
+
+@pytest.mark.parametrize("selector", ["0123", "off", "1e3", "null", "0x1F", "2026.rsa", "_x", "rsa-1"])
+def test_a_selector_is_taken_as_it_is_written(folder: Path, selector: str) -> None:
+    keystore = load(folder, f"domains: {{a.example: {{keys: [{{selector: {selector}, file: a.pem}}]}}}}")
+    assert keystore.entries["a.example"].keys[0].selector == selector
+
+
+@pytest.mark.parametrize("name", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example", "Bücher.Example."])
+def test_domains_become_a_labels(folder: Path, name: str) -> None:
+    keystore = load(folder, f"domains: {{{name}: {{keys: [{{selector: ü1, file: a.pem}}]}}}}")
+    entry = keystore.entries["xn--bcher-kva.example"]
+    assert entry.domain == "xn--bcher-kva.example"
+    assert entry.keys[0].selector == "xn--1-dha"
+
+
+def test_words_that_yaml_turns_into_something_else_are_domains(folder: Path) -> None:
+    text = "domains: {no.example: {keys: [{selector: a, file: a.pem}]}, 1.2: {keys: [{selector: a, file: b.pem}]}}"
+    assert set(load(folder, text).entries) == {"no.example", "1.2"}
+
+
+def test_entries_may_share_a_key(folder: Path) -> None:
+    text = """\
+domains:
+  example.org: {keys: &keys [{selector: a, file: a.pem}]}
+  "*": {domain: example.org, keys: *keys}
+  example.net: {domain: example.org, keys: [{selector: a, file: ./a.pem}]}
+"""
+    assert {entry.domain for entry in load(folder, text).entries.values()} == {"example.org"}
+
+
+def test_key_files_are_relative_to_the_keystore(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "k.yaml").write_text(
+        f"domains: {{a.example: {{keys: [{{selector: a, file: ../a.pem}}, {{selector: b, file: {folder}/b.pem}}]}}}}"
+    )
+    monkeypatch.chdir(folder)
+    keystore = keystore_file.load(Path("sub/k.yaml"), uid=UID, gids=(GID,))
+    assert [key.file for key in keystore.entries["a.example"].keys] == [f"{folder}/a.pem", f"{folder}/b.pem"]
+
+
+KEY = "{selector: a, file: a.pem}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("domain: {}", ["1:1: unknown key 'domain': did you mean 'domains'?"]),
+        ("domains: [a]", ["1:10: a list where keys are expected"]),
+        ("domains: {a.example: x}", ["1:22: 'x' where keys are expected"]),
+        ("domains: {a.example: }", ["1:11: 'a.example' has no keys: write 'keys: [{selector: rsa2026, file: "]),
+        ("domains: {a.example: {keys: []}}", ["1:29: 'a.example' has no keys"]),
+        ("domains: {a.example: {keys: }}", ["1:29: no value: write [] for an empty list"]),
+        (
+            "domains: {a.example: {keys: {selector: a}}}",
+            ["1:29: keys and values where a list is expected: write [{sel"],
+        ),
+        ("domains: {a.example: {keys: [a.pem]}}", ["1:30: 'a.pem' where keys are expected"]),
+        ("domains: {a.example: {keys: [{file: a.pem}]}}", ["1:30: a key without 'selector': write {selector: rsa2026"]),
+        ("domains: {a.example: {keys: [{selector: a}]}}", ["1:30: a key without 'file': write {selector: rsa2026"]),
+        (
+            "domains: {a.example: {keys: [{}]}}",
+            ["1:30: a key without 'selector'", "1:30: a key without 'file'"],
+        ),
+        (
+            "domains: {a.example: {keys: [{selector: a, file: a.pem, stat: auto}]}}",
+            ["1:57: unknown key 'stat': did you"],
+        ),
+        (
+            "domains: {a.example: {keys: [{selector: a, file: a.pem, state: on}]}}",
+            ["1:64: 'on' is not understood: write active, auto or retired"],
+        ),
+        (
+            "domains: {a.example: {keys: [{selector: 'a b', file: a.pem}]}}",
+            ["1:41: 'a b' is no selector: write letters"],
+        ),
+        ("domains: {a.example: {keys: [{selector: a., file: a.pem}]}}", ["1:41: 'a.' is no selector"]),
+        ("domains: {a.example: {keys: [{selector: -a, file: a.pem}]}}", ["1:41: '-a' is no selector"]),
+        ("domains: {a.example: {keys: [{selector: ~, file: a.pem}]}}", ["1:41: '~' is no selector"]),
+        (f"domains: {{a.example: {{keys: [{{selector: {'a' * 64}, file: a.pem}}]}}}}", ["1:41: 'aaaa"]),
+        (
+            f"domains: {{{'.'.join(['b' * 60] * 4)}: {{keys: [{KEY}]}}}}",
+            ["1:275: a._domainkey.bbb"],
+        ),
+        (f"domains: {{org: {{keys: [{KEY}]}}}}", ["1:11: 'org' has one label only: write a domain like example.org"]),
+        (f"domains: {{'a b.example': {{keys: [{KEY}]}}}}", ["1:11: 'a b.example' is no domain name"]),
+        (
+            f"domains: {{'*.a.example': {{keys: [{KEY}]}}}}",
+            ["1:11: '*.a.example' is no domain name: write a.example with"],
+        ),
+        (
+            f"domains: {{'*': {{keys: [{KEY}]}}}}",
+            ["1:11: '*' covers any domain and needs its own: write 'domain: example.org' below it"],
+        ),
+        (f"domains: {{'*': {{domain: a b, keys: [{KEY}]}}}}", ["1:25: 'a b' is no domain name"]),
+        (f"domains: {{'*': {{domain: org, keys: [{KEY}]}}}}", ["1:25: 'org' has one label only"]),
+        (
+            f"domains: {{'*': {{domain: a.example, include_subdomains: true, keys: [{KEY}]}}}}",
+            ["1:56: '*' covers every domain: remove this"],
+        ),
+        (
+            f"domains: {{a.example: {{include_subdomains: 1, keys: [{KEY}]}}}}",
+            ["1:43: '1' is not understood: write true"],
+        ),
+        (f"domains: {{a.example: {{keys: [{KEY}], allow: []}}}}", ["1:66: a list where keys are expected"]),
+        (
+            f"domains: {{a.example: {{keys: [{KEY}], allow: {{users: []}}}}}}",
+            ["1:67: unknown key 'users': did you mean"],
+        ),
+        (
+            f"domains: {{a.example: {{keys: [{KEY}], allow: {{auth_users: '*'}}}}}}",
+            ["1:79: '*' where a list is expected: write [\"*@example.org\"]"],
+        ),
+        (
+            f"domains: {{a.example: {{keys: [{KEY}], allow: {{networks: [10.0.0.1/8]}}}}}}",
+            ["1:78: '10.0.0.1/8' has host"],
+        ),
+        (
+            f"domains:\n  a.example: {{keys: [{KEY}]}}\n  A.Example: {{keys: [{KEY}]}}\n",
+            ["3:3: a.example stands twice, first in line 2: put its keys into one entry"],
+        ),
+        (
+            f"domains:\n  a.example: {{keys: [{KEY}]}}\n  a.example: {{keys: [{KEY}]}}\n",
+            ["3:3: key 'a.example' stands twice: remove one of them"],
+        ),
+        (
+            "domains: {a.example: {keys: [{selector: a, file: a.pem}, {selector: A, file: b.pem}]}}",
+            ["1:69: selector 'A' stands twice: give each key a selector of its own"],
+        ),
+        (
+            "domains: {a.example: {keys: [&k {selector: a, file: a.pem}, *k]}}",
+            ["1:44: selector 'a' stands twice"],
+        ),
+        (
+            f"domains:\n  a.example: {{keys: [{KEY}]}}\n"
+            "  b.a.example: {domain: a.example, keys: [{selector: a, file: b.pem}]}\n",
+            ["3:54: a._domainkey.a.example belongs to the key of line 2: name the same file, or another selector"],
+        ),
+        ("unsafe_keys: maybe", ["1:14: 'maybe' is not understood: write true or false"]),
+    ],
+)
+def test_what_is_wrong_has_its_place_and_its_cure(folder: Path, text: str, expected: list[str]) -> None:
+    found = errors(folder, text)
+    assert len(found) == len(expected)
+    for error, start in zip(found, expected, strict=True):
+        assert error.startswith(start)
+
+
+def test_all_errors_of_a_file_are_reported_at_once(folder: Path) -> None:
+    (folder / "a.pem").chmod(0o644)
+    text = """\
+domains:
+  a.example: {keys: [{selector: a, file: a.pem}, {selector: b, file: none.pem}]}
+  b.example: {keys: []}
+  "*": {keys: [{selector: c, file: c.pem}]}
+"""
+    assert [error.split(": ")[0] for error in errors(folder, text)] == ["2:42", "2:70", "3:21", "4:3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "domains: {a.example: {keys: [{selector: a, file: a.pem, state: retired}]}}",
+            "1:11: all keys of a.example are retired, so its mail is not signed",
+        ),
+        (
+            "domains: {a.example: {domain: b.example, keys: [{selector: a, file: a.pem}]}}",
+            "1:31: a signature of b.example never counts for a.example in DMARC",
+        ),
+    ],
+)
+def test_what_is_strange_is_a_warning(folder: Path, text: str, expected: str) -> None:
+    (found,) = warnings(folder, text)
+    assert found.startswith(expected)
+
+
+def test_weak_rsa_keys_are_a_warning(folder: Path) -> None:
+    write_key(folder / "a.pem", generate_private_key("rsa", 1024))
+    text = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}"
+    assert warnings(folder, text) == []
+    (found,) = warnings(folder, text, parse_keys=True)
+    assert "RSA with 1024 bits: make a key of 2048" in found
+
+
+# --- finding an entry -----------------------------------------------------------------------------------------------
+
+
+def keystore_of(*names: str) -> KeyStore:
+    """Entries; a "+" after a name: with its subdomains."""
+    entries = [KeyEntry(name.rstrip("+"), "d.example", name.endswith("+"), (), Allow()) for name in names]
+    return KeyStore({entry.name: entry for entry in entries})
+
+
+@pytest.mark.parametrize(
+    ("names", "domain", "expected"),
+    [
+        ((), "a.example", None),
+        (("a.example",), "a.example", "a.example"),
+        (("a.example",), "b.a.example", None),
+        (("a.example+",), "a.example", "a.example"),
+        (("a.example+",), "c.b.a.example", "a.example"),
+        (("a.example+",), "xa.example", None),
+        (("a.example+", "b.a.example+"), "c.b.a.example", "b.a.example"),
+        (("a.example+", "b.a.example"), "c.b.a.example", "a.example"),
+        (("a.example+", "b.a.example"), "b.a.example", "b.a.example"),
+        (("a.example", "*"), "b.a.example", "*"),
+        (("a.example+", "*"), "b.a.example", "a.example"),
+        (("example+",), "a.example", "example"),
+    ],
+)
+def test_the_longest_match_wins(names: tuple[str, ...], domain: str, expected: str | None) -> None:
+    entry = keystore_of(*names).find(domain)
+    assert (entry.name if entry else None) == expected
+
+
+LABELS = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=5).map(".".join)
+
+
+@given(st.sets(st.tuples(LABELS, st.booleans())), LABELS, st.booleans())
+def test_find_is_the_longest_match_of_all(entries: set[tuple[str, bool]], domain: str, any_domain: bool) -> None:
+    covering = dict(sorted(entries))
+    keystore = keystore_of(*(name + "+" * below for name, below in covering.items()), *(["*"] if any_domain else []))
+    matches = [name for name, below in covering.items() if name == domain or (below and domain.endswith("." + name))]
+    found = keystore.find(domain)
+    assert (found.name if found else None) == max(matches, key=len, default="*" if any_domain else None)
+
+
+def test_a_keystore_travels_to_other_processes(folder: Path) -> None:
+    keystore = load(folder, "domains: {a.example: {keys: [{selector: a, file: a.pem}], allow: {networks: [10.0.0.1]}}}")
+    assert pickle.loads(pickle.dumps(keystore)) == keystore
+
+
+def test_keys_are_never_printed(folder: Path, pem: bytes) -> None:
+    keystore = load(folder, "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}")
+    assert pem.split(b"\n")[1].decode() not in repr(keystore)
+
+
+# --- key files ------------------------------------------------------------------------------------------------------
+
+
+def refusal(path: Path, *, uid: int = UID, gids: tuple[int, ...] = (GID,)) -> str:
+    with pytest.raises(KeyLoadError) as caught:
+        read_key(str(path), uid, gids)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440, 0o660, 0o700])
+def test_a_key_for_its_owner_and_group_is_read(folder: Path, pem: bytes, mode: int) -> None:
+    (folder / "a.pem").chmod(mode)
+    assert read_key(str(folder / "a.pem"), UID, (GID,)) == pem
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o666, 0o602, 0o601])
+def test_a_key_open_to_everyone_is_refused(folder: Path, mode: int) -> None:
+    path = folder / "a.pem"
+    path.chmod(mode)
+    assert refusal(path) == f"everyone has access to it (mode {mode:04o}): run `chmod 0600 {path}`"
+    assert read_key(str(path), UID, (GID,), unsafe=True)
+
+
+@root_only
+@pytest.mark.parametrize(("gid", "refused"), [(0, False), (12345, False), (12346, True)])
+def test_a_key_readable_by_another_group_is_refused(folder: Path, gid: int, refused: bool) -> None:
+    path = folder / "a.pem"
+    path.chmod(0o640)
+    os.chown(path, 54321, gid)
+    if not refused:
+        assert read_key(str(path), 54321, (12345,))
+        return
+    assert refusal(path, uid=54321, gids=(12345,)) == (
+        f"the group 12346 has access to it (mode 0640), which is neither root's nor 54321's: run `chmod 0600 {path}`"
+    )
+    path.chmod(0o600)
+    assert read_key(str(path), 54321, (12345,))
+
+
+@root_only
+def test_a_key_of_another_user_is_refused(folder: Path) -> None:
+    path = folder / "a.pem"
+    os.chown(path, 54322, 0)
+    assert refusal(path, uid=54321) == (
+        f"it belongs to 54322, not to 54321 or root: run `chown 54321 {path} && chmod 0600 {path}`"
+    )
+    os.chown(path, 0, 0)
+    assert read_key(str(path), 54321, ())
+
+
+def test_unsafe_keys_waives_the_rules_wherever_it_stands(folder: Path) -> None:
+    (folder / "a.pem").chmod(0o644)
+    text = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}\n"
+    assert "everyone has access" in errors(folder, text)[0]
+    assert "everyone has access" in errors(folder, text + "unsafe_keys: false\n")[0]
+    assert load(folder, text + "unsafe_keys: true\n").entries
+
+
+def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = folder / "x.pem"
+        change(path)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (made(lambda _: None), "does not exist: check the name, or make the key with `mailnotary keygen`"),
+        (
+            made(lambda path: path.symlink_to("gone.pem")),
+            "a symbolic link to gone.pem, which does not exist: mend or remove the link",
+        ),
+        (made(lambda path: path.symlink_to(path.name)), "can't be opened: Too many levels of symbolic links"),
+        (made(lambda path: path.mkdir()), "no regular file: name the file of the key"),
+        (made(lambda path: os.mkfifo(path, 0o600)), "no regular file: name the file of the key"),
+        (made(lambda path: path.symlink_to("/dev/zero")), "no regular file"),
+        (made(lambda path: write_key(path, b"")), "empty: make a key with `mailnotary keygen`"),
+        (made(lambda path: write_key(path, b" \n")), "empty"),
+        (made(lambda path: write_key(path, b"x" * 65_537)), "larger than 65536 octets: this is no private key"),
+        (made(lambda path: write_key(path, b"hello\n")), "no PEM private key"),
+        (made(lambda path: write_key(path, b"\x30\x82\x04")), "the key is in DER: convert it with"),
+        (
+            made(lambda path: write_key(path, b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")),
+            "this is the public key: the file of the private key is needed",
+        ),
+        (
+            made(lambda path: write_key(path, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")),
+            "this is a certificate",
+        ),
+        (
+            made(
+                lambda path: write_key(
+                    path, b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+                )
+            ),
+            "the key is encrypted: decrypt it with",
+        ),
+        (
+            made(
+                lambda path: write_key(
+                    path,
+                    b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+                )
+            ),
+            "the key is encrypted",
+        ),
+        (
+            made(lambda path: write_key(path, b"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n")),
+            "an EC key can't sign mail",
+        ),
+    ],
+)
+def test_a_key_file_that_is_none_says_why(folder: Path, make: Callable[[Path], Path], expected: str) -> None:
+    assert refusal(make(folder)).startswith(expected)
+
+
+def test_a_link_to_a_good_key_is_followed(folder: Path, pem: bytes) -> None:
+    (folder / "link.pem").symlink_to("a.pem")
+    assert read_key(str(folder / "link.pem"), UID, (GID,)) == pem
+
+
+def test_a_damaged_key_is_only_found_by_parsing(folder: Path) -> None:
+    write_key(folder / "a.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    text = "domains:\n  a.example: {keys: [{selector: a, file: a.pem}]}\n"
+    load(folder, text)
+    (found,) = errors(folder, text, parse_keys=True)
+    assert found.startswith(f"2:42: {folder}/a.pem: the PEM block holds no valid key")
+
+
+def test_a_key_that_changes_while_it_is_read_is_refused(
+    folder: Path, pem: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, genuine = folder / "a.pem", os.read
+
+    def read_late(descriptor: int, length: int) -> bytes:
+        data = genuine(descriptor, length)
+        path.write_bytes(pem + pem)
+        return data
+
+    monkeypatch.setattr(os, "read", read_late)
+    assert refusal(path).startswith("changed while it was read: try again")
+
+
+def test_a_key_replaced_all_the_time_is_read_whole_or_refused(folder: Path) -> None:
+    keys = [generate_private_key("rsa", 1024), generate_private_key("ed25519")]
+    path, stop = folder / "a.pem", threading.Event()
+
+    def replace() -> None:
+        while not stop.is_set():
+            for key in keys:
+                write_key(folder / "new.pem", key).rename(path)
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    try:
+        for _ in range(300):
+            assert read_key(str(path), UID, (GID,)) in [*keys, (folder / "b.pem").read_bytes()]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_key_file_shared_by_many_domains_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def count(path: str, *args: object, **options: object) -> bytes:
+        calls.append(path)
+        return b""
+
+    monkeypatch.setattr(keystore_file, "read_key", count)
+    load(folder, "domains:\n" + "".join(f"  a{i}.example: {{keys: [{KEY}]}}\n" for i in range(50)))
+    assert calls == [str(folder / "a.pem")]
+
+
+@given_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.binary(max_size=200).map(lambda data: b"-----BEGIN PRIVATE KEY-----\n" + data) | st.binary(max_size=200))
+def test_any_octets_are_a_key_file_or_refused(tmp_path: Path, data: bytes) -> None:
+    path = write_key(tmp_path / "x.pem", data)
+    try:
+        found = read_key(str(path), UID, (GID,))
+    except KeyLoadError as error:
+        message = str(error)
+        assert message.isprintable()
+    else:
+        assert found == data
