@@ -195,13 +195,13 @@ def rsa_public_info(modulus: int, exponent: int) -> bytes:
 
 def generate_private_key(algorithm: str, bits: int = 2048) -> bytes:
     """A new private key ("rsa" or "ed25519"; bits: the RSA modulus) as PKCS#8 PEM."""
-    from Crypto.PublicKey import ECC, RSA
-
     if algorithm == "ed25519":
+        from Crypto.PublicKey import ECC
+
         return ECC.generate(curve="ed25519").export_key(format="PEM").encode() + b"\n"
     if algorithm != "rsa" or not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
         raise KeyLoadError(f"rsa of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, or ed25519, not {algorithm} of {bits}")
-    return bytes(RSA.generate(bits).export_key("PEM", pkcs=8)) + b"\n"
+    return _backend.generate_rsa(bits).rstrip() + b"\n"
 
 
 # --- DER (X.690), as much of it as keys need ------------------------------------------------------------------------
@@ -294,6 +294,10 @@ class _Backend(ABC):
 
     @abstractmethod
     def ed25519_private(self, seed: bytes) -> PrivateKey: ...
+
+    @abstractmethod
+    def generate_rsa(self, bits: int) -> bytes:
+        """A new key as PKCS#8 PEM. OpenSSL finds 4096 bits in a second, pycryptodome in ten."""
 
 
 class _Digest:
@@ -393,6 +397,11 @@ class _Pycryptodome(_Backend):
     def ed25519_private(self, seed: bytes) -> PrivateKey:
         return _PlainEd25519Private(seed)
 
+    def generate_rsa(self, bits: int) -> bytes:
+        from Crypto.PublicKey import RSA
+
+        return bytes(RSA.generate(bits).export_key("PEM", pkcs=8))
+
 
 class _OpensslRsaPublic(PublicKey):
     __slots__ = ("_exponent", "_key", "_modulus", "_openssl")
@@ -490,6 +499,12 @@ class _Openssl(_Backend):
 
     def ed25519_private(self, seed: bytes) -> PrivateKey:
         return _OpensslEd25519Private(self, seed)
+
+    def generate_rsa(self, bits: int) -> bytes:
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+        key = self.rsa.generate_private_key(65537, bits)
+        return bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def _choose_backend() -> _Backend:
