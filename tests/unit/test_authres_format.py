@@ -181,6 +181,10 @@ def test_a_null_sender_shows_the_helo_name_once() -> None:
     )
 
 
+def test_a_client_without_a_helo_name_has_no_empty_property() -> None:
+    assert written(spf=[spf(SpfIdentity.HELO, "", SpfStatus.NONE)]) == "mx.example.org; spf=none"
+
+
 def test_the_local_part_that_spf_did_not_check_is_left_out() -> None:
     """RFC 8601 2.7.2."""
     value = written(spf=[spf(SpfIdentity.MAILFROM, "example.net")], mail_from='"x; dkim=pass"@example.net')

@@ -109,6 +109,21 @@ def test_the_psd_example_of_b_4_3() -> None:
     assert evaluate("giant.bank.example", zone, dkim=("mail.mega.bank.example",)).status == "fail"
 
 
+def test_a_public_suffix_and_its_customers_are_strangers_both_ways() -> None:
+    zone = dmarc_zone(bank_example="v=DMARC1; p=reject; psd=y")
+    assert evaluate("giant.bank.example", zone, dkim=("bank.example",), spf=("mega.bank.example",)).status == "fail"
+    assert evaluate("bank.example", zone, dkim=("giant.bank.example",)).status == "fail"
+    assert evaluate("bank.example", zone, dkim=("bank.example",)).status == "pass"
+    assert evaluate("giant.bank.example", zone, dkim=("mail.giant.bank.example",)).status == "pass"
+
+
+def test_psd_n_keeps_a_department_apart_from_its_organization_both_ways() -> None:
+    zone = dmarc_zone(example_com=REJECT, dept_example_com=REJECT + "; psd=n")
+    assert evaluate("a.dept.example.com", zone, dkim=("b.dept.example.com",)).status == "pass"
+    assert evaluate("a.dept.example.com", zone, dkim=("example.com",)).status == "fail"
+    assert evaluate("example.com", zone, dkim=("a.dept.example.com",)).status == "fail"
+
+
 # --- which policy (4.10.1) ---
 
 
@@ -209,7 +224,7 @@ def test_t_y_is_one_level_below(policy: str, testing: str) -> None:
 # --- what counts as an identifier ---
 
 
-@pytest.mark.parametrize("status", [s for s in SpfStatus if s is not SpfStatus.PASS])
+@pytest.mark.parametrize("status", sorted(set(SpfStatus) - {SpfStatus.PASS, SpfStatus.TEMPERROR}))
 def test_only_a_pass_of_spf_counts(status: SpfStatus) -> None:
     result = dmarc.evaluate(
         "a.example", [spf_result("a.example", status)], [], AskedResolver(dmarc_zone(a_example=REJECT))
@@ -217,7 +232,7 @@ def test_only_a_pass_of_spf_counts(status: SpfStatus) -> None:
     assert (result.status, result.spf_aligned) == ("fail", False)
 
 
-@pytest.mark.parametrize("status", [s for s in DkimStatus if s is not DkimStatus.PASS])
+@pytest.mark.parametrize("status", sorted(set(DkimStatus) - {DkimStatus.PASS, DkimStatus.TEMPERROR}))
 def test_only_a_pass_of_dkim_counts(status: DkimStatus) -> None:
     zone = AskedResolver(dmarc_zone(a_example=REJECT))
     result = dmarc.evaluate("a.example", [], [dkim_result("a.example", status)], zone)
@@ -305,6 +320,29 @@ def test_a_dns_error_between_sp_and_np_is_a_temperror_unless_it_passes() -> None
     # ZoneResolver knows a name with a fault as existing; its _dmarc name does not.
     assert evaluate("a.example.com", zone).status == "temperror"
     assert evaluate("a.example.com", zone, dkim=("a.example.com",)).status == "pass"
+
+
+@pytest.mark.parametrize("domain", ["example.com", "mail.example.com"])
+def test_a_temperror_of_what_would_be_aligned_is_neither_pass_nor_fail(domain: str) -> None:
+    zone = AskedResolver(dmarc_zone(example_com=REJECT))
+    for spf, dkim in (
+        ([spf_result(domain, SpfStatus.TEMPERROR)], []),
+        ([], [dkim_result(domain, DkimStatus.TEMPERROR)]),
+        ([spf_result("other.example")], [dkim_result("other.example"), dkim_result(domain, DkimStatus.TEMPERROR)]),
+    ):
+        result = dmarc.evaluate("example.com", spf, dkim, zone)
+        assert (result.status, result.disposition) == ("temperror", "none")
+        assert (result.spf_aligned, result.dkim_aligned) == (False, False)
+    spf = [spf_result(domain, SpfStatus.TEMPERROR)]
+    assert dmarc.evaluate("example.com", spf, [dkim_result("example.com")], zone).status == "pass"
+
+
+def test_a_temperror_that_could_not_be_aligned_leaves_the_fail() -> None:
+    zone = AskedResolver(dmarc_zone(example_com=REJECT + "; adkim=s"))
+    spf = [spf_result("example.net", SpfStatus.TEMPERROR)]
+    helo = spf_result("example.com", SpfStatus.TEMPERROR, SpfIdentity.HELO)
+    dkim = [dkim_result("mail.example.com", DkimStatus.TEMPERROR), dkim_result("", DkimStatus.TEMPERROR)]
+    assert dmarc.evaluate("example.com", [helo, *spf], dkim, zone).status == "fail"
 
 
 # --- how much is asked ---

@@ -41,10 +41,10 @@ def _spf(result: SpfResult, mail_from: str, helo: str) -> MethodResult:
     FROM is shown by its domain, though rspamd and others write the address. A null sender has none; its check was of
     the HELO name (RFC 7208 2.4), and that is what it shows."""
     if result.identity == SpfIdentity.HELO or not mail_from.strip("<> "):
-        prop = Property("smtp", "helo", result.domain or helo)
+        properties = _properties("smtp", helo=result.domain or helo)
     else:
-        prop = Property("smtp", "mailfrom", result.domain or mail_from.strip("<> ").rpartition("@")[2])
-    return MethodResult("spf", result.status, (prop,), _reason(result.reason))
+        properties = _properties("smtp", mailfrom=result.domain or mail_from.strip("<> ").rpartition("@")[2])
+    return MethodResult("spf", result.status, properties, _reason(result.reason))
 
 
 def _dkim(results: Sequence[DkimResult]) -> list[MethodResult]:

@@ -76,10 +76,18 @@ def evaluate(
         problems = "; ".join(step.record.problems)
         reason = f"the record at {step.name} can't be used and has no valid rua=: {problems}"
         return DmarcResult(DmarcStatus.PERMERROR, author, org_domain=walk.org_domain, reason=reason)
-    return _Evaluation(discovery, author, walk, step, step.record, trace).result(
-        _identifiers(r.domain for r in spf if r.status == SpfStatus.PASS and r.identity == SpfIdentity.MAILFROM),
-        _identifiers(r.domain for r in dkim if r.status == DkimStatus.PASS),
+    # SPF counts for MAIL FROM alone (4.4.2); with a null sender that identity is postmaster at the HELO name (RFC 7208
+    # section 2.4), and a result for it says so.
+    mail_from = [result for result in spf if result.identity == SpfIdentity.MAILFROM]
+    passed = _Identifiers(
+        _names(result.domain for result in mail_from if result.status == SpfStatus.PASS),
+        _names(result.domain for result in dkim if result.status == DkimStatus.PASS),
     )
+    unknown = _Identifiers(
+        _names(result.domain for result in mail_from if result.status == SpfStatus.TEMPERROR),
+        _names(result.domain for result in dkim if result.status == DkimStatus.TEMPERROR),
+    )
+    return _Evaluation(discovery, author, walk, step, step.record, trace).result(passed, unknown)
 
 
 def _policy_walk(discovery: Discovery, author: str) -> Walk:
@@ -98,9 +106,16 @@ def _no_record(walk: Walk) -> str:
     return "no DMARC record" + (f" ({'; '.join(spoilt)})" if spoilt else f" at {walk.start} or above")
 
 
-def _identifiers(domains: Iterable[str]) -> list[str]:
-    """The distinct domains, shortest first: their walks are the cheapest. SPF counts for MAIL FROM alone (4.4.2);
-    with a null sender that identity is postmaster at the HELO name (RFC 7208 section 2.4) and checked as such."""
+@dataclass(frozen=True, slots=True)
+class _Identifiers:
+    """Domains that SPF and DKIM speak of."""
+
+    spf: list[str]
+    dkim: list[str]
+
+
+def _names(domains: Iterable[str]) -> list[str]:
+    """The distinct domains, shortest first: their walks are the cheapest."""
     names = {name for domain in domains if (name := to_ascii(domain)) is not None and is_domain_name(name)}
     return sorted(names, key=lambda name: (name.count("."), name))
 
@@ -116,11 +131,11 @@ class _Evaluation:
     record: Record
     trace: Trace | None
 
-    def result(self, spf: list[str], dkim: list[str]) -> DmarcResult:
-        org = self._org_domain({*spf, *dkim})
+    def result(self, passed: _Identifiers, unknown: _Identifiers) -> DmarcResult:
+        org = self._org_domain({*passed.spf, *passed.dkim})
         policy = self._policy()
-        spf_aligned = self._aligned("spf", spf, self.record.spf_alignment, org)
-        dkim_aligned = self._aligned("dkim", dkim, self.record.dkim_alignment, org)
+        spf_aligned = self._aligned("spf", passed.spf, self.record.spf_alignment, org)
+        dkim_aligned = self._aligned("dkim", passed.dkim, self.record.dkim_alignment, org)
         if spf_aligned or dkim_aligned:
             # One aligned identifier is a pass (5.3.5), whatever DNS fails to say about others: what could not be
             # asked was not "required to perform DMARC validation" (5.3.6).
@@ -129,10 +144,12 @@ class _Evaluation:
             reason += " aligned"
         elif spf_aligned is None or dkim_aligned is None:
             status, reason = DmarcStatus.TEMPERROR, "DNS did not say whether what passed is aligned"
+        elif method := self._hangs_on(unknown, org):
+            status, reason = DmarcStatus.TEMPERROR, f"{method} ended in a DNS error, and would be aligned"
         elif policy is None:
             status, reason = DmarcStatus.TEMPERROR, f"DNS did not say whether {self.author} exists, so sp= or np="
         else:
-            status, reason = DmarcStatus.FAIL, self._failure(spf, dkim)
+            status, reason = DmarcStatus.FAIL, self._failure(passed)
         disposition = Policy.NONE
         if status is DmarcStatus.FAIL and policy is not None:
             disposition = _WEAKER[policy] if self.record.testing else policy
@@ -188,6 +205,19 @@ class _Evaluation:
             unknown = unknown or aligned is None
         return None if unknown else False
 
+    def _hangs_on(self, unknown: _Identifiers, org: str | None) -> str:
+        """The method, if any, that a DNS error kept from passing with what is aligned, or may be: "the message cannot
+        be considered to pass or fail" then (5.3.6). A temperror of a stranger's domain changes nothing."""
+        for method, domains, mode in (
+            ("SPF", unknown.spf, self.record.spf_alignment),
+            ("DKIM", unknown.dkim, self.record.dkim_alignment),
+        ):
+            for domain in domains:
+                if domain == self.author or self._compare(domain, mode, org)[0] is not False:
+                    self._note(method.lower(), domain, None, "may be aligned, but was not verified for a DNS error")
+                    return method
+        return ""
+
     def _compare(self, domain: str, mode: Alignment, org: str | None) -> tuple[bool | None, str]:
         if mode is Alignment.STRICT:
             return False, "is not the author domain, as strict alignment demands"
@@ -210,8 +240,8 @@ class _Evaluation:
         if self.trace is not None:
             self.trace.compared.append(Compared(method, domain, aligned, why))
 
-    def _failure(self, spf: list[str], dkim: list[str]) -> str:
-        if not spf and not dkim:
+    def _failure(self, passed: _Identifiers) -> str:
+        if not passed.spf and not passed.dkim:
             return "neither SPF nor DKIM passed"
-        passed = [f"{m} of {domains[0]}" for m, domains in (("SPF", spf), ("DKIM", dkim)) if domains]
-        return f"{' and '.join(passed)} passed, not aligned with {self.author}"
+        names = [f"{m} of {d[0]}" for m, d in (("SPF", passed.spf), ("DKIM", passed.dkim)) if d]
+        return f"{' and '.join(names)} passed, not aligned with {self.author}"
