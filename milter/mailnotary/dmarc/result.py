@@ -18,9 +18,9 @@ class Policy(StrEnum):
 class DmarcResult:
     """The author domain's result. `policy` is what the record asks for this domain (p, sp or np; None without a
     record), `disposition` what it comes to for this message (none when it passed; one step weaker under t=y),
-    `org_domain` the author's organizational domain ("" where there is no record; the author domain, where it has one and
-    the organization makes no difference: RFC 9989 4.10.2), `spf_aligned` and `dkim_aligned`
-    whether an aligned identifier passed."""
+    `org_domain` the author's organizational domain ("" where there is no record; the author domain itself where it has
+    one and the organization makes no difference: RFC 9989 4.10.2), `spf_aligned` and `dkim_aligned` whether an aligned
+    identifier passed."""
 
     status: DmarcStatus
     domain: str
