@@ -35,7 +35,7 @@ format: setup  ## put the sources into their form
 	$(PYTHON) -m ruff check --fix $(SOURCES)
 
 bench: setup  ## measure the hot paths
-	$(PYTHON) -m pytest tests/bench --benchmark-only
+	$(PYTHON) -m pytest tests/bench --benchmark-only -o python_files='bench_*.py test_bench_*.py'
 
 fuzz: setup  ## a minute of fuzzing for each target
 	@$(PYTHON) -m pip install --quiet atheris
