@@ -79,11 +79,9 @@ def _account(user: str, root: Mapping, report: Report) -> _Account:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        message = f"there is no user '{user}' on this machine: create it, or name another"
-        if (named := root.get("user")) is not None:
-            report.error(named, message)
-        else:
-            report.warn(None, f"user: {message}")
+        report.warn(
+            root.get("user"), f"there is no user '{user}' on this machine, so root can't start the daemon: create it"
+        )
         return mine
     return _Account(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
 

@@ -13,6 +13,7 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar
 
 from mailnotary.domain import is_domain_name, to_ascii
+from mailnotary.escape import printable
 from mailnotary.settings import Network
 from mailnotary.yamlfile import Mapping, Node, Report, Scalar, kind, shown
 from mailnotary.yamlfile import Sequence as ListNode
@@ -58,6 +59,9 @@ def values(node: Node, report: Report, readers: dict[str, Reader[Any]]) -> dict[
 
 
 def _unknown(key: str, known: dict[str, Reader[Any]]) -> str:
+    name, colon, value = key.partition(":")
+    if colon and name in known:
+        return f"unknown key {shown(key)}: write a space after the ':', like '{name}: {printable(value)}'"
     near = get_close_matches(key.lower().replace("-", "_"), known, 1)
     if near:
         return f"unknown key {shown(key)}: did you mean '{near[0]}'?"

@@ -296,6 +296,7 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("dmarc:\n  modus: off", "2:3: unknown key 'modus': did you mean 'mode'?"),
         ("dmarc: {exempt: {domains: []}}", "1:18: unknown key 'domains': did you mean 'dkim_domains'?"),
         ('"a\\eb": 1', "1:1: unknown key 'a\\x1bb': "),
+        ("dns: {timeout:5}", "1:7: unknown key 'timeout:5': write a space after the ':', like 'timeout: 5'"),
         # wrong kinds, at the value
         ("dns: 5", "1:6: '5' where keys are expected: write 'nameservers: ...' lines below it"),
         ("dns: [a]", "1:6: a list where keys are expected"),

@@ -105,6 +105,7 @@ def test_aliases_stand_for_what_they_name() -> None:
         ("a: [x\nb: 2\n", "2:2: expected ',' or the end of what the bracket in line 1 begins"),
         ("a: {b: c\n", "2:1: expected ',' or the end of what the bracket in line 1 begins"),
         ('a: "b" c\n', "1:8: expected a key"),
+        ("a: [10.0.0.1, ::1]\n", "1:15: a value in brackets can't begin with ':': put quotes around it"),
         ("a: @x\n", "1:4: a value can't begin with '@': put quotes around it"),
         ("a: %x\n", "1:4: a value can't begin with '%'"),
         ("*.example.org: x\n", "1:1: a text that begins with '*' needs quotes"),
