@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
+from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver
+from mailnotary.resolver.types import Record
 from mailnotary.spf import check_host, check_mail_from
 from support.spf import CLIENT, CLIENT6, CountingResolver, spf
 
@@ -269,3 +270,18 @@ class TestArguments:
                 raise DnsTempError(f"{name} is not known")
 
         assert check_host(CLIENT, "example.com", "a@example.com", helo="h", resolver=Own()).status == "temperror"
+
+    def test_a_resolver_may_give_absolute_names(self) -> None:
+        class Own:
+            def lookup(self, name: str, kind: RecordKind) -> Answer:
+                records: dict[tuple[str, RecordKind], Record] = {
+                    ("example.com", RecordKind.TXT): b"v=spf1 mx:m.example ptr:example.org -all",
+                    ("m.example", RecordKind.MX): MxRecord(10, "mx.m.example."),
+                    ("mx.m.example", RecordKind.A): IPv4Address("192.0.2.2"),
+                    ("1.2.0.192.in-addr.arpa", RecordKind.PTR): "c.example.org.",
+                    ("c.example.org", RecordKind.A): IPv4Address(CLIENT),
+                }
+                return Answer((records[name, kind],))
+
+        assert check_mail_from(CLIENT, "a@example.com", "h.example", Own()).mechanism == "ptr:example.org"
+        assert check_mail_from("192.0.2.2", "a@example.com", "h.example", Own()).mechanism == "mx:m.example"

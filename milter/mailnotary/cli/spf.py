@@ -22,7 +22,17 @@ from mailnotary.cli.common import (
 from mailnotary.escape import printable
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
 from mailnotary.settings import Settings
-from mailnotary.spf import MAX_LOOKUPS, Limits, Question, SpfIdentity, SpfResult, Step, check_helo, check_mail_from
+from mailnotary.spf import (
+    MAX_LOOKUPS,
+    MAX_SECONDS,
+    MAX_VOID_LOOKUPS,
+    Question,
+    SpfIdentity,
+    SpfResult,
+    Step,
+    check_helo,
+    check_mail_from,
+)
 
 _NAMES = {SpfIdentity.HELO: "HELO", SpfIdentity.MAILFROM: "MAIL FROM"}
 
@@ -59,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(
     ip: IPv4Address | IPv6Address, helo: str, mail_from: str, resolver: Resolver
 ) -> list[tuple[SpfResult, list[Step]]]:
-    deadline = time.monotonic() + Limits().seconds  # one for both, as for a message
+    deadline = time.monotonic() + MAX_SECONDS  # one for both, as for a message
     of_helo: list[Step] = []
     of_sender: list[Step] = []
     return [
@@ -78,14 +88,10 @@ def _summary(result: SpfResult, steps: Sequence[Step]) -> Group:
     if result.explanation:
         lines.append(_indented(f"the domain explains: {printable(result.explanation)}"))
     if steps:
-        questions = sum(len(step.questions) for step in steps)
-        limit = Limits().void_lookups
-        lines.append(
-            _indented(
-                f"{result.lookups} of {MAX_LOOKUPS} look-ups, {result.void_lookups} of {limit} that find nothing, "
-                f"{questions} DNS {'question' if questions == 1 else 'questions'}"
-            )
-        )
+        voids = f"{result.void_lookups} of {MAX_VOID_LOOKUPS} that find nothing"
+        count = sum(len(step.questions) for step in steps)
+        questions = f"{count} DNS {'question' if count == 1 else 'questions'}"
+        lines.append(_indented(f"{result.lookups} of {MAX_LOOKUPS} look-ups, {voids}, {questions}"))
     return Group(*lines)
 
 

@@ -11,12 +11,10 @@ from mailnotary.spf.client import client_of
 from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.explain import explanation
 from mailnotary.spf.identity import POSTMASTER, a_labels, is_mail_domain, strip_path, to_text
-from mailnotary.spf.limits import Failure, LimitedResolver, Limits
+from mailnotary.spf.limits import MAX_VOID_LOOKUPS, Failure, LimitedResolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.spf.trace import Step
 from mailnotary.status import SpfStatus
-
-_DEFAULT_LIMITS = Limits()
 
 
 class Options(TypedDict, total=False):
@@ -24,16 +22,16 @@ class Options(TypedDict, total=False):
 
     receiver: the name of this host, for explanations (the "r" macro); "unknown" if not given.
     default_explanation: what a fail explains when the domain does not, or not well (6.2); "" if not given.
-    limits: those that RFC 7208 4.6.4 leaves to the receiver.
-    deadline: when to give up with temperror, in the clock's seconds; `limits.seconds` from now if not given. The checks
-        of HELO and MAIL FROM share their time by sharing it.
+    void_limit: how many look-ups may find nothing (4.6.4); 2 if not given.
+    deadline: when to give up with temperror, in the clock's seconds; 20 s from now if not given. The checks of HELO
+        and MAIL FROM share their time by sharing it.
     clock: what the deadline is measured with; `time.monotonic` if not given.
     now: seconds since the epoch (the "t" macro); the present if not given.
     trace: gets each step of the check."""
 
     receiver: str
     default_explanation: str
-    limits: Limits
+    void_limit: int
     deadline: float | None
     clock: Callable[[], float]
     now: float | None
@@ -48,23 +46,23 @@ def check_host(
     helo: str | bytes,
     resolver: Resolver,
     identity: SpfIdentity = SpfIdentity.MAILFROM,
-    **options: Unpack[Options],
+    receiver: str = "unknown",
+    default_explanation: str = "",
+    void_limit: int = MAX_VOID_LOOKUPS,
+    deadline: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    now: float | None = None,
+    trace: list[Step] | None = None,
 ) -> SpfResult:
     """Whether the client at `ip` may use `domain` (RFC 7208 4.1). `sender` is the identity that is checked; without a
-    local-part it is postmaster's. Raises ValueError where `ip` is no address; whatever the rest and DNS hold, the
-    result says it."""
+    local-part it is postmaster's. For the rest see `Options`. Raises ValueError where `ip` is no address; whatever
+    else a client said or DNS holds, the result says it."""
     client = client_of(ip)
     name = a_labels(to_text(domain))
     if name is None or not is_mail_domain(name):  # 4.3
         shown = ascii_printable(to_text(domain), 253).lower()
         return SpfResult(SpfStatus.NONE, identity, shown, reason=f'"{shown}" is no domain name that can have a record')
-    dns = LimitedResolver(
-        resolver,
-        options.get("limits", _DEFAULT_LIMITS),
-        deadline=options.get("deadline"),
-        clock=options.get("clock", time.monotonic),
-        trace=options.get("trace"),
-    )
+    dns = LimitedResolver(resolver, void_limit=void_limit, deadline=deadline, clock=clock, trace=trace)
     evaluation = Evaluation(client, to_text(sender), to_text(helo), dns)
     try:
         verdict = evaluation.check(name)
@@ -72,8 +70,8 @@ def check_host(
         verdict = Verdict(failure.status, failure.reason, name)
     explained = ""
     if verdict.status is SpfStatus.FAIL:
-        own = explanation(evaluation, verdict, options.get("receiver") or "unknown", options.get("now"))
-        explained = options.get("default_explanation", "") if own is None else own
+        own = explanation(evaluation, verdict, receiver or "unknown", now)
+        explained = default_explanation if own is None else own
     return SpfResult(
         status=verdict.status,
         identity=identity,

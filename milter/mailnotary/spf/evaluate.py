@@ -205,7 +205,7 @@ class Evaluation:
     def _mx(self, target: str, mechanism: Mx) -> bool:
         """5.4. A domain without MX has no implicit one here."""
         answer = self.dns.ask_for_term(target, RecordKind.MX)
-        hosts = [record.host for record in answer.records if isinstance(record, MxRecord)]
+        hosts = [record.host.removesuffix(".") for record in answer.records if isinstance(record, MxRecord)]
         # 4.6.4: more than 10 "MUST produce a permerror". Said before any is looked up, so that the result does
         # not hang on the order in which DNS gives them.
         if len(hosts) > MAX_MX_HOSTS:
@@ -228,7 +228,7 @@ class Evaluation:
                 answer = self.dns.ask_for_term(self.client.reverse_name, RecordKind.PTR)
             except DnsTempError:
                 return self._client_names
-            names = [record for record in answer.records if isinstance(record, str)]
+            names = [record.removesuffix(".") for record in answer.records if isinstance(record, str)]
             # 4.6.4: "all records other than the first 10 MUST be ignored"
             self._client_names += [name for name in names[:MAX_PTR_NAMES] if self._has_client_address(name)]
         return self._client_names

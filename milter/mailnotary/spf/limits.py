@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from mailnotary.escape import ascii_printable
@@ -14,6 +13,10 @@ MAX_LOOKUPS = 10  # terms that ask DNS, over all records of a check: "MUST limit
 MAX_MX_HOSTS = 10  # of one "mx"
 MAX_PTR_NAMES = 10  # of the client's address
 
+# What 4.6.4 leaves to the receiver.
+MAX_VOID_LOOKUPS = 2  # look-ups that find nothing: "a default of two is RECOMMENDED"
+MAX_SECONDS = 20.0  # "at least 20 seconds"; Postfix gives up on a milter's answer to MAIL after 30
+
 # Octets of all the records of a check: two of the longest that DNS can carry, many times what any real chain has. Else
 # eleven of those would have to be parsed, again for each message.
 MAX_RECORD_OCTETS = 128 * 1024
@@ -21,15 +24,6 @@ MAX_RECORD_OCTETS = 128 * 1024
 # The most questions that one check can come to: its own record, 10 "mx" with 10 hosts each, and for the explanation its
 # text and the client's name and addresses (the "p" macro).
 MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits that RFC 7208 4.6.4 leaves to the receiver: how many look-ups may find nothing ("a default of two is
-    RECOMMENDED"), and how many seconds the check may take ("at least 20"; Postfix gives up on a milter after 30)."""
-
-    void_lookups: int = 2
-    seconds: float = 20.0
 
 
 class Failure(Exception):  # noqa: N818 - an outcome of the protocol, no error of this program
@@ -46,15 +40,15 @@ class LimitedResolver:
     """A resolver for one check that counts what the check uses up, and notes its steps where there is a trace."""
 
     __slots__ = (
-        *("_clock", "_counting", "_deadline", "_max_void_lookups", "_octets", "_resolver", "_trace"),
+        *("_clock", "_counting", "_deadline", "_void_limit", "_octets", "_resolver", "_trace"),
         *("depth", "lookups", "void_lookups"),
     )
 
     def __init__(
         self,
         resolver: Resolver,
-        limits: Limits,
         *,
+        void_limit: int = MAX_VOID_LOOKUPS,
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         trace: list[Step] | None = None,
@@ -65,9 +59,9 @@ class LimitedResolver:
         self._octets = 0
         self._counting = True
         self._resolver = resolver
-        self._max_void_lookups = limits.void_lookups
+        self._void_limit = void_limit
         self._clock = clock
-        self._deadline = clock() + limits.seconds if deadline is None else deadline
+        self._deadline = clock() + MAX_SECONDS if deadline is None else deadline
         self._trace = trace
 
     def count_term(self, domain: str) -> None:
@@ -104,12 +98,12 @@ class LimitedResolver:
 
         The limit is on "terms" for which DNS "queries" return nothing. Like pyspf, Mail::SPF and mox we count each such
         question, so those for the hosts of an "mx" too. The price is that an "mx" whose hosts have no AAAA can be a
-        permerror for an IPv6 client: that is what `Limits.void_lookups` is for."""
+        permerror for an IPv6 client: that is why the limit can be set."""
         answer = self.ask(name, kind)
         if not answer.records and self._counting:
             self.void_lookups += 1
-            if self.void_lookups > self._max_void_lookups:
-                reason = f"more than {self._max_void_lookups} look-ups found nothing, the last was {kind} {shown(name)}"
+            if self.void_lookups > self._void_limit:
+                reason = f"more than {self._void_limit} look-ups found nothing, the last was {kind} {shown(name)}"
                 raise Failure(SpfStatus.PERMERROR, reason)
         return answer
 
