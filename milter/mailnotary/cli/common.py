@@ -3,7 +3,9 @@
 import argparse
 import dataclasses
 import json
+import math
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,16 @@ from mailnotary.cli import CommandError
 from mailnotary.configuration import ConfigError, Configuration, load_configuration
 from mailnotary.escape import printable
 from mailnotary.keystore import KeyStore
-from mailnotary.resolver import Answer, DnsResolver, DnsTempError, MxRecord, RecordKind, Resolver, ZoneResolver
+from mailnotary.resolver import (
+    Answer,
+    DnsResolver,
+    DnsTempError,
+    MxRecord,
+    RecordKind,
+    Resolver,
+    ZoneResolver,
+    prefetch,
+)
 from mailnotary.resolver.zone import ZoneError
 from mailnotary.settings import Settings
 
@@ -89,27 +100,47 @@ def read_message(path: str) -> bytes:
 
 
 class RecordingResolver:
-    """A resolver that keeps each question and its answer, in the order in which they were asked."""
+    """A resolver that keeps each question and what came of it, in the order in which they were first asked."""
 
     def __init__(self, inner: Resolver) -> None:
         self._inner = inner
-        self.questions: list[dict[str, Any]] = []  # {"name", "kind", "answer"}, as the JSON output has them
+        self._within: Callable[[str, RecordKind, float], Answer] | None = getattr(inner, "lookup_within", None)
+        self._outcomes: dict[tuple[str, RecordKind], Answer | str] = {}
+
+    @property
+    def questions(self) -> list[dict[str, Any]]:
+        """Each question once, {"name", "kind", "answer"}, as the JSON output has them."""
+        return [
+            {"name": printable(name), "kind": str(kind), "answer": _outcome_json(outcome)}
+            for (name, kind), outcome in self._outcomes.items()
+        ]
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
         """See `Resolver.lookup`."""
+        return self.lookup_within(name, kind, math.inf)
+
+    def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
+        """Like `lookup`, in at most so many seconds where the inner resolver can keep to that."""
         try:
-            answer = self._inner.lookup(name, kind)
+            within = self._within
+            answer = self._inner.lookup(name, kind) if within is None else within(name, kind, seconds)
         except DnsTempError as error:
-            self._note(name, kind, error.word)
+            self._outcomes[name, kind] = error.word
             raise
-        if answer.records:
-            self._note(name, kind, [record_text(record) for record in answer.records])
-        else:
-            self._note(name, kind, "NODATA" if answer.exists else "NXDOMAIN")
+        self._outcomes[name, kind] = answer
         return answer
 
-    def _note(self, name: str, kind: RecordKind, answer: list[str] | str) -> None:
-        self.questions.append({"name": printable(name), "kind": str(kind), "answer": answer})
+    def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
+        """Passes them on: a question counts as asked when somebody waits for its answer."""
+        prefetch(self._inner, questions)
+
+
+def _outcome_json(outcome: Answer | str) -> list[str] | str:
+    if isinstance(outcome, str):  # the word of a fault
+        return outcome
+    if outcome.records:
+        return [record_text(record) for record in outcome.records]
+    return "NODATA" if outcome.exists else "NXDOMAIN"
 
 
 def record_text(record: object) -> str:

@@ -3,27 +3,20 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
 
 from mailnotary.escape import printable
-from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver, prefetch
+from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
 
 MAX_QUESTIONS = 300  # SPF twice at its limits (RFC 7208 4.6.4: 1 + 10 terms with 10 addresses each), ten DKIM keys,
 #                      DMARC's tree walk over two domains, and some to spare
 
 
-@runtime_checkable
-class TimedResolver(Resolver, Protocol):
-    """A resolver whose questions can be given less time."""
-
-    def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
-        """Like `lookup`, in at most so many seconds."""
-        ...
-
-
 class MessageResolver:
     """The resolver of one message: its questions end with its time, `seconds` from now on, and `max_questions`
-    different ones are asked at most. Beyond either, a lookup raises DnsTempError. Safe to call from several threads."""
+    different ones are asked at most. Beyond either, a lookup raises DnsTempError. Safe to call from several threads.
+
+    An inner resolver with `lookup_within(name, kind, seconds)` gives each question no more time than is left, one with
+    `prefetch(questions)` begins early; `DnsResolver` has both."""
 
     def __init__(
         self,
@@ -34,7 +27,8 @@ class MessageResolver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
-        self._within = inner.lookup_within if isinstance(inner, TimedResolver) else None
+        self._within: Callable[[str, RecordKind, float], Answer] | None = getattr(inner, "lookup_within", None)
+        self._prefetch: Callable[[list[tuple[str, RecordKind]]], None] | None = getattr(inner, "prefetch", None)
         self._clock = clock
         self._deadline = clock() + seconds
         self._max_questions = max_questions
@@ -61,28 +55,27 @@ class MessageResolver:
         return self.lookup_within(name, kind, float("inf"))
 
     def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
-        """See `TimedResolver.lookup_within`."""
-        if not self._admit(name, kind):
+        """Like `lookup`, in at most so many seconds."""
+        question = name, kind
+        if question not in self._asked and not self._admit(question):
             raise DnsTempError(f"{_shown(name, kind)}: more than {self._max_questions} DNS questions for one message")
         left = self._deadline - self._clock()
         if left <= 0:
             raise DnsTempError(f"{_shown(name, kind)}: the time for DNS questions of this message is over", "TIMEOUT")
         if self._within is None:
             return self._inner.lookup(name, kind)
-        return self._within(name, kind, min(left, seconds))
+        return self._within(name, kind, left if left < seconds else seconds)
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
-        """See `PrefetchingResolver.prefetch`."""
-        if self._deadline > self._clock():
-            prefetch(self._inner, [(name, kind) for name, kind in questions if self._admit(name, kind)])
+        """See `types.prefetch`."""
+        if self._prefetch is not None and self._deadline > self._clock():
+            self._prefetch([one for one in questions if one in self._asked or self._admit(one)])
 
-    def _admit(self, name: str, kind: RecordKind) -> bool:
-        question = (name, kind)
+    def _admit(self, question: tuple[str, RecordKind]) -> bool:
+        """Counts a question that was not asked before (to know that needs no lock: none is ever taken out)."""
         with self._lock:
-            if question in self._asked:
-                return True
             if len(self._asked) >= self._max_questions:
-                return False
+                return question in self._asked
             self._asked.add(question)
             return True
 

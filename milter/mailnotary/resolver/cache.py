@@ -46,6 +46,11 @@ class AnswerCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: Key) -> bool:
+        """Whether `get` has something to return or to raise. It leaves the order of eviction as it is."""
+        entry = self._entries.get(key)
+        return entry is not None and entry.expires > self._clock()
+
     def get(self, key: Key) -> Answer | None:
         """The answer, None if it isn't here or is too old; raises the DnsTempError that the question came to."""
         entry = self._entries.get(key)

@@ -5,12 +5,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from dns.name import Name
+from dns.rcode import NOERROR
+
 from mailnotary.escape import printable
 from mailnotary.resolver.cache import AnswerCache, Key
 from mailnotary.resolver.pool import Pool
 from mailnotary.resolver.transport import Server, UnreachableError, ask
 from mailnotary.resolver.types import Answer, DnsTempError, RecordKind
-from mailnotary.resolver.wire import MAX_CNAMES, NOERROR, decode_name, encode_name
+from mailnotary.resolver.wire import MAX_CNAMES, name_text, parse_name
 
 PREFETCH_THREADS = 16  # questions under way that nobody waits for yet
 PREFETCH_QUEUE = 256  # of them that wait for a thread; more are not begun before somebody asks
@@ -61,38 +64,34 @@ class DnsResolver:
         return self.lookup_within(name, kind, self._timeout)
 
     def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
-        """See `TimedResolver.lookup_within`; a question never takes longer than the resolver's own `timeout`."""
+        """Like `lookup`, in at most so many seconds, and never more than the resolver's own `timeout`."""
         answer = self._cache.get((name, kind))
         if answer is not None:
             return answer
-        wire = encode_name(name)
-        if wire is None:
+        parsed = parse_name(name)
+        if parsed is None:
             return _NO_SUCH_NAME
         whole = seconds >= self._timeout
         deadline = time.monotonic() + (self._timeout if whole else seconds)
-        return self._lookup(wire, (decode_name(wire), kind), deadline, whole=whole)
+        return self._lookup(parsed, (name_text(parsed), kind), deadline, whole=whole)
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
-        """See `PrefetchingResolver.prefetch`. With too many under way already, the question waits for its lookup."""
+        """See `types.prefetch`. With too many under way already, a question waits for its lookup."""
         for name, kind in questions:
-            wire = encode_name(name)
-            if wire is None:
+            if (name, kind) in self._cache:
                 continue
-            key = (decode_name(wire), kind)
+            parsed = parse_name(name)
+            if parsed is None:
+                continue
+            key = (name_text(parsed), kind)
             with self._lock:
-                if key in self._flights or self._is_known(key):
+                if key in self._flights or key in self._cache:
                     continue
                 flight = self._flights[key] = _Flight()
-            if not self._pool.submit(partial(self._begin, flight, wire, key)):
+            if not self._pool.submit(partial(self._begin, flight, parsed, key)):
                 self._drop(flight, key)
 
-    def _is_known(self, key: Key) -> bool:
-        try:
-            return self._cache.get(key) is not None
-        except DnsTempError:
-            return True
-
-    def _lookup(self, wire: bytes, key: Key, deadline: float, *, whole: bool) -> Answer:
+    def _lookup(self, name: Name, key: Key, deadline: float, *, whole: bool) -> Answer:
         while True:
             with self._lock:
                 answer = self._cache.get(key)
@@ -101,7 +100,7 @@ class DnsResolver:
                 flight = self._flights.setdefault(key, _Flight())
                 ours, flight.taken = not flight.taken, True
             if ours:
-                self._fly(flight, wire, key, deadline, whole=whole)
+                self._fly(flight, name, key, deadline, whole=whole)
             elif not flight.landed.wait(deadline - time.monotonic()):
                 raise _temp_error(key, DnsTempError("no reply in time", "TIMEOUT"))
             outcome = flight.outcome
@@ -112,12 +111,12 @@ class DnsResolver:
             if ours:
                 raise _temp_error(key, DnsTempError("no reply in the time left", "TIMEOUT"))
 
-    def _begin(self, flight: _Flight, wire: bytes, key: Key) -> None:
+    def _begin(self, flight: _Flight, name: Name, key: Key) -> None:
         """A prefetched question's turn, unless a lookup has taken it over."""
         with self._lock:
             ours, flight.taken = not flight.taken, True
         if ours:
-            self._fly(flight, wire, key, time.monotonic() + self._timeout, whole=True)
+            self._fly(flight, name, key, time.monotonic() + self._timeout, whole=True)
 
     def _drop(self, flight: _Flight, key: Key) -> None:
         """Takes a prefetched question back, unless a lookup has taken it over."""
@@ -126,11 +125,11 @@ class DnsResolver:
                 del self._flights[key]
                 flight.landed.set()
 
-    def _fly(self, flight: _Flight, wire: bytes, key: Key, deadline: float, *, whole: bool) -> None:
+    def _fly(self, flight: _Flight, name: Name, key: Key, deadline: float, *, whole: bool) -> None:
         """Asks, keeps what comes of it, and wakes those who wait. A time-out says nothing to others and is not kept
         when the time was not `whole`."""
         try:
-            answer, ttl = self._ask(wire, key[1], deadline)
+            answer, ttl = self._ask(name, key[1], deadline)
             self._cache.put(key, answer, ttl)
             flight.outcome = answer
         except DnsTempError as error:
@@ -143,7 +142,7 @@ class DnsResolver:
                 del self._flights[key]
             flight.landed.set()
 
-    def _ask(self, name: bytes, kind: RecordKind, deadline: float) -> tuple[Answer, int | None]:
+    def _ask(self, name: Name, kind: RecordKind, deadline: float) -> tuple[Answer, int | None]:
         """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""
         cnames = 0
         ttls: list[int] = []

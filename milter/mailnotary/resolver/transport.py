@@ -8,19 +8,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import dns.rcode
+from dns.name import Name
+
 from mailnotary.resolver.types import DnsTempError, RecordKind
-from mailnotary.resolver.wire import (
-    FORMERR,
-    NOERROR,
-    NOTIMP,
-    NXDOMAIN,
-    UDP_SIZE,
-    Reply,
-    WireError,
-    answers,
-    encode_question,
-    parse_reply,
-)
+from mailnotary.resolver.wire import ANSWERED, UDP_SIZE, Reply, WireError, answers, encode_question, parse_reply
 
 MIN_SENDS = 3  # datagrams for one question at least, evenly spread over its time: a lost one costs a third of it
 MAX_SENDS = 6  # with more servers than that the last are asked only once others are known to be down
@@ -29,8 +21,6 @@ MISS_TIME = 0.5  # seconds that a server must have had for that
 DOWN_TIME = 30.0  # seconds for which a server that is down is passed over, where there is another
 PLAIN_TIME = 300.0  # seconds for which a server that can't do EDNS is asked without
 MAX_STRAYS = 50  # datagrams that are no reply to ours; then somebody is guessing, and TCP can't be guessed
-
-_RCODES = {1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED", 9: "NOTAUTH", 16: "BADVERS"}
 
 
 class UnreachableError(DnsTempError):
@@ -78,7 +68,7 @@ class Server:
             self.down_until = now + DOWN_TIME
 
 
-def ask(servers: Sequence[Server], name: bytes, kind: RecordKind, seconds: float) -> Reply:
+def ask(servers: Sequence[Server], name: Name, kind: RecordKind, seconds: float) -> Reply:
     """The reply to one question, NOERROR or NXDOMAIN and complete, within so many seconds; raises DnsTempError."""
     now = time.monotonic()
     up = [server for server in servers if server.down_until <= now] or list(servers)
@@ -94,7 +84,7 @@ class _Try:
 
     __slots__ = ("edns", "query", "sent", "server", "socket", "strays")
 
-    def __init__(self, server: Server, name: bytes, kind: RecordKind, *, edns: bool) -> None:
+    def __init__(self, server: Server, name: Name, kind: RecordKind, *, edns: bool) -> None:
         self.server = server
         self.edns = edns
         self.query = encode_question(secrets.randbits(16), name, kind, edns=edns)  # RFC 5452 section 9.2
@@ -112,7 +102,7 @@ class _Try:
 class _Exchange:
     """The tries of one question. All stay open to the end, so that a late reply to the first is still of use."""
 
-    def __init__(self, servers: list[Server], name: bytes, kind: RecordKind, deadline: float) -> None:
+    def __init__(self, servers: list[Server], name: Name, kind: RecordKind, deadline: float) -> None:
         self._servers = servers  # those that may still have an answer; the next to ask first
         self._name = name
         self._kind = kind
@@ -217,12 +207,12 @@ class _Exchange:
             raise _FailedError(server, f"an unusable reply: {error}") from error
         if reply.truncated:
             return reply
-        if reply.rcode in (FORMERR, NOTIMP) and attempt.edns:  # RFC 6891 section 7
+        if reply.rcode in (dns.rcode.FORMERR, dns.rcode.NOTIMP) and attempt.edns:  # RFC 6891 section 7
             self._forget(server)
             self._send(server, edns=False)
             return None
-        if reply.rcode not in (NOERROR, NXDOMAIN):
-            raise _FailedError(server, _RCODES.get(reply.rcode, f"rcode {reply.rcode}"))
+        if reply.rcode not in ANSWERED:
+            raise _FailedError(server, f"rcode {dns.rcode.to_text(reply.rcode)}")
         now = time.monotonic()
         if not attempt.edns and server.plain_until <= now:
             server.plain_until = now + PLAIN_TIME  # so it was EDNS that it could not do

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 
 class RecordKind(StrEnum):
@@ -15,6 +15,8 @@ class RecordKind(StrEnum):
     MX = "MX"
     PTR = "PTR"
     TXT = "TXT"
+
+    __hash__ = str.__hash__  # Enum's own is Python code; a question is hashed at every look into the cache
 
 
 class MxRecord(NamedTuple):
@@ -64,16 +66,9 @@ class Resolver(Protocol):
         ...
 
 
-@runtime_checkable
-class PrefetchingResolver(Resolver, Protocol):
-    """A resolver that can begin with a question before anybody waits for the answer."""
-
-    def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
-        """Starts the questions that are not in the cache; returns at once; never raises."""
-        ...
-
-
 def prefetch(resolver: Resolver, questions: Iterable[tuple[str, RecordKind]]) -> None:
-    """Lets the resolver begin with questions that will be asked soon, where it can."""
-    if isinstance(resolver, PrefetchingResolver):
-        resolver.prefetch(questions)
+    """Lets the resolver begin with questions that will be asked soon, if it has a method `prefetch` for that: it starts
+    those that are not in its cache, returns at once and never raises."""
+    begin = getattr(resolver, "prefetch", None)
+    if begin is not None:
+        begin(questions)
