@@ -347,7 +347,7 @@ class _Composer:
             mark, message = opened, "a key without its ':': write 'key: value'"
         elif "scanning a quoted scalar" in context and "end of stream" in problem:
             mark, message = opened, "a quote that is never closed: close it"
-        elif "parsing a flow" in context and at == ":":
+        elif "parsing a flow" in context and mark and at == ":" and self._text[mark.index - 1] in " [{,":
             message = "a value in brackets can't begin with ':': put quotes around it"
         elif "parsing a flow" in context and opened:
             message = f"expected ',' or the end of what the bracket in line {opened.line + 1} begins: close it"
