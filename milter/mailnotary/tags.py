@@ -15,7 +15,8 @@ MAX_TAGS = 64  # a signature has 14 known tags; the cap bounds the work that a h
 _WSP = b" \t\r\n"
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*\Z")
 # A CR or LF that is no fold is nothing that a tag may hold: it is the stuff of which smuggled lines are made.
-_OCTETS = re.compile(rb"(?:[!-~\x80-\xff \t]+|\r\n(?=[ \t]))*\Z")
+# (The "++" and "*+" keep the match from being tried again in other ways: without them it takes exponential time.)
+_OCTETS = re.compile(rb"(?:[!-~\x80-\xff \t]++|\r\n(?=[ \t]))*+\Z")
 
 
 class TagError(ValueError):

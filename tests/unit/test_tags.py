@@ -70,6 +70,14 @@ def test_the_number_of_tags_is_capped() -> None:
         parse_tags(b";".join(b"a%d=1" % number for number in range(100_000)))
 
 
+@pytest.mark.parametrize("end", [b"\0", b"\r\n", b"\n"])
+def test_refusing_takes_no_longer_than_accepting(end: bytes) -> None:
+    """An octet that is refused after many that are not, which some regular expressions take exponential time for."""
+    for text in (b"a=" + b"x" * 200_000 + end, b"a=" + b"x\r\n " * 50_000 + end, b" \t" * 100_000 + b"a=" + end):
+        with pytest.raises(TagError):
+            parse_tags(text)
+
+
 @pytest.mark.parametrize("text", [b"a=1;b=2;c=3", b" a = 1 ;\r\n\tb \t= \r\n 2 \r\n ;c=3;", b"x=b=9; b=2"])
 def test_a_place_takes_in_the_white_space_around_the_value(text: bytes) -> None:
     tag = parse_tags(text)["b"]

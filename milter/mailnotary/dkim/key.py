@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
 from mailnotary.dkim.signature import Signature, decode_base64
-from mailnotary.escape import printable
+from mailnotary.escape import ascii_printable
 from mailnotary.tags import TagError, TagList, parse_tags
 
 MAX_RECORD_OCTETS = 4096  # of a TXT record; the key of an 8192-bit modulus takes 1416 in base64
@@ -46,7 +46,7 @@ def parse_key_record(text: bytes) -> KeyRecord:
         raise KeyRecordError(f"key record version {_shown(version)}" if version != b"DKIM1" else "v= is not first")
     algorithm = _word(tags.get("k"), "rsa")
     if algorithm not in ("rsa", "ed25519"):
-        raise KeyRecordError(f"unknown key type k={printable(algorithm, limit=80)}")
+        raise KeyRecordError(f"unknown key type k={ascii_printable(algorithm, limit=80)}")
     data = tags.get("p")
     if data is None:
         raise KeyRecordError("key record has no p= tag")
@@ -89,4 +89,4 @@ def _word(value: bytes | None, default: str) -> str:
 
 
 def _shown(value: bytes) -> str:
-    return printable(value, limit=80)
+    return ascii_printable(value, limit=80)

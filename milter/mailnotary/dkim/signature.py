@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from mailnotary.dkim.canon import relaxed_header
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
-from mailnotary.escape import printable
+from mailnotary.escape import ascii_printable
 from mailnotary.message import HeaderField
 from mailnotary.status import DkimStatus
 from mailnotary.tags import TagError, TagList, parse_tags
@@ -297,4 +297,4 @@ def _text(value: bytes) -> str:
 
 
 def _shown(value: bytes | None) -> str:
-    return printable(value or b"", limit=80)
+    return ascii_printable(value or b"", limit=80)
