@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=.venv
+POLICY=/usr/sbin/policy-rc.d
 PYSPF=2.0.14  # its source package carries the public test suite of RFC 7208
 
 say() { printf '\033[2m-- %s\033[0m\n' "$*" >&2; }
@@ -39,6 +40,12 @@ find_python() {
 	return 1
 }
 
+forbid_services() {  # until this script ends, packages start none when they are installed (invoke-rc.d(8))
+	[[ ! -e $POLICY ]] || return 0
+	printf '#!/bin/sh\nexit 101\n' | as_root install -m755 /dev/stdin "$POLICY"
+	trap 'rm -f "$log"; as_root rm -f "$POLICY"' EXIT
+}
+
 install_packages() {
 	local wanted
 	wanted=$(missing "$@")
@@ -46,8 +53,9 @@ install_packages() {
 	command -v apt-get >/dev/null || die "this is no Debian; install by hand what these packages hold:" $wanted
 	[[ $EUID -eq 0 ]] || command -v sudo >/dev/null || die "as root: apt-get install" $wanted
 	say "installing" $wanted
-	[[ $wanted != *postfix* ]] ||  # Debian's Postfix is not configured and so is never started
+	[[ $wanted != *postfix* ]] ||  # Debian's Postfix does not start at boot either while it is not configured
 		echo "postfix postfix/main_mailer_type select No configuration" | as_root debconf-set-selections
+	forbid_services
 	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0)
 	local install=("${apt[@]}" install --yes --no-install-recommends --no-remove $wanted)
 	compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || as_root "${apt[@]}" update
@@ -55,8 +63,7 @@ install_packages() {
 		as_root "${apt[@]}" update  # the lists may be older than the archive
 		as_root "${install[@]}" >"$log" 2>&1 </dev/null || { tail -20 "$log" >&2; die "apt-get could not install" $wanted; }
 	fi
-	# systemd tried to start it all the same, and would go on to call that a failure.
-	[[ $wanted != *postfix* || ! -d /run/systemd/system ]] || as_root systemctl reset-failed 'postfix@*'
+	[[ $wanted != *opendkim* || ! -e /usr/bin/systemctl ]] || as_root systemctl --quiet disable opendkim
 }
 
 make_environment() {  # make_environment EXTRAS: the package in editable form, once for each state of pyproject.toml
@@ -65,7 +72,7 @@ make_environment() {  # make_environment EXTRAS: the package in editable form, o
 	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null && [[ $(cat "$stamp" 2>/dev/null) == "$state" ]] && return
 	say "installing Python packages into $VENV"
 	"$VENV/bin/python" -m pip --version >/dev/null 2>&1 || "$(find_python)" -m venv --clear "$VENV"
-	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]" >"$log" 2>&1 ||
+	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[$1]" >"$log" 2>&1 ||
 		{ tail -20 "$log" >&2; die "pip could not install mailnotary[$1]"; }
 	echo "$state" >"$stamp"
 }
@@ -93,7 +100,7 @@ run)
 	install_packages "${packages[@]}"
 	make_environment openssl ;;
 test)
-	install_packages "${packages[@]}" debconf postfix
+	install_packages "${packages[@]}" debconf git opendkim opendkim-tools openssl postfix
 	make_environment dev
 	[[ ${MAILNOTARY_SUITES:-} != "$PWD/$VENV/suites" ]] || fetch_suites ;;
 *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
