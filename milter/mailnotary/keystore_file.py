@@ -57,7 +57,7 @@ class _KeyFiles:
     """Reads each key file once, however many domains share it."""
 
     def __init__(self, folder: Path, uid: int, gids: Collection[int], *, parse: bool) -> None:
-        self._folder, self._uid, self._gids, self._parse = folder, uid, gids, parse
+        self._folder, self._uid, self._gids, self._parse = str(folder), uid, gids, parse
         self.unsafe = False  # whether the rules of access are waived
         self._read: dict[str, bytes | KeyLoadError] = {}
         self.warnings: dict[str, str] = {}  # by path
@@ -204,11 +204,11 @@ class _KeystoreReader:
     def _key(self, node: Node, report: Report) -> StoredKey | None:
         section = mapping_of(node, _KEY_EXAMPLE)
         fields = values(section, report, self._key_fields)
-        for name in ("selector", "file"):
-            if section.get(name) is None:
-                report.error(node, f"a key without '{name}': write {_KEY_EXAMPLE}")
         selector = section.get("selector")
         if "selector" not in fields or "file" not in fields or not isinstance(selector, Scalar):
+            for name in ("selector", "file"):
+                if section.get(name) is None:
+                    report.error(node, f"a key without '{name}': write {_KEY_EXAMPLE}")
             return None
         path, pem = fields["file"]
         key = StoredKey(fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"))

@@ -45,8 +45,10 @@ def mapping_of(node: Node, example: str = "key: value") -> Mapping:
 
 def values(node: Node, report: Report, readers: dict[str, Reader[Any]]) -> dict[str, Any]:
     """The values of a mapping's keys. Those that are unknown or wrong are reported and left out."""
+    if not isinstance(node, Mapping):
+        node = mapping_of(node, f"{next(iter(readers))}: ...")
     read = {}
-    for key, value in mapping_of(node, f"{next(iter(readers))}: ...").items:
+    for key, value in node.items:
         reader = readers.get(key.text)
         if reader is None:
             report.error(key, _unknown(key.text, readers))

@@ -87,7 +87,10 @@ class Mapping:
 
     def get(self, key: str) -> "Node | None":
         """The value of a key, or None if the file does not have it."""
-        return next((value for name, value in self.items if name.text == key), None)
+        for name, value in self.items:
+            if name.text == key:
+                return value
+        return None
 
 
 Node = Scalar | Sequence | Mapping
