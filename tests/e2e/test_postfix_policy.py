@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from support.mail import BAD_IP, GOOD_IP, MESSAGE
-from support.rig import Rig, fields, results, start
+from support.rig import KEYS, MTA, Rig, fields, results, start
 
 pytestmark = pytest.mark.mta
 
@@ -28,7 +28,7 @@ NEUTRAL = {"ip": BAD_IP, "helo": "neutral.example", "sender": "x@neutral.example
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with start(**CONFIG, zone_too=ZONE, unix=True) as running:
+    with start(**CONFIG, keystore={MTA: {"keys": KEYS[:1]}}, zone_too=ZONE, unix=True) as running:
         yield running
 
 
@@ -79,3 +79,10 @@ def test_results_of_a_retired_id_are_removed_too(rig: Rig) -> None:
     mail = rig.deliver(old + MESSAGE, ip=GOOD_IP, helo="mail.example.org", sender="alice@example.org")
     assert "spf=pass" in results(mail.data, "id.example.net")
     assert len(fields(mail.data, "Authentication-Results")) == 1
+
+
+def test_a_bounce_is_not_signed_where_postfix_does_not_show_it(rig: Rig) -> None:
+    rig.postfix.send(MESSAGE, recipient="refuse@rcpt.example", ip=BAD_IP, login="alice", sender="alice@example.org")
+    bounce = rig.postfix.receive()
+    assert f"MAILER-DAEMON@{MTA}" in fields(bounce.data, "From")[0], "a domain that the keystore covers"
+    assert bounce.data.startswith(b"Received:")
