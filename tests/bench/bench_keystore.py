@@ -41,7 +41,7 @@ def load(path: Path) -> KeyStore:
 
 
 def test_load_ten_thousand_domains(benchmark: BenchmarkFixture, path: Path) -> None:
-    keystore = benchmark.pedantic(load, (path,), rounds=3)
+    keystore: KeyStore = benchmark(load, path)
     assert len(keystore.entries) == DOMAINS
 
 
