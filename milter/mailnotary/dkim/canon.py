@@ -14,10 +14,13 @@ _BLANK_LINES = b"\r\n" * 4096
 
 
 def _single_spaces(text: bytes) -> bytes:
-    """Every run of WSP as one space. Each turn of the loop halves the runs, so that all turns together are linear."""
+    """Every run of WSP as one space. Each turn of the loop cuts the runs to a third, so that all turns together are
+    linear; thirds and a last turn for pairs are faster than halves over every kind of text that was measured."""
     if b"\t" in text:
         text = text.replace(b"\t", b" ")
-    while b"  " in text:
+    if b"  " in text:
+        while b"   " in text:
+            text = text.replace(b"   ", b" ")
         text = text.replace(b"  ", b" ")
     return text
 

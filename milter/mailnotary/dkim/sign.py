@@ -5,6 +5,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from mailnotary.crypto import PrivateKey
@@ -210,17 +211,24 @@ class _Job:
 def signed_names(index: FieldIndex, headers: Iterable[str], oversign: Iterable[str]) -> list[bytes]:
     """The names of h=, in lower case: a name as often as the message has it, oversigned ones once more. From is always
     among them (RFC 6376 5.4), DKIM-Signature never (3.5 h=: it may not be meant by its own h=)."""
-    extra = {name.lower().encode("utf-8", "replace") for name in oversign}
     names: list[bytes] = []
-    for text in dict.fromkeys(name.lower() for name in ("from", *headers, *oversign)):
-        if not _HEADER_NAME.match(text) or text == _KEY.decode():
-            raise SigningError(f"header field {text!r} can't be signed")
-        name = text.encode("ascii")
+    for name, oversigned in _names(tuple(headers), tuple(oversign)):
         count = index.count(name)
-        if name in extra and (count or name not in ADDED_BY_MTAS):
+        if oversigned and (count or name not in ADDED_BY_MTAS):
             count += 1
         names += [name] * count
     return names
+
+
+@lru_cache(maxsize=64)
+def _names(headers: tuple[str, ...], oversign: tuple[str, ...]) -> list[tuple[bytes, bool]]:
+    """Each name, and whether it is to be oversigned."""
+    extra = {name.lower() for name in oversign}
+    wanted = dict.fromkeys(name.lower() for name in ("from", *headers, *oversign))
+    for name in wanted:
+        if not _HEADER_NAME.match(name) or name == _KEY.decode():
+            raise SigningError(f"header field {name!r} can't be signed")
+    return [(name.encode("ascii"), name in extra) for name in wanted]
 
 
 def _usable_name(text: str, what: str) -> str:

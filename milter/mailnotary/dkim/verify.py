@@ -82,17 +82,11 @@ class Verifier:
         if sum(len(field.name) + len(field.value) + 3 for field in self._fields) > MAX_HEADER_OCTETS:
             return [_refused(Labels(), f"header is larger than {MAX_HEADER_OCTETS} octets")] * len(fields)
         items = [self._parse(field) for field in fields[:MAX_PARSED]]
-        valid = [item for item in items if isinstance(item, Signature)]
-        # A stable sort: the author's first (they decide DMARC), and from the top within each half.
-        valid.sort(key=lambda signature: not _is_aligned(signature.domain, author_domains))
-        late = {id(signature) for signature in valid[max_signatures:]}
-        reason = f"not verified: message has more than {max_signatures} signatures"
-        items = [
-            _refused(item.labels, reason) if isinstance(item, Signature) and id(item) in late else item
-            for item in items
-        ]
-        unread = len(fields) - len(items)
-        return items + [_refused(Labels(), f"not read: message has more than {MAX_PARSED} signatures")] * unread
+        _cap(items, author_domains, max_signatures)
+        if len(fields) > MAX_PARSED:
+            unread = _refused(Labels(), f"not read: message has more than {MAX_PARSED} signatures")
+            items += [unread] * (len(fields) - MAX_PARSED)
+        return items
 
     def _parse(self, field: HeaderField) -> Signature | DkimResult:
         labels = Labels()
@@ -199,6 +193,15 @@ class Verifier:
     @cached_property
     def _index(self) -> FieldIndex:
         return FieldIndex(self._fields)
+
+
+def _cap(items: list[Signature | DkimResult], author_domains: Sequence[str], limit: int) -> None:
+    """Leaves so many signatures to be verified: the author's first (they decide DMARC), then from the top."""
+    signatures = [(number, item) for number, item in enumerate(items) if isinstance(item, Signature)]
+    if len(signatures) > limit:
+        signatures.sort(key=lambda pair: not _is_aligned(pair[1].domain, author_domains))  # a stable sort
+        for number, signature in signatures[limit:]:
+            items[number] = _refused(signature.labels, f"not verified: message has more than {limit} signatures")
 
 
 def _is_aligned(domain: str, author_domains: Sequence[str]) -> bool:
