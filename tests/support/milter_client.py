@@ -10,11 +10,13 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 VERSION = 6
 CHUNK = 65_535  # octets of body in one packet
+MAX_FIELD = 60_000  # octets of a header field
 
 ADDHDRS, CHGBODY, ADDRCPT, DELRCPT, CHGHDRS, QUARANTINE, CHGFROM, ADDRCPT_PAR, SETSYMLIST = (1 << n for n in range(9))
 ALL_ACTIONS = 0x1FF
@@ -458,15 +460,15 @@ def apply(
             at = len(fields) if step.index is None else min(step.index, len(fields))
             fields.insert(at, new)
             continue
-        places = [n for n, (name, _) in enumerate(fields) if name.lower() == new[0].lower()]
-        index = max(step.index, 1)
-        if index > len(places):
+        same = (n for n, (name, _) in enumerate(fields) if name.lower() == new[0].lower())
+        place = next(islice(same, max(step.index, 1) - 1, None), None)
+        if place is None:
             if step.value:
                 fields.append(new)
         elif step.value:
-            fields[places[index - 1]] = new
+            fields[place] = new
         else:
-            del fields[places[index - 1]]
+            del fields[place]
     lines = [name + b":" + value.replace(b"\r\n", b"\n") for name, value in fields if name]
     if received is not None:
         lines.insert(fields.index(own), received.replace(b"\r\n", b"\n"))
@@ -491,6 +493,8 @@ def split_message(message: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
         headers.append((name, value))
     else:
         at = len(lines)
+    # With milters Postfix cuts a field at 60,000 octets and at a NUL.
+    headers = [(name, value.partition(b"\0")[0][: MAX_FIELD - len(name) - 1]) for name, value in headers]
     body = lines[at + 1 :] if at < len(lines) and not lines[at] else lines[at:]
     return headers, b"".join(line + b"\r\n" for line in body)
 

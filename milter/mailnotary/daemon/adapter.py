@@ -61,6 +61,7 @@ class Connection:
         "after_helo",
         "after_mail",
         "busy_since",
+        "defect",
         "error",
         "session",
     )
@@ -78,7 +79,12 @@ class Connection:
         self.after_eoh = answer(milter.P_NR_EOH)
         self.after_body = answer(milter.P_NR_BODY)
         self.busy_since = 0.0
-        self.error: BaseException | None = None
+        self.defect: BaseException | None = None  # in what the connection began with: it spoils all of its messages
+        self.error: BaseException | None = None  # in the message under way
+
+    def begin_message(self) -> None:
+        """Forgets the message before."""
+        self.error = self.defect
 
     def fail(self, event: str, error: BaseException) -> None:
         """An event of the message under way failed: its end will be answered accordingly."""
@@ -162,6 +168,7 @@ class Adapter:
             connection.session.connect(name, ip, _macro(ctx, "j"), _macro(ctx, "{daemon_name}"))
         except BaseException as error:
             connection.fail("connect", error)
+            connection.defect = error
         return connection.after_connect
 
     def on_helo(self, ctx: "Context", name: str) -> int:
@@ -171,17 +178,18 @@ class Adapter:
             connection.session.helo(name)
         except BaseException as error:
             connection.fail("helo", error)
+            connection.defect = error
         return connection.after_helo
 
     def on_mail(self, ctx: "Context", sender: bytes, *_parameters: bytes) -> int:
         """MAIL FROM. An answer other than to go on is given here only where the MTA waits for one."""
         connection: Connection = ctx.getpriv()
         connection.busy_since = time.monotonic()
-        connection.error = None
+        connection.begin_message()
         try:
             reply = connection.session.mail_from(sender, _auth_user(ctx))
             connection.busy_since = 0.0
-            if reply is not None and connection.after_mail == milter.CONTINUE:
+            if reply is not None and connection.error is None and connection.after_mail == milter.CONTINUE:
                 return _send_reply(ctx, reply)
         except BaseException as error:
             connection.fail("mail", error)
@@ -233,13 +241,11 @@ class Adapter:
             return _perform_defect(ctx, connection, error, queue_id)
         finally:
             connection.busy_since = 0.0
-            connection.error = None
 
     def on_abort(self, ctx: "Context") -> int:
         """The message under way ends without an answer."""
         connection: Connection = ctx.getpriv()
         try:
-            connection.error = None
             connection.session.abort()
         except BaseException as error:
             log.error("defect in abort()", exc_info=error)
