@@ -135,7 +135,8 @@ class Verifier:
         name = signature.key_name
         if name not in answers:
             try:
-                answers[name] = self._resolver.lookup(name, RecordKind.TXT).texts
+                records = self._resolver.lookup(name, RecordKind.TXT).records
+                answers[name] = tuple(record for record in records if isinstance(record, bytes))
             except DnsTempError as error:
                 answers[name] = error
         answer = answers[name]
