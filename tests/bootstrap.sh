@@ -66,14 +66,14 @@ install_packages() {
 	[[ $wanted != *opendkim* || ! -e /usr/bin/systemctl ]] || as_root systemctl --quiet disable opendkim
 }
 
-make_environment() {  # make_environment EXTRAS: the package in editable form, once for each state of pyproject.toml
-	local stamp=$VENV/.installed-$1 state
+make_environment() {  # make_environment [EXTRA]: the package in editable form, once for each state of pyproject.toml
+	local stamp=$VENV/.installed${1:+-$1} state
 	state=$(sha256sum <pyproject.toml)
 	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null && [[ $(cat "$stamp" 2>/dev/null) == "$state" ]] && return
 	say "installing Python packages into $VENV"
 	"$VENV/bin/python" -m pip --version >/dev/null 2>&1 || "$(find_python)" -m venv --clear "$VENV"
-	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[$1]" >"$log" 2>&1 ||
-		{ tail -20 "$log" >&2; die "pip could not install mailnotary[$1]"; }
+	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".${1:+[$1]}" >"$log" 2>&1 ||
+		{ tail -20 "$log" >&2; die "pip could not install mailnotary and what it needs"; }
 	echo "$state" >"$stamp"
 }
 
@@ -98,7 +98,7 @@ build)
 	install_packages "${packages[@]}" ;;
 run)
 	install_packages "${packages[@]}"
-	make_environment openssl ;;
+	make_environment ;;
 test)
 	install_packages "${packages[@]}" debconf git opendkim opendkim-tools openssl postfix
 	make_environment dev
