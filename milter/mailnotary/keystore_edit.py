@@ -4,6 +4,8 @@ The places are the marks of YAML's own nodes. What comes out is read again and c
 meant; a file whose form can't be kept (an alias, a tag) is refused, never guessed at.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,7 @@ EMPTY = "# The keys that sign, by domain; `mailnotary keygen` adds to it.\n"
 _BOM = b"\xef\xbb\xbf"
 _RESOLVER: Any = yaml.resolver.Resolver()
 _STRING = "tag:yaml.org,2002:str"
+_PLAIN = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@-]|:(?=[^\s,\]}]))*\Z")
 
 
 class KeystoreEditError(ValueError):
@@ -36,7 +39,7 @@ class NewKey:
 
     def flow(self) -> str:
         """The key as one line of YAML."""
-        return f"{{selector: {_scalar(self.selector)}, file: {_scalar(self.file)}, state: {self.state}}}"
+        return f"{{selector: {scalar(self.selector)}, file: {scalar(self.file)}, state: {self.state}}}"
 
 
 def edit(
@@ -182,7 +185,7 @@ class _Editor:
             selector = _value(key, "selector")
             if isinstance(selector, ScalarNode) and selector.value in changed:
                 for name, value in changed[selector.value].items():
-                    self._set(key, name, _scalar(value))
+                    self._set(key, name, scalar(value))
 
     def add(self, entry: str, keys: Sequence[NewKey]) -> None:
         """Adds keys to an entry."""
@@ -310,7 +313,7 @@ def _is_empty(node: Node) -> bool:
 
 def _block(path: Sequence[str], keys: Sequence[NewKey], column: int) -> list[str]:
     """The keys below the names of a path, in lines."""
-    lines = [" " * (column + INDENT * depth) + _scalar(name) + ":" for depth, name in enumerate(path)]
+    lines = [" " * (column + INDENT * depth) + scalar(name) + ":" for depth, name in enumerate(path)]
     indent = " " * (column + INDENT * len(path))
     return lines + [f"{indent}- {key.flow()}" for key in keys]
 
@@ -319,13 +322,13 @@ def _flow(path: Sequence[str], keys: Sequence[NewKey], *, braces: bool = False) 
     """The keys below the names of a path, in brackets."""
     text = "[" + ", ".join(key.flow() for key in keys) + "]"
     for depth, name in reversed(list(enumerate(path))):
-        text = f"{_scalar(name)}: {text}"
+        text = f"{scalar(name)}: {text}"
         if depth or braces:
             text = "{" + text + "}"
     return text
 
 
-def _scalar(text: str) -> str:
-    """A word as any YAML reader takes it for a string: the selector 0123 in quotes, and "*"."""
-    plain = _RESOLVER.resolve(ScalarNode, text, (True, False)) == _STRING and text[:1].isalpha()
-    return text if plain else f'"{text}"'
+def scalar(text: str) -> str:
+    """A word as any YAML reader takes it for a string, in brackets too: the selector 0123 in quotes, and "*"."""
+    plain = _PLAIN.match(text) and _RESOLVER.resolve(ScalarNode, text, (True, False)) == _STRING
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -17,6 +17,7 @@ COMMANDS = {
     "keygen": "make a signing key: its file, its keystore entry, its DNS record",
     "keys": "show every key, whether it signs, and whether DNS serves its record",
     "rotate": "make new keys for a domain, which take the place of the old ones",
+    "import-opendkim": "turn an OpenDKIM configuration into one of mailnotary",
     "dns": "print the DNS records to publish for a domain, and look at its SPF and DMARC",
 }
 

@@ -1,0 +1,37 @@
+"""Turns an OpenDKIM configuration into mailnotary.yaml and keystore.yaml that mean the same, where there is a match.
+
+What has none becomes a comment, never a guess: mail that OpenDKIM does not sign must not be signed, for a table may be
+what keeps customers apart.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailnotary.escape import printable
+from mailnotary.opendkim.conf import OpendkimError, read_conf
+from mailnotary.opendkim.keys import Keys, keystore_text
+from mailnotary.opendkim.settings import SettingsText
+
+__all__ = ["Imported", "OpendkimError", "convert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The two files, and what the admin should read: `notes` on what has no match, one sentence each; `key_files`."""
+
+    settings: str
+    keystore: str
+    notes: tuple[str, ...]
+    key_files: tuple[str, ...]
+
+
+def convert(path: Path) -> Imported:
+    """Reads opendkim.conf at `path` with the tables that it names. Raises OpendkimError where that fails."""
+    conf = read_conf(path)
+    entries, key_notes = Keys(conf).convert()
+    settings = SettingsText(conf)
+    settings_text = settings.convert(path)
+    notes = [*settings.notes, *key_notes, *(f"{one.name}: {note}" for one in entries for note in one.notes)]
+    files = dict.fromkeys(key.file for one in entries for key in one.keys)
+    keystore = keystore_text(path, entries, key_notes, safe=conf.is_on("RequireSafeKeys", default=True))
+    return Imported(settings_text, keystore, tuple(printable(note) for note in notes), tuple(files))

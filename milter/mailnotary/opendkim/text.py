@@ -1,0 +1,16 @@
+"""YAML as the import writes it."""
+
+from collections.abc import Sequence
+
+from mailnotary.escape import printable
+from mailnotary.keystore_edit import scalar
+
+
+def comment(text: str) -> str:
+    """A text behind a "#"."""
+    return printable(text, limit=400)
+
+
+def flow(values: Sequence[str]) -> str:
+    """A list in brackets."""
+    return "[" + ", ".join(scalar(value) for value in values) + "]"
