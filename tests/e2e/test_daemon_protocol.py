@@ -80,7 +80,7 @@ def test_no_reply_is_taken_for_every_event_that_is_never_answered(daemon: Daemon
 
 def test_only_the_macros_that_are_needed_are_asked_for(daemon: Daemon) -> None:
     with MilterClient(daemon.address) as client:
-        assert client.macro_lists == {0: "j {daemon_name}", 2: "{auth_type} {auth_authen}", 5: "i"}
+        assert client.macro_lists == {0: "j {daemon_name}", 2: "j {auth_type} {auth_authen}", 5: "i"}
 
 
 def test_mail_is_answered_where_spf_may_reject(strict: Daemon) -> None:
@@ -229,6 +229,34 @@ def test_without_a_mechanism_and_a_name_nobody_is_logged_in(daemon: Daemon) -> N
     with MilterClient(daemon.address) as client:
         client.send_message(MESSAGE, macros={"auth_type": "", "auth_authen": ""}, queue_id="4AUTH3")
     assert "mode=verify" in daemon.wait_for("4AUTH3")[0]
+
+
+def test_a_login_is_not_inherited_by_the_next_message_of_the_connection(daemon: Daemon) -> None:
+    with MilterClient(daemon.address) as client:
+        client.send_message(MESSAGE, auth_user="us", queue_id="4AUTH4")
+        client.send_message(MESSAGE, queue_id="4AUTH5")
+    assert "mode=none" in daemon.wait_for("4AUTH4")[0]
+    assert "mode=verify" in daemon.wait_for("4AUTH5")[0]
+
+
+@pytest.mark.parametrize("leading_space", [True, False])
+def test_a_connection_that_begins_anew_over_the_same_socket_is_served(
+    daemon: Daemon, strict: Daemon, leading_space: bool
+) -> None:
+    protocol = ALL_PROTOCOL if leading_space else ALL_PROTOCOL & ~P_HDR_LEADSPC
+    for target in (daemon, strict):
+        for _ in range(2 * len(target.workers())):  # the worker may have served an MTA with other flags last
+            with MilterClient(target.address, protocol=protocol) as client:
+                client.send_message(MESSAGE, mail_from="a@good.example", abort=False)
+                for name in ("client.example", b"no UTF-8: \xff"):
+                    client.begin_anew()
+                    outcome = client.send_message(MESSAGE, mail_from="a@good.example", client_name=name, abort=False)
+                    assert outcome.reply is None
+                    assert outcome.message.startswith(b"Authentication-Results: mx.rcpt.example;")
+                    assert ("spf=pass" in outcome.headers("Authentication-Results")[0]) is isinstance(name, str)
+                client.begin_anew()
+                refused = client.send_message(MESSAGE, mail_from="a@forger.example")
+                assert (refused.reply is not None) is (target is strict)
 
 
 def test_an_aborted_message_leaves_nothing_for_the_next_one(daemon: Daemon) -> None:

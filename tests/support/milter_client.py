@@ -337,6 +337,12 @@ class MilterClient:
         self._skip = b""
         self.send_packet(b"A")
 
+    def begin_anew(self) -> None:
+        """The connection is over and another client's follows on the same socket (SMFIC_QUIT_NC). libmilter knows this
+        right after the end of a message alone."""
+        self.send_packet(b"K")
+        self.greeted = False
+
     def quit(self) -> None:
         """The connection is over."""
         try:
@@ -367,12 +373,14 @@ class MilterClient:
         macros: Mapping[str, str | bytes] | None = None,
         brackets: bool = True,
         received: bytes | None = None,
+        abort: bool = True,
     ) -> Outcome:
         """Sends one message (lines may end in LF or CRLF) through this connection and gives what the MTA does.
 
         `macros` adds to or replaces what the other arguments give; `received` is the Received field ("Received: ..."
         without the final line end) that the MTA itself has put on top, which a filter does not see.
-        `brackets=False`: the envelope's addresses as the `sendmail` command's mail has them.
+        `brackets=False`: the envelope's addresses as the `sendmail` command's mail has them. `abort=False`: without the
+        abort that Postfix sends after every message.
         """
         self.macros = {
             "j": mta_name,
@@ -395,7 +403,8 @@ class MilterClient:
         wrap = (lambda a: b"<" + _bytes(a) + b">") if brackets else _bytes
         headers, body = split_message(message)
         outcome = self._transaction(wrap(mail_from), [wrap(r) for r in rcpts], headers, body, queue_id, received)
-        self.abort()
+        if abort:
+            self.abort()
         return outcome
 
     def _transaction(

@@ -38,10 +38,11 @@ _WANTED_PROTOCOL: Final = (
     | milter.P_HDR_LEADSPC
 )
 
-# Postfix takes such a list as the whole truth: what is not named here is not sent at any stage.
+# Postfix takes such a list as the whole truth: what is not named here is not sent at any stage. {j} at MAIL FROM, which
+# an MTA always has: libmilter ignores a list without any values, and would go on with the login of the message before.
 _MACROS: Final = (
     (milter.M_CONNECT, "j {daemon_name}"),
-    (milter.M_ENVFROM, "{auth_type} {auth_authen}"),
+    (milter.M_ENVFROM, "j {auth_type} {auth_authen}"),
     (milter.M_EOM, "i"),
 )
 
@@ -104,6 +105,7 @@ class Adapter:
 
     def __init__(self) -> None:
         self.source: Callable[[], Environment] = _no_environment
+        self._negotiated = (_WANTED_ACTIONS, milter.P_HDR_LEADSPC)  # by the newest connection
         self._warned: set[str] = set()
         self.live: set[Connection] = set()
 
@@ -138,12 +140,9 @@ class Adapter:
             if actions & _NEEDED_ACTIONS != _NEEDED_ACTIONS:
                 self._warn("the MTA does not let milters add and change headers: refusing to work for it")
                 return milter.REJECT
-            session = Session(self.source)
-            session.mail_replies = wants_mail_reply(self.source().settings)
-            if not session.mail_replies:
+            if not wants_mail_reply(self.source().settings):
                 protocol |= offer[1] & milter.P_NR_MAIL
-            session.leading_space = bool(protocol & milter.P_HDR_LEADSPC)
-            if not session.leading_space:
+            if not protocol & milter.P_HDR_LEADSPC:
                 self._warn(
                     "the MTA hides the space after a header's colon (Postfix: milter_protocol below 6): "
                     "signing with relaxed header canonicalization alone"
@@ -151,18 +150,33 @@ class Adapter:
             if actions & milter.SETSYMLIST:
                 for stage, names in _MACROS:
                     ctx.setsymlist(stage, names)
-            connection = Connection(session, actions, protocol)
-            ctx.setpriv(connection)
-            self.live.add(connection)
+            self._open(ctx, actions, protocol, mail_replies=not protocol & milter.P_NR_MAIL)
+            self._negotiated = (actions, protocol)
             offer[:2] = [actions, protocol]
         except BaseException as error:
             log.error("defect in the negotiation", exc_info=error)
             return milter.REJECT
         return milter.CONTINUE
 
+    def _open(self, ctx: "Context", actions: int, protocol: int, *, mail_replies: bool) -> Connection:
+        session = Session(self.source)
+        session.mail_replies = mail_replies
+        session.leading_space = bool(protocol & milter.P_HDR_LEADSPC)
+        connection = Connection(session, actions, protocol)
+        ctx.setpriv(connection)
+        self.live.add(connection)
+        return connection
+
+    def _reopen(self, ctx: "Context") -> Connection:
+        """An MTA may end a connection and begin a new one over the same socket, without negotiating again, and pymilter
+        has forgotten the flags. They are those of the MTA's other connections, but for the replies: going on is safe
+        in any case, for libmilter drops that word where no reply was agreed, and to refuse at MAIL FROM is not."""
+        actions, protocol = self._negotiated
+        return self._open(ctx, actions, protocol & milter.P_HDR_LEADSPC, mail_replies=False)
+
     def on_connect(self, ctx: "Context", name: str, _family: int, address: Any) -> int:
         """A client has connected; `address` is (ip, port...), a path, or None."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
         try:
             ip = address[0] if isinstance(address, tuple) else None
             connection.session.connect(name, ip, _macro(ctx, "j"), _macro(ctx, "{daemon_name}"))
@@ -173,7 +187,7 @@ class Adapter:
 
     def on_helo(self, ctx: "Context", name: str) -> int:
         """HELO or EHLO."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
         try:
             connection.session.helo(name)
         except BaseException as error:
@@ -183,13 +197,13 @@ class Adapter:
 
     def on_mail(self, ctx: "Context", sender: bytes, *_parameters: bytes) -> int:
         """MAIL FROM. An answer other than to go on is given here only where the MTA waits for one."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
         connection.busy_since = time.monotonic()
         connection.begin_message()
         try:
             reply = connection.session.mail_from(sender, _auth_user(ctx))
             connection.busy_since = 0.0
-            if reply is not None and connection.error is None and connection.after_mail == milter.CONTINUE:
+            if reply is not None and connection.error is None and connection.session.mail_replies:
                 return _send_reply(ctx, reply)
         except BaseException as error:
             connection.fail("mail", error)
@@ -197,7 +211,7 @@ class Adapter:
 
     def on_header(self, ctx: "Context", name: str, value: bytes) -> int:
         """One header field."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
         try:
             connection.session.header(name.encode(), value)
         except BaseException as error:
@@ -206,7 +220,7 @@ class Adapter:
 
     def on_eoh(self, ctx: "Context") -> int:
         """The end of the header."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
         connection.busy_since = time.monotonic()
         try:
             connection.session.end_of_headers()
@@ -217,7 +231,7 @@ class Adapter:
 
     def on_body(self, ctx: "Context", chunk: bytes) -> int:
         """Some of the body."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
         try:
             connection.session.body(chunk)
         except BaseException as error:
@@ -226,7 +240,7 @@ class Adapter:
 
     def on_eom(self, ctx: "Context") -> int:
         """The end of the message: the one event that is always answered."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
         connection.busy_since = time.monotonic()
         queue_id = None
         try:
@@ -244,7 +258,9 @@ class Adapter:
 
     def on_abort(self, ctx: "Context") -> int:
         """The message under way ends without an answer."""
-        connection: Connection = ctx.getpriv()
+        connection: Connection | None = ctx.getpriv()
+        if connection is None:
+            return milter.CONTINUE
         try:
             connection.session.abort()
         except BaseException as error:
