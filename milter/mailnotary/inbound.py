@@ -27,8 +27,8 @@ class Traces:
 
 
 class Inbound:
-    """The checks of one message, in the order in which its parts arrive: `start` at MAIL FROM, `check_spf` whenever it is
-    asked for, `end_of_headers`, `body`, `finish`."""
+    """The checks of one message, in the order in which its parts arrive: `start` at MAIL FROM, `check_spf` whenever it
+    is asked for, `end_of_headers`, `body`, `finish`."""
 
     def __init__(
         self,
