@@ -11,6 +11,8 @@ from mailnotary.status import AuthStatus, DkimStatus
 
 MAX_REASON = 200  # characters
 MIN_SIGNATURE = 8  # characters of header.b (RFC 6008 section 4)
+MAX_SIGNATURE = 64  # as many tell any two real signatures apart
+MAX_DKIM = 20  # results of signatures; a message may have tens of thousands, an MTA takes no header field of that size
 
 
 def from_results(
@@ -48,19 +50,22 @@ def _spf(result: SpfResult, mail_from: str, helo: str) -> MethodResult:
 
 
 def _dkim(results: Sequence[DkimResult]) -> list[MethodResult]:
+    """The signatures' results, the topmost first. Of too many, those that pass and then the topmost are told of."""
     if not results:
         return [MethodResult("dkim", DkimStatus.NONE, comment="no signature")]
     prefixes = _prefixes([result.signature for result in results])
-    return [
-        MethodResult(
-            "dkim",
-            result.status,
-            _properties("header", d=result.domain, i=result.identity, s=result.selector, a=result.algorithm, b=prefix),
-            _reason(result.reason),
-            comment=f"{result.key_bits}-bit key" if result.key_bits else "",
-        )
-        for result, prefix in zip(results, prefixes, strict=True)
-    ]
+    passed_first = sorted(range(len(results)), key=lambda number: results[number].status != DkimStatus.PASS)
+    return [_signature(results[number], prefixes[number]) for number in sorted(passed_first[:MAX_DKIM])]
+
+
+def _signature(result: DkimResult, prefix: str) -> MethodResult:
+    return MethodResult(
+        "dkim",
+        result.status,
+        _properties("header", d=result.domain, i=result.identity, s=result.selector, a=result.algorithm, b=prefix),
+        _reason(result.reason),
+        comment=f"{result.key_bits}-bit key" if result.key_bits else "",
+    )
 
 
 def _prefixes(signatures: Sequence[str]) -> list[str]:
@@ -68,7 +73,7 @@ def _prefixes(signatures: Sequence[str]) -> list[str]:
     that are the same altogether can't be told apart and don't lengthen the others."""
     distinct = set(signatures)
     length = MIN_SIGNATURE
-    longest = max(map(len, distinct))
+    longest = min(max(map(len, distinct)), MAX_SIGNATURE)
     while length < longest and len({text[:length] for text in distinct}) < len(distinct):
         length += 1
     return [text[:length] for text in signatures]

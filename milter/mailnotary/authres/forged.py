@@ -17,6 +17,7 @@ from mailnotary.domain import to_ascii
 _NOISE = re.compile('[\\s\x00-\x20\x7f-\xa0"()\\\\\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]+')
 # Ligatures that NFKC makes into whole phrases, up to 18 characters of one: no part of an identifier, but of an attack.
 _LIGATURES = re.compile("[\ufb50-\ufdff]+")
+_PIECE = 256  # characters normalized at a time
 _COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
 
 
@@ -61,8 +62,22 @@ def _needles(own: str) -> tuple[str, ...]:
 def _plain(text: str) -> str:
     if text.isascii():
         return _NOISE.sub("", text.lower())
-    folded = unicodedata.normalize("NFKC", _LIGATURES.sub("", text)).replace("\u3002", ".").casefold()
+    folded = _compatible(_LIGATURES.sub("", text)).replace("\u3002", ".").casefold()
     return _NOISE.sub("", folded)
+
+
+def _compatible(text: str) -> str:
+    """The text in the normal form KC, made piece by piece: a run of combining marks is put in order in a time that
+    grows with its square. A piece ends before a character that combines with none before it, if one is near."""
+    pieces: list[str] = []
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        while end < min(len(text), start + 2 * _PIECE) and unicodedata.combining(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize("NFKC", text[start:end]))
+        start = end
+    return "".join(pieces)
 
 
 def _without_comments(text: str) -> str:

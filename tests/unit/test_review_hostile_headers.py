@@ -1,0 +1,64 @@
+"""Headers that are made to cost time, or to make ours too large for an MTA."""
+
+import pytest
+
+from mailnotary.authres import claims, format, from_results
+from mailnotary.authres.build import MAX_DKIM
+from mailnotary.dkim import DkimResult
+from mailnotary.message import parse
+from mailnotary.status import DkimStatus
+from support.mail import MESSAGE, Played, signed
+
+AR = "Authentication-Results"
+
+
+def dkim(number: int, status: DkimStatus = DkimStatus.POLICY, signature: str = "") -> DkimResult:
+    return DkimResult(status, "example.net", f"s{number}", signature=signature)
+
+
+def shown(results: list[DkimResult]) -> list[str | None]:
+    return [one.get("header", "s") for one in from_results("mx.example.org", dkim=results).results]
+
+
+@pytest.mark.parametrize("marks", ["\u0300\u0316", "\u0316\u0300", "e\u0300\u0316"])
+def test_combining_marks_in_the_wrong_order_take_time_in_proportion(marks: str) -> None:
+    """Two hundred thousand of them would take a minute, were they put in order all at once."""
+    first, last = marks[:-1], marks[-1]
+    assert not claims((first * 100_000 + last * 100_000).encode(), ["mx.example.org"])
+    assert claims(("(" + first * 1000 + last * 1000 + " mx.example.org").encode(), ["mx.example.org"])
+
+
+@pytest.mark.parametrize("before", range(250, 260))
+def test_a_disguise_is_seen_through_at_every_place(before: int) -> None:
+    assert claims(("\u4e00" * before + "bu\u0308cher.example;").encode(), ["bücher.example"])
+
+
+def test_a_message_with_tens_of_thousands_of_signatures_gets_a_header_of_bounded_size() -> None:
+    outcome = Played().play(b"DKIM-Signature:\r\n" * 20_000 + signed())
+    assert len(outcome.record.dkim) == 20_001
+    assert len(outcome.inserted[AR]) < 32_768
+
+
+def test_the_largest_header_that_signatures_can_cause_fits_in_a_packet_of_the_milter_protocol() -> None:
+    """65,535 octets: Sendmail takes no larger one."""
+    text = "é" * 10_000
+    worst = [DkimResult(DkimStatus.FAIL, text, text, text, text, 9, text, f"{text}{i}") for i in range(1000)]
+    assert len(format(from_results("mx.example.org", dkim=worst)).encode()) < 65_000
+
+
+def test_of_too_many_signatures_those_that_pass_and_the_topmost_are_shown() -> None:
+    results = [dkim(number) for number in range(100)] + [dkim(100, DkimStatus.PASS), dkim(101)]
+    assert shown(results) == [f"s{number}" for number in range(MAX_DKIM - 1)] + ["s100"]
+    assert shown(results[:MAX_DKIM]) == [f"s{number}" for number in range(MAX_DKIM)]
+
+
+def test_signatures_that_are_alike_for_long_are_not_shown_for_long() -> None:
+    results = [dkim(number, signature="A" * 9000 + f"{number:04}") for number in range(100)]
+    field = from_results("mx.example.org", dkim=results)
+    assert all(len(one.get("header", "b") or "") == 64 for one in field.results)
+
+
+def test_the_signature_of_the_author_is_shown_below_a_hundred_others() -> None:
+    outcome = Played().play(b"DKIM-Signature: v=1\r\n" * 50 + signed())
+    assert "dkim=pass" in outcome.inserted[AR]
+    assert parse(outcome.applied(MESSAGE)).fields[0].name == AR.encode()
