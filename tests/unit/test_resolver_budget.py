@@ -1,6 +1,8 @@
 """MessageResolver: what one message may cost in DNS."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -89,5 +91,25 @@ def test_prefetched_questions_are_counted_once_and_bounded() -> None:
         assert sorted(server.questions) == [("x.org", "A"), ("x.org", "TXT")]
 
 
-def test_a_resolver_that_cannot_prefetch_is_left_alone() -> None:
-    prefetch(MessageResolver(ZoneResolver(ZONE), 30), [("x.org", TXT)])
+def test_a_resolver_that_cannot_prefetch_is_left_alone_and_nothing_counted() -> None:
+    prefetch(ZoneResolver(ZONE), [("x.org", TXT)])
+    resolver = MessageResolver(ZoneResolver(ZONE), 30)
+    prefetch(resolver, [("x.org", TXT)])
+    assert resolver.count == 0
+
+
+def test_threads_together_stay_within_the_bound() -> None:
+    resolver = MessageResolver(ZoneResolver(ZONE), 30, max_questions=50)
+
+    def ask(start: int) -> int:
+        admitted = 0
+        for i in range(start, start + 40):
+            with suppress(DnsTempError):
+                resolver.lookup(f"n{i}.org", A)
+                admitted += 1
+        return admitted
+
+    with ThreadPoolExecutor(4) as threads:
+        admitted = sum(threads.map(ask, [0, 20, 40, 60]))
+    assert resolver.count == 50
+    assert admitted >= 50

@@ -57,6 +57,17 @@ def test_the_same_objects_come_back_while_an_answer_is_kept(clock: Clock) -> Non
     assert cache.get(("a", TXT)) is cache.get(("a", TXT)) is FOUND
 
 
+def test_to_look_whether_an_answer_is_there_neither_raises_nor_keeps_it_longer(clock: Clock) -> None:
+    cache = cache_of(clock, entries=2)
+    cache.put_failure(("a", TXT), DnsTempError("no"))
+    cache.put(("b", TXT), FOUND, 60)
+    assert ("a", TXT) in cache
+    cache.put(("c", TXT), FOUND, 60)
+    assert [(name, TXT) in cache for name in "abc"] == [False, True, True]
+    clock.now += 60
+    assert ("b", TXT) not in cache
+
+
 def test_a_failure_is_kept_for_a_moment_and_raised_anew(clock: Clock) -> None:
     cache = cache_of(clock)
     cache.put_failure(("a", TXT), DnsTempError("no reply", "TIMEOUT"))

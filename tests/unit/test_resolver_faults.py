@@ -125,7 +125,7 @@ def test_a_malformed_reply_is_told_apart_and_the_next_server_asked(server: DnsSe
     assert resolver_of(server, second).lookup("x.org", A).records == RIGHT
 
 
-@pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR", "NOTAUTH"])
+@pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR", "NOTAUTH", "12", "BADVERS"])
 def test_a_server_that_will_not_answer_is_told_apart_and_the_next_one_asked(
     server: DnsServer, second: DnsServer, rcode: str
 ) -> None:
