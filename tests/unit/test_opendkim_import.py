@@ -189,7 +189,8 @@ def test_odd_rows_of_the_tables_are_notes(tmp_path: Path) -> None:
     )
     (tmp_path / "signing").write_text(
         "*@a.example fine\n*@a.example other\n*@m.example missing\n*@i.example inline\n*@s.example sel\n"
-        "*@bad.example bad\n*@*.sub.example fine\nx@* fine\n*@e.*.example fine\nuser@*.q.example fine\n"
+        "*@bad.example bad\n*@*.sub.example fine\nx@* fine\nu@only.example missing\n"
+        "*@e.*.example fine\nuser@*.q.example fine\n"
     )
     conf = tmp_path / "opendkim.conf"
     conf.write_text(f"KeyTable {tmp_path}/keys\nSigningTable refile:{tmp_path}/signing\nMultipleSignatures yes\n")

@@ -18,6 +18,7 @@ COMMANDS = {
     "keys": "show every key, whether it signs, and whether DNS serves its record",
     "rotate": "make new keys for a domain, which take the place of the old ones",
     "import-opendkim": "turn an OpenDKIM configuration into one of mailnotary",
+    "completion": "print a completion script for bash, zsh or fish",
     "dns": "print the DNS records to publish for a domain, and look at its SPF and DMARC",
 }
 

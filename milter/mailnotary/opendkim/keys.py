@@ -117,7 +117,7 @@ class Keys:
         own, below, inherited = self._signers(name), self._signers(f"{LABEL}.{name}"), everybody
         for parent in (name.split(".", n)[-1] for n in range(name.count("."), 0, -1)):
             inherited = covered.get(parent, inherited)
-        users = self._table.users_of(text)
+        users = [rule for rule in self._table.users_of(text) if rule.key in self._keys]
         self._look_at_users(name, users, own)
         entry = None
         if own and (own != inherited or below != inherited):
