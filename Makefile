@@ -8,7 +8,7 @@ export MAILNOTARY_SUITES ?= $(CURDIR)/.venv/suites
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench fuzz install test-image clean setup
+.PHONY: help demo test check lint format bench fuzz install man test-image clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,6 +59,9 @@ install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the serv
 		test -e /etc/mailnotary/$$file || install -m644 config/$$file /etc/mailnotary/; \
 	done
 	-systemctl daemon-reload
+
+man:  ## the manual pages, into build/man
+	@$(PYTHON) man/build.py build/man
 
 test-image:  ## build the container image and prove it (buildah or docker)
 	tests/image/test.sh
