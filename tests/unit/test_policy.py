@@ -99,7 +99,7 @@ def test_a_message_without_one_author_domain_never_passes_and_is_refused_on_requ
     assert outcome.record.dmarc is not None
     assert outcome.record.dmarc.status == "permerror"
     assert "dmarc=permerror" in outcome.inserted["Authentication-Results"]
-    strict = Settings(authors=AuthorsSettings(**{option: OnAuthor.REJECT}))  # type: ignore[arg-type]
+    strict = Settings(authors=AuthorsSettings(**{option: OnAuthor.REJECT}))
     refused = Played(strict).play(message)
     assert refused.reply is not None
     assert (refused.reply.code, refused.reply.enhanced_code) == (550, "5.7.1")
