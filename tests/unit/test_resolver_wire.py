@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 from dns.name import Name
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailnotary.resolver import MxRecord, RecordKind
@@ -113,6 +113,7 @@ def test_only_the_letters_a_to_z_are_lowered() -> None:
     assert the_name("AZ.\xc9\x00").labels == (b"az", b"\xc9\x00", b"")
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=63).filter(lambda label: b"." not in label), min_size=1, max_size=3))
 def test_a_name_of_any_octets_survives_both_ways(labels: list[bytes]) -> None:
     text = b".".join(labels).decode("latin-1")
@@ -330,12 +331,14 @@ def test_a_reply_answers_only_its_own_question() -> None:
     assert not answers(bare[:3] + b"\x80" + bare[4:], query, name)  # but not NOERROR
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 3), st.sampled_from(RecordKind))
 def test_any_octets_after_the_question_are_an_answer_or_an_error(body: bytes, count: int, kind: RecordKind) -> None:
     with contextlib.suppress(WireError):
         parse_reply(after_header(body, kind=kind, counts=(count, 1, 1)), the_name("x.org"), kind)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_reply_is_an_error_or_says_nothing_that_is_not_in_it(data: st.DataObject) -> None:
     good = reply(

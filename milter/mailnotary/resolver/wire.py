@@ -229,7 +229,7 @@ def _follow_cnames(
 
 def _to_python(data: dns.rdata.Rdata | None) -> Record:
     match data:
-        case dns.rdtypes.ANY.TXT.TXT() if data.strings:  # dnspython before 2.4 lets a record have none
+        case dns.rdtypes.ANY.TXT.TXT() if data.strings:  # older releases let a record have none
             return b"".join(data.strings)  # without spaces (RFC 7208 section 3.3, RFC 6376 section 3.6.2.2)
         case dns.rdtypes.IN.A.A():
             return IPv4Address(data.address)
