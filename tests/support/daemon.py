@@ -97,8 +97,11 @@ class Daemon:
                 self._launch(words, log.fileno())
         if ready:
             try:
-                ready_word = '"ready"' if self.config.get("log", {}).get("format") == "json" else " ready "
-                self.wait_until_served() if self._stderr is not None else self.wait_for(ready_word)
+                log = self.config.get("log", {})
+                if self._stderr is not None or log.get("level", "info") not in ("debug", "info"):
+                    self.wait_until_served()
+                else:
+                    self.wait_for('"ready"' if log.get("format") == "json" else " ready ")
             except BaseException:
                 self.kill()
                 raise
