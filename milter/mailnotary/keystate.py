@@ -20,9 +20,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mailnotary.crypto import PrivateKey
+from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
 from mailnotary.keydns import Look, Published
-from mailnotary.keystore import KeyState, KeyStore
+from mailnotary.keystore import KeyState, KeyStore, StoredKey
 
 FILE = "keys.json"  # in the state directory
 MAX_FILE = 64 * 1_048_576  # octets; 20,000 keys take 8 MB
@@ -139,6 +139,27 @@ def published(keystore: KeyStore, signing: SigningSet) -> frozenset[tuple[str, s
         for key in entry.keys
         if key.state is KeyState.AUTO and (entry.domain, key.selector, file_digest(key.pem)) in signing
     )
+
+
+def remembered(folder: Path, keystore: KeyStore) -> frozenset[tuple[str, str]]:
+    """`published` for a process that is not the daemon: by what the daemon last wrote down. Raises StateError."""
+    if not any(key.state is KeyState.AUTO for entry in keystore.entries.values() for key in entry.keys):
+        return frozenset()
+    signing = {name for name, seen in load(folder).items() if seen.signing}
+    named = {(name.domain, name.selector) for name in signing}
+    return frozenset(
+        (entry.domain, key.selector)
+        for entry in keystore.entries.values()
+        for key in entry.keys
+        if (entry.domain, key.selector) in named and _id(entry.domain, key) in signing
+    )
+
+
+def _id(domain: str, key: StoredKey) -> KeyId | None:
+    try:
+        return KeyId(domain, key.selector, fingerprint(load_private_key(key.pem)))
+    except KeyLoadError:  # it signs nothing
+        return None
 
 
 # --- the state file -------------------------------------------------------------------------------------------------

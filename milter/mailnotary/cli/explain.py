@@ -4,11 +4,13 @@ example: mailnotary explain suspicious.eml --ip 192.0.2.7 --helo mail.example.or
 
 import argparse
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from mailnotary import keystate
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import (
     RecordingResolver,
@@ -22,6 +24,7 @@ from mailnotary.cli.common import (
     to_json,
 )
 from mailnotary.cli.explain_text import render
+from mailnotary.configuration import Configuration
 from mailnotary.escape import printable
 from mailnotary.inbound import Traces
 from mailnotary.message import HeaderField, crlf, parse
@@ -85,6 +88,7 @@ def explain(args: argparse.Namespace) -> Explanation:
         records.append,
         socket.getfqdn(),
         clock=time.time if now is None else lambda: float(now),
+        published=_published(configuration),
         traces=traces,
     )
     session = Session(lambda: environment)
@@ -101,6 +105,15 @@ def explain(args: argparse.Namespace) -> Explanation:
         session.end_of_message("-")
     record = records[0]
     return Explanation(record, _removed(message.fields, record), resolver.questions, traces)
+
+
+def _published(configuration: Configuration) -> frozenset[tuple[str, str]]:
+    """The auto keys that the daemon signs with."""
+    try:
+        return keystate.remembered(configuration.settings.state_dir, configuration.keystore)
+    except keystate.StateError as error:
+        print(f"mailnotary explain: warning: which auto keys sign is not known: {error}", file=sys.stderr)
+        return frozenset()
 
 
 def _removed(fields: tuple[HeaderField, ...], record: MessageRecord) -> tuple[HeaderField, ...]:

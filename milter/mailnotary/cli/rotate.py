@@ -21,7 +21,6 @@ from mailnotary.cli.records import config_option, show_record
 from mailnotary.configuration import ConfigError, Configuration
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 from mailnotary.keydns import owner, record
-from mailnotary.keystate import KeyId, Seen
 from mailnotary.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.keystore_edit import KeystoreEditError
 from mailnotary.newkeys import FOLDER, NewKeyError, Pem, locked, owner_of, store
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         with locked(settings.keystore):
             configuration = read_configuration(args.config)  # as it is now that nobody else changes it
             entry = _entry(configuration, domain)
-            published = _published(configuration, entry)
+            published = _published(configuration)
             olds = _to_rotate(entry, published)
             taken = {key.selector for key in entry.keys} | _left_behind(settings.keystore, entry.domain)
             new: list[tuple[StoredKey, Pem]] = []
@@ -92,17 +91,11 @@ def _entry(configuration: Configuration, domain: str) -> KeyEntry:
     return entry
 
 
-def _published(configuration: Configuration, entry: KeyEntry) -> set[tuple[str, str]]:
-    """The entry's auto keys that the daemon saw in DNS."""
+def _published(configuration: Configuration) -> Collection[tuple[str, str]]:
     try:
-        known = keystate.load(configuration.settings.state_dir)
+        return keystate.remembered(configuration.settings.state_dir, configuration.keystore)
     except keystate.StateError as error:
         raise CommandError(f"which keys sign is not known: {error}") from error
-    return {
-        (entry.domain, key.selector)
-        for key in entry.keys
-        if known.get(KeyId(entry.domain, key.selector, keystate.fingerprint(_load(key))), Seen()).signing
-    }
 
 
 def _to_rotate(entry: KeyEntry, published: Collection[tuple[str, str]]) -> list[tuple[StoredKey, PrivateKey]]:

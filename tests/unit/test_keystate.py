@@ -1,0 +1,233 @@
+"""The rules by which auto keys sign, the file in which the daemon keeps what it saw, and retire_after."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailnotary import keystate, keystore_file, yamlfile
+from mailnotary.crypto import load_private_key
+from mailnotary.keydns import Look, Published
+from mailnotary.keystate import BAD_LOOKS, KeyId, Seen, StateError, after_look, decide, signs
+from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from support.mail import ed_pem, rsa_pem
+
+GAP = 150.0
+A, B, C = (KeyId("example.org", name, "00") for name in "abc")
+looks = st.sampled_from(list(Published))
+
+
+def seen_after(results: list[Published], step: float = 300.0) -> Seen:
+    """What is known after looks, in steps of time, with the key alone in its domain."""
+    seen = Seen()
+    for number, result in enumerate(results):
+        seen = after_look(seen, Look(result), number * step, GAP)
+        seen = dataclasses.replace(seen, signing=signs(seen, ()))
+    return seen
+
+
+@given(st.lists(looks, max_size=20))
+def test_a_key_signs_if_and_only_if_it_was_once_seen_where_it_has_no_neighbour(results: list[Published]) -> None:
+    assert seen_after(results).signing == (Published.MATCH in results)
+
+
+@given(st.lists(looks, max_size=20))
+def test_looks_without_an_answer_change_nothing_but_the_time_of_the_look(results: list[Published]) -> None:
+    answered = [result for result in results if result is not Published.ERROR]
+    times = [index for index, result in enumerate(results) if result is not Published.ERROR]
+    seen, other = Seen(), seen_after(results)
+    for time, result in zip(times, answered, strict=True):
+        seen = after_look(seen, Look(result), time * 300.0, GAP)
+    fields = {"last_look": None, "signing": False}
+    assert dataclasses.replace(other, **fields) == dataclasses.replace(seen, **fields)
+
+
+@given(st.lists(st.lists(looks, min_size=2, max_size=2), max_size=30))
+def test_of_two_keys_one_always_goes_on_signing(rounds: list[list[Published]]) -> None:
+    known = {A: Seen(), B: Seen()}
+    states = dict.fromkeys(known, KeyState.AUTO)
+    ever = False
+    for number, results in enumerate(rounds):
+        for key, result in zip((A, B), results, strict=True):
+            known[key] = after_look(known[key], Look(result), number * 300.0, GAP)
+        known = decide(states, known)
+        ever = ever or Published.MATCH in results
+        assert (known[A].signing or known[B].signing) == ever
+        for key, result in zip((A, B), results, strict=True):
+            assert known[key].signing or result is not Published.MATCH
+
+
+def bad(count: int) -> Seen:
+    return Seen(signing=True, first_good=0, last_good=0, bad_since=1, last_bad=2, bad_looks=count, result="missing")
+
+
+GOOD = Seen(signing=True, first_good=0, last_good=0, result="match")
+
+
+def test_a_retired_neighbour_is_no_reason_to_stop() -> None:
+    known = {A: bad(BAD_LOOKS), B: GOOD}
+    assert decide({A: KeyState.AUTO, B: KeyState.RETIRED}, known)[A].signing
+    assert not decide({A: KeyState.AUTO, B: KeyState.ACTIVE}, known)[A].signing
+
+
+def test_a_key_of_another_domain_is_no_neighbour() -> None:
+    other = KeyId("example.net", "b", "00")
+    assert decide({A: KeyState.AUTO, other: KeyState.AUTO}, {A: bad(BAD_LOOKS), other: GOOD})[A].signing
+
+
+def test_a_key_that_stopped_stays_so_when_its_neighbour_goes_bad_too() -> None:
+    known = decide({A: KeyState.AUTO, B: KeyState.AUTO}, {A: bad(BAD_LOOKS), B: GOOD})
+    known = decide({A: KeyState.AUTO, B: KeyState.AUTO}, known | {B: bad(BAD_LOOKS)})
+    assert (known[A].signing, known[B].signing) == (False, True)
+
+
+@pytest.mark.parametrize("now", [2.0 + GAP, 2.0 - GAP])
+def test_a_clock_that_jumps_does_not_stop_the_count(now: float) -> None:
+    assert after_look(bad(1), Look(Published.MISSING), now, GAP).bad_looks == 2
+
+
+def test_what_was_gone_for_long_is_forgotten() -> None:
+    known = {A: Seen(last_look=0), B: Seen(last_look=0), C: Seen(last_look=keystate.FORGET_AFTER)}
+    assert set(keystate.forget(known, [B], keystate.FORGET_AFTER + 1.0)) == {B, C}
+
+
+# --- the state file -------------------------------------------------------------------------------------------------
+
+times = st.none() | st.floats(0, 1e10)
+seen_values = st.builds(
+    Seen,
+    st.booleans(),
+    times,
+    times,
+    times,
+    times,
+    st.integers(0, 99),
+    times,
+    st.sampled_from(["", "match"]),
+    st.text(),
+)
+names = st.builds(KeyId, st.text(max_size=9), st.text(max_size=9), st.text("0123456789abcdef", max_size=9))
+
+
+@given(st.dictionaries(names, seen_values, max_size=4))
+def test_what_was_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, known: dict[KeyId, Seen]) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    keystate.save(folder, known)
+    assert keystate.load(folder) == known
+    assert [path.name for path in folder.iterdir()] == [keystate.FILE]
+
+
+def test_no_file_is_an_empty_one(tmp_path: Path) -> None:
+    assert keystate.load(tmp_path) == {}
+    assert keystate.load(tmp_path / "missing") == {}
+
+
+@given(
+    st.binary(max_size=60)
+    | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
+)
+def test_a_damaged_file_is_an_error_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    (folder / keystate.FILE).write_bytes(data)
+    with pytest.raises(StateError, match="damaged"):
+        keystate.load(folder)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {},
+        {"domain": "a", "selector": "b"},
+        {"domain": "a", "selector": "b", "fingerprint": "c", "signing": "yes"},
+        {"domain": "a", "selector": "b", "fingerprint": "c", "bad_looks": 1.5},
+        {"domain": "a", "selector": "b", "fingerprint": "c", "last_good": "today"},
+        [],
+        None,
+    ],
+)
+def test_a_damaged_entry_is_an_error(tmp_path: Path, item: object) -> None:
+    (tmp_path / keystate.FILE).write_text(json.dumps({"version": 1, "keys": [item]}))
+    with pytest.raises(StateError, match="damaged"):
+        keystate.load(tmp_path)
+
+
+def test_a_state_that_can_not_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keystate.save(tmp_path, {A: GOOD})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keystate.os, "fsync", full)
+    with pytest.raises(StateError, match="No space"):
+        keystate.save(tmp_path, {})
+    assert keystate.load(tmp_path) == {A: GOOD}
+    assert [path.name for path in tmp_path.iterdir()] == [keystate.FILE]
+
+
+def test_what_is_remembered_is_of_this_very_key(tmp_path: Path) -> None:
+    key = StoredKey("a", "/a", KeyState.AUTO, ed_pem())
+    store = KeyStore({"example.org": KeyEntry("example.org", "example.org", False, (key,), Allow())})
+    name = KeyId("example.org", "a", keystate.fingerprint(load_private_key(ed_pem())))
+    keystate.save(tmp_path, {name: GOOD})
+    assert keystate.remembered(tmp_path, store) == {("example.org", "a")}
+    keystate.save(tmp_path, {name._replace(fingerprint="00"): GOOD})
+    assert keystate.remembered(tmp_path, store) == frozenset()
+
+
+# --- retire_after ---------------------------------------------------------------------------------------------------
+
+
+def entry(*keys: tuple[str, KeyState, str | None]) -> KeyEntry:
+    stored = tuple(StoredKey(selector, "/k", state, rsa_pem(1024), after) for selector, state, after in keys)
+    return KeyEntry("example.org", "example.org", False, stored, Allow())
+
+
+def signing(one: KeyEntry, *published: str) -> list[str]:
+    names = {("example.org", selector) for selector in published}
+    return [key.selector for key in one.keys if not one.idle(key, names)]
+
+
+def test_a_key_signs_until_its_successor_does() -> None:
+    pair = entry(("old", KeyState.ACTIVE, "new"), ("new", KeyState.AUTO, None))
+    assert signing(pair) == ["old"]
+    assert signing(pair, "new") == ["new"]
+    chain = entry(("a", KeyState.AUTO, "b"), ("b", KeyState.AUTO, "c"), ("c", KeyState.AUTO, None))
+    assert signing(chain, "a", "b") == ["b"]
+    assert signing(chain, "a", "b", "c") == ["c"]
+    assert signing(chain, "a") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ("{selector: a, file: k, retire_after: b}", "1:41: no key of example.org has the selector 'b'"),
+        ("{selector: a, file: k, retire_after: a}", "'a' would retire after itself"),
+        (
+            "{selector: a, file: k, retire_after: b}, {selector: b, file: k, retire_after: a}",
+            "'b' would retire after itself",
+        ),
+        ("{selector: a, file: k, retire_after: '..'}", "is no selector"),
+    ],
+)
+def test_a_successor_must_be_left_to_sign(tmp_path: Path, keys: str, why: str) -> None:
+    key = tmp_path / "k"
+    key.touch(mode=0o600)
+    key.write_bytes(ed_pem())
+    path = tmp_path / "keystore.yaml"
+    path.write_text(f"domains: {{example.org: {{keys: [{keys}]}}}}\n")
+    with pytest.raises(yamlfile.ConfigError) as error:
+        keystore_file.load(path, uid=key.stat().st_uid, gids=())
+    assert why.partition(": ")[2] in str(error.value)
+
+
+def test_a_retired_key_may_name_a_successor_that_has_gone(tmp_path: Path) -> None:
+    key = tmp_path / "k"
+    key.touch(mode=0o600)
+    key.write_bytes(ed_pem())
+    path = tmp_path / "keystore.yaml"
+    keys = "{selector: a, file: k, state: retired, retire_after: gone}, {selector: b, file: k}"
+    path.write_text(f"domains: {{example.org: {{keys: [{keys}]}}}}\n")
+    assert len(keystore_file.load(path, uid=key.stat().st_uid, gids=()).entries["example.org"].keys) == 2
