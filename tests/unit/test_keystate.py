@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,11 @@ def test_looks_without_an_answer_change_nothing_but_the_time_of_the_look(results
     seen, other = Seen(), seen_after(results)
     for time, result in zip(times, answered, strict=True):
         seen = after_look(seen, Look(result), time * 300.0, GAP)
-    fields = {"last_look": None, "signing": False}
-    assert dataclasses.replace(other, **fields) == dataclasses.replace(seen, **fields)
+    assert _looks(other) == _looks(seen)
+
+
+def _looks(seen: Seen) -> Seen:
+    return dataclasses.replace(seen, last_look=None, signing=False)
 
 
 @given(st.lists(st.lists(looks, min_size=2, max_size=2), max_size=30))
@@ -97,18 +101,10 @@ def test_what_was_gone_for_long_is_forgotten() -> None:
 # --- the state file -------------------------------------------------------------------------------------------------
 
 times = st.none() | st.floats(0, 1e10)
-seen_values = st.builds(
-    Seen,
-    st.booleans(),
-    times,
-    times,
-    times,
-    times,
-    st.integers(0, 99),
-    times,
-    st.sampled_from(["", "match"]),
-    st.text(),
-)
+counts = st.integers(0, 99)
+words = st.sampled_from(["", "match"])
+seen_values = st.builds(Seen, st.booleans(), times, times, times, times, counts, times, words, st.text())
+damaged = st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
 names = st.builds(KeyId, st.text(max_size=9), st.text(max_size=9), st.text("0123456789abcdef", max_size=9))
 
 
@@ -125,10 +121,7 @@ def test_no_file_is_an_empty_one(tmp_path: Path) -> None:
     assert keystate.load(tmp_path / "missing") == {}
 
 
-@given(
-    st.binary(max_size=60)
-    | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
-)
+@given(st.binary(max_size=60) | damaged)
 def test_a_damaged_file_is_an_error_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("state")
     (folder / keystate.FILE).write_bytes(data)
@@ -160,7 +153,7 @@ def test_a_state_that_can_not_be_written_leaves_the_old_one(tmp_path: Path, monk
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keystate.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StateError, match="No space"):
         keystate.save(tmp_path, {})
     assert keystate.load(tmp_path) == {A: GOOD}
