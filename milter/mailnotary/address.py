@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from mailnotary import cfws
@@ -17,6 +18,7 @@ from mailnotary.message import HeaderField
 
 MAX_FIELD = 65_536  # octets of From that are looked at; MTAs hand on less of one field (Postfix 60,000)
 MAX_TOKENS = 4096  # of one From field; some six hundred plain addresses
+MAX_CLAIMS = 20  # domains looked for in a From field that can't be parsed
 
 
 class AuthorProblem(StrEnum):
@@ -45,7 +47,8 @@ class Address:
 class Author:
     """The authors of a message. `domains` are distinct, in order; with several authors of one domain it has one entry
     (RFC 9989 section 5.3.1). Only without a `problem` there is exactly one domain, and only then may DMARC pass;
-    with one, `addresses` and `domains` are what could be made out, for the log. `reason` says what the problem is."""
+    with one, `addresses` are those that could be read, and `domains` all that some program may show as the author's,
+    as far as they can be made out. `reason` says what the problem is."""
 
     addresses: tuple[Address, ...] = ()
     domains: tuple[str, ...] = ()
@@ -67,13 +70,16 @@ def author(fields: Sequence[HeaderField]) -> Author:
         return author_of(values[0])
     # Which of them a mail program shows is its own choice, so not even equal ones are taken (RFC 5322 3.6: one).
     addresses: dict[Address, None] = {}
+    domains: dict[str, None] = {}
     left = MAX_FIELD  # octets: for all of them together
     for value in values:
         left -= len(value)
         if left >= 0:
-            addresses.update(dict.fromkeys(author_of(value).addresses))
+            one = author_of(value)
+            addresses.update(dict.fromkeys(one.addresses))
+            domains.update(dict.fromkeys(one.domains))
     reason = f"there are {len(values)} From fields, not one"
-    return Author(tuple(addresses), _domains(addresses), AuthorProblem.SEVERAL_FROM, reason)
+    return Author(tuple(addresses), tuple(domains), AuthorProblem.SEVERAL_FROM, reason)
 
 
 def author_of(value: bytes) -> Author:
@@ -93,7 +99,19 @@ def author_of(value: bytes) -> Author:
         problem = AuthorProblem.SEVERAL_DOMAINS
         shown = ascii_printable(", ".join(domains[:10]), 300)
         reason = f"the From field has authors of {len(domains)} domains: {shown}"
+    elif problem is not None:
+        domains = tuple(dict.fromkeys((*domains, *_claims(value))))
     return Author(addresses, domains, problem, reason)
+
+
+def _claims(value: bytes) -> Iterator[str]:
+    """What looks like an address's domain in a field that can't be parsed. Some mail program may show it, so it has to
+    be signed for, or its policy followed, like an author's."""
+    found = _CLAIM.finditer(cfws.decode(value[:MAX_FIELD]))
+    for match in islice(found, MAX_CLAIMS):
+        domain = to_ascii(match[1].strip(".'`"))
+        if domain and is_domain_name(domain):
+            yield domain
 
 
 def _domains(addresses: Iterable[Address]) -> tuple[str, ...]:
@@ -129,6 +147,7 @@ _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
 _LITERAL = re.compile(r"\[((?:[^\[\]\\]++|\\.)*+)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile(rb"[\x00\r\n]")
+_CLAIM = re.compile('@[ \t]*([^\x00-\x20\x7f()<>\\[\\]:;@\\\\,"\ud800-\udfff]+)')
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -164,7 +183,7 @@ class _Mailboxes:
     address      =  mailbox / group
     group        =  display-name ":" [group-list] ";"
     mailbox      =  [display-name] "<" [obs-route] addr-spec ">" / addr-spec
-    display-name =  word *(word / ".")
+    display-name =  word *(word / ".") / addr-spec
     addr-spec    =  word *("." word) "@" (atom *("." atom) / domain-literal)
     obs-route    =  *"," "@" domain *("," ["@" domain]) ":"
     """
@@ -237,8 +256,18 @@ class _Mailboxes:
             self._angle_addr()
         elif words or self._is("@"):
             self._addr_spec(words)
+            if self._take("<"):
+                self._named_by_address()
         else:
             raise _unparsable(f"{_shown(self._next)} out of place")
+
+    def _named_by_address(self) -> None:
+        """joe@example.org <joe@example.org>: the name would need quotes, which many programs forget. Whichever of the
+        two a reader takes, the domain must be the same."""
+        name = self.addresses.pop()
+        self._angle_addr()
+        if name.domain != self.addresses[-1].domain:
+            raise _FromError(AuthorProblem.AMBIGUOUS, f"the author's name is an address of another domain: {name}")
 
     def _words(self) -> list[_Token]:
         words = []
@@ -285,13 +314,12 @@ class _Mailboxes:
         self.addresses.append(Address(local_part, self._domain()))
 
     def _local_part(self, words: list[_Token]) -> str:
-        for number, word in enumerate(words):
-            if (word.kind is _Kind.SPECIAL) != bool(number % 2):  # words and dots in turn
-                raise _unparsable("a local part that is not word.word")
-        if not words:
+        # Dots too many are not in the grammar, but in addresses that Japanese providers have given out; the domain is
+        # the same to every reader.
+        if any(_Kind.SPECIAL not in (one.kind, other.kind) for one, other in pairwise(words)):
+            raise _unparsable("a local part that is not word.word")
+        if all(word.kind is _Kind.SPECIAL for word in words):
             raise _unparsable("an empty local part")
-        if words[-1].kind is _Kind.SPECIAL:
-            raise _unparsable("a local part that ends with a dot")
         text = "".join(word.text for word in words)
         if _NOT_UTF8.search(text):
             raise _unparsable("a local part that is no UTF-8")

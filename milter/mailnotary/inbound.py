@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from mailnotary import dkim, dmarc, spf
 from mailnotary.address import Author
 from mailnotary.dkim import DkimResult
-from mailnotary.dmarc import DmarcResult
+from mailnotary.dmarc import DmarcResult, Policy
 from mailnotary.dmarc import Trace as DmarcTrace
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.message import HeaderField
@@ -16,6 +16,8 @@ from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.settings import DmarcMode, Settings
 from mailnotary.spf import SpfIdentity, SpfResult, Step
 from mailnotary.status import DmarcStatus, SpfStatus
+
+MAX_CLAIMED = 5  # domains evaluated of a message without one author domain (RFC 9989 11.5: "Limiting the number")
 
 
 @dataclass(slots=True)
@@ -113,8 +115,9 @@ class Inbound:
             max_signatures=settings.verify.max_signatures,
             min_rsa_bits=settings.verify.min_rsa_bits,
         )
-        if author.problem is None and settings.dmarc.mode is not DmarcMode.OFF:
-            prefetch(self._resolver, dmarc.questions(author.domains[0]))
+        if settings.dmarc.mode is not DmarcMode.OFF:
+            for domain in author.domains[:MAX_CLAIMED]:
+                prefetch(self._resolver, dmarc.questions(domain))
         self.check_spf()
 
     @property
@@ -139,8 +142,29 @@ class Inbound:
         if self._settings.dmarc.mode is DmarcMode.OFF or author is None:
             return None
         if author.problem is not None:
-            # RFC 9989 5.3.1: "DMARC validation is not possible". We say permerror rather than none, since none reads
-            # "this domain has no policy" to a filter, and a message without a usable author is nothing so harmless.
-            return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason)
+            return self._dmarc_of_claims(author, dkim_results)
         trace = self._traces.dmarc if self._traces else None
         return dmarc.evaluate(author.domains[0], self.check_spf(), dkim_results, self._resolver, trace=trace)
+
+    def _dmarc_of_claims(self, author: Author, dkim_results: Sequence[DkimResult]) -> DmarcResult:
+        """A message without one author domain never passes. But a From field that is damaged or has a second address
+        must not be the way around a policy either: "apply the DMARC mechanism to each domain found [...] and apply the
+        most strict policy selected among the checks that fail" (RFC 9989 11.5)."""
+        worst: DmarcResult | None = None
+        for domain in author.domains[:MAX_CLAIMED]:
+            trace = DmarcTrace()
+            result = dmarc.evaluate(domain, self.check_spf(), dkim_results, self._resolver, trace=trace)
+            if _strictness(result) > (_strictness(worst) if worst else 0):
+                worst = result
+                if self._traces:
+                    self._traces.dmarc = trace
+        if worst is not None:
+            return replace(worst, reason=f"{worst.reason}; {author.reason}")
+        # RFC 9989 5.3.1: "DMARC validation is not possible". We say permerror rather than none, since none reads
+        # "this domain has no policy" to a filter, and a message without a usable author is nothing so harmless.
+        return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason)
+
+
+def _strictness(result: DmarcResult) -> int:
+    """0 for what changes nothing, more for what the policy of a domain asks for (which is none but after a fail)."""
+    return list(Policy).index(result.disposition)
