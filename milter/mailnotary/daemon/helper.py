@@ -50,18 +50,31 @@ class KeyHelper:
             return
         try:
             reader, self.control = os.pipe()
+        except OSError as error:
+            self._not_started(error)
+            return
+        os.set_blocking(self.control, False)  # nothing here may make the supervisor wait
+        try:
             self.pid = os.fork()
         except OSError as error:
-            log.error("can't start the key watch", extra={"fields": {"error": error.strerror}})
-            self._died()
+            os.close(reader)
+            self._not_started(error)
             return
         if self.pid == 0:
-            for descriptor in (self.control, *descriptors):
-                if descriptor >= 0:
-                    os.close(descriptor)
-            keywatch.run(reader, self._shared, self.signing)
+            try:
+                for descriptor in (self.control, *descriptors):
+                    if descriptor >= 0:
+                        os.close(descriptor)
+                keywatch.run(reader, self._shared, self.signing)
+            finally:
+                os._exit(1)
         os.close(reader)
         self._started = time.monotonic()
+
+    def _not_started(self, error: OSError) -> None:
+        """No descriptors, no memory, no processes: perhaps later."""
+        log.error("can't start the key watch", extra={"fields": {"error": error.strerror}})
+        self._died()
 
     def ended(self, pid: int, status: int) -> None:
         """A child of the supervisor has ended; perhaps this one."""
