@@ -9,7 +9,7 @@ from typing import Any
 from Crypto.PublicKey import ECC, RSA
 
 from mailnotary import dkim
-from mailnotary.crypto import load_private_key
+from mailnotary.crypto import generate_private_key, load_private_key
 from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.message import parse
 from mailnotary.policy import Action, DeleteHeader, InsertHeader, Reply
@@ -26,7 +26,7 @@ BAD_IP = "198.51.100.66"
 @cache
 def rsa_pem(bits: int = 2048) -> bytes:
     """A private RSA key, made once in a test run."""
-    return RSA.generate(bits).export_key("PEM", pkcs=8)
+    return generate_private_key("rsa", bits)
 
 
 @cache

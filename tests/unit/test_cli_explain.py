@@ -82,7 +82,7 @@ def test_an_enforced_policy_shows_its_reply(place: Path, capsys: pytest.CaptureF
 
 def test_the_text_says_what_was_done_and_why(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = explain(place, signed().replace(b"Noon", b"Nine"), capsys, ip=BAD_IP)
-    for part in ("accept", "body hash", "v=spf1 ip4:192.0.2.0/24 -all", "_dmarc.example.org", "would=reject", "Added"):
+    for part in ("accept", "body hash", "none of the common rewrites", "v=spf1 ip4:192.0.2.0/24 -all", "_dmarc.example.org", "would=reject", "Added"):
         assert part in text
     outgoing = explain(place, MESSAGE, capsys, ip="127.0.0.1")
     assert "sign_for.networks" in outgoing

@@ -25,6 +25,7 @@ from mailnotary.cli.common import (
 )
 from mailnotary.cli.explain_text import render
 from mailnotary.configuration import Configuration
+from mailnotary.dkim.diagnose import Diagnosis, diagnose
 from mailnotary.escape import printable
 from mailnotary.inbound import Traces
 from mailnotary.message import HeaderField, crlf, parse
@@ -43,6 +44,7 @@ class Explanation:
     removed: tuple[HeaderField, ...]
     questions: list[dict[str, Any]]
     traces: Traces
+    diagnoses: tuple[Diagnosis | None, ...]  # beside record.dkim
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +106,11 @@ def explain(args: argparse.Namespace) -> Explanation:
             session.body(message.body[start : start + CHUNK])
         session.end_of_message("-")
     record = records[0]
-    return Explanation(record, _removed(message.fields, record), resolver.questions, traces)
+    questions = list(resolver.questions)  # the daemon's own; those of the diagnosis are the same again
+    diagnoses: list[Diagnosis | None] = []
+    if record.dkim:
+        diagnoses = diagnose(message.fields, message.body, resolver, now=int(environment.clock()))
+    return Explanation(record, _removed(message.fields, record), questions, traces, tuple(diagnoses))
 
 
 def _published(configuration: Configuration) -> frozenset[tuple[str, str]]:
@@ -135,6 +141,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "author": to_json(record.author),
         "spf": to_json(record.spf),
         "dkim": to_json(record.dkim),
+        "dkim_details": to_json(explanation.diagnoses),
         "dmarc": to_json(record.dmarc),
         "action": record.action,
         "would": record.verdict.would if record.verdict else "",

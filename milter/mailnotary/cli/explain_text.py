@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,6 +11,7 @@ from rich.text import Text
 
 from mailnotary.cli.common import result_style
 from mailnotary.cli.spf import spf_tree
+from mailnotary.dkim.diagnose import Diagnosis
 from mailnotary.dmarc import Trace
 from mailnotary.escape import printable
 from mailnotary.policy import InsertHeader, Quarantine, Reply
@@ -36,7 +39,7 @@ def render(explanation: Explanation) -> None:
         steps = explanation.traces.spf.get(result.identity)
         if steps:
             console.print(spf_tree(steps))
-    _dkim(console, record)
+    _dkim(console, record, explanation.diagnoses)
     _dmarc(console, record, explanation.traces.dmarc)
     _questions(console, explanation)
     _changes(console, explanation)
@@ -73,14 +76,24 @@ def _author(console: Console, record: MessageRecord) -> None:
         _section(console, "Author", Text("no single author domain", "red"), printable(record.author.reason))
 
 
-def _dkim(console: Console, record: MessageRecord) -> None:
+def _dkim(console: Console, record: MessageRecord, diagnoses: Sequence[Diagnosis | None]) -> None:
     if not record.dkim and record.mode is MessageMode.VERIFY:
         _section(console, "DKIM", Text.assemble(_status("none"), ", the message has no signature"))
-    for result in record.dkim:
+    for result, diagnosis in zip_longest(record.dkim, diagnoses[: len(record.dkim)]):
         key = f"{result.algorithm}, {result.key_bits} bits" if result.key_bits else result.algorithm
         domain, selector = printable(result.domain), printable(result.selector)
         title = Text.assemble(_status(result.status), f" {domain}, selector {selector} ({printable(key)})")
         _section(console, "DKIM", title, printable(result.reason))
+        if diagnosis is not None:
+            _diagnosis(console, diagnosis)
+
+
+def _diagnosis(console: Console, diagnosis: Diagnosis) -> None:
+    same = "as signed" if diagnosis.body_hash == diagnosis.expected_body_hash else "not as signed"
+    console.print(Text(f"        header hash {diagnosis.header_hash}"))
+    console.print(Text(f"        body hash   {diagnosis.body_hash}, {same}"))
+    for finding in diagnosis.findings:
+        console.print(Text(f"        {printable(finding)}", "yellow"))
 
 
 def _dmarc(console: Console, record: MessageRecord, trace: Trace) -> None:
