@@ -133,8 +133,13 @@ class Inbound:
     def finish(self) -> tuple[tuple[SpfResult, ...], tuple[DkimResult, ...], DmarcResult | None]:
         """All results."""
         spf_results = self.check_spf()
-        self._resolver.restart(self._settings.limits.message_seconds)
+        seconds = self._settings.limits.message_seconds
+        # A sender names the domains whose keys are asked for. Were they to use up all the time, by never answering, the
+        # policy of the domain that he abuses could not be looked up, and so not be followed.
+        reserve = seconds / 4
+        self._resolver.restart(seconds - reserve)
         results = tuple(self._verifier.finish()) if self._verifier is not None else ()
+        self._resolver.restart(self._resolver.seconds_left + reserve)
         return spf_results, results, self._dmarc(results)
 
     def _dmarc(self, dkim_results: Sequence[DkimResult]) -> DmarcResult | None:

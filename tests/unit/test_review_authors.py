@@ -1,10 +1,14 @@
 """From fields that are damaged, or name two domains: neither a way around a policy nor around our own signature."""
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from mailnotary.address import AuthorProblem, author_of
 from mailnotary.record import MessageMode
-from mailnotary.settings import DmarcMode, DmarcSettings, Settings
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
+from mailnotary.settings import DmarcMode, DmarcSettings, Limits, Settings
 from support.mail import BAD_IP, MESSAGE, Played, keystore, signed, zone
 
 ENFORCE = Settings(dmarc=DmarcSettings(mode=DmarcMode.ENFORCE))
@@ -102,3 +106,24 @@ def test_dots_too_many_in_a_local_part_are_no_doubt_about_the_domain(local: str)
 def test_claims_are_looked_for_in_bounded_time() -> None:
     assert author_of(b"<" + b"@" * 60_000).domains == ()
     assert len(author_of(b"<" + b"".join(b"x@d%d.example," % i for i in range(3000))).domains) <= 20
+
+
+class SlowKeys(ZoneResolver):
+    """Names of slow.example never answer; each takes half a second, if there is so much time left."""
+
+    def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
+        if name.endswith("slow.example"):
+            time.sleep(min(seconds, 0.5))
+            raise DnsTempError(f"{kind} {name}: no reply in time", "TIMEOUT")
+        return self.lookup(name, kind)
+
+
+def test_keys_that_never_answer_use_up_no_time_of_the_policy() -> None:
+    settings = replace(ENFORCE, limits=Limits(message_seconds=1.0))
+    tags = b"v=1; a=rsa-sha256; s=s; h=from; bh=MTIz; b=AAAA"
+    slow = b"".join(b"DKIM-Signature: %b; d=d%d.slow.example\r\n" % (tags, number) for number in range(10))
+    played = Played(settings, zone=ZONE, options={"resolver": SlowKeys(ZONE)})
+    outcome = played.play(slow + MESSAGE, **EVIL)  # type: ignore[arg-type]
+    assert [one.status for one in outcome.record.dkim] == ["temperror"] * 10
+    assert outcome.reply is not None
+    assert outcome.reply.code == 550
