@@ -22,6 +22,7 @@ EMPTY = "# The keys that sign, by domain; `mailnotary keygen` adds to it.\n"
 _BOM = b"\xef\xbb\xbf"
 _RESOLVER: Any = yaml.resolver.Resolver()
 _STRING = "tag:yaml.org,2002:str"
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _PLAIN = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@-]|:(?=[^\s,\]}]))*\Z")
 
 
@@ -330,5 +331,7 @@ def _flow(path: Sequence[str], keys: Sequence[NewKey], *, braces: bool = False) 
 
 def scalar(text: str) -> str:
     """A word as any YAML reader takes it for a string, in brackets too: the selector 0123 in quotes, and "*"."""
-    plain = _PLAIN.match(text) and _RESOLVER.resolve(ScalarNode, text, (True, False)) == _STRING
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    if _PLAIN.match(text) and _RESOLVER.resolve(ScalarNode, text, (True, False)) == _STRING:
+        return text
+    quoted = json.dumps(text.encode("utf-8", "backslashreplace").decode(), ensure_ascii=False)  # JSON is YAML, but for:
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)

@@ -261,3 +261,35 @@ def test_nothing_is_signed_that_opendkim_does_not_sign(
         assert not got or wanted, imported.keystore  # what OpenDKIM lets out unsigned stays so
         if not imported.notes:
             assert got == wanted, imported.keystore
+
+
+DIRECTIVES = (
+    *("Domain", "Selector", "KeyFile", "SubDomains", "Mode", "Canonicalization", "Socket", "UMask", "InternalHosts"),
+    *("PeerList", "MTA", "SignHeaders", "OmitHeaders", "OversignHeaders", "SignatureTTL", "MinimumKeyBits", "Odd"),
+    *("MaximumSignaturesToVerify", "RemoveARFrom", "AuthservID", "Nameservers", "DNSTimeout", "MaximumHeaders"),
+    *("Syslog", "On-InternalError", "RequireSafeKeys", "SignatureAlgorithm", "KeyTable", "SigningTable"),
+)
+VALUES = (
+    *("a.example", "yes", "no", "1024", "-1", "9" * 30, "inet:8891@localhost", "local:/x", "*,+From,-To", "[::1]"),
+    *("::ffff:192.0.2.1", "!192.0.2.1", "192.0.2.0/24", "refile:tables", "file:tables", "tables", "/dev/null", "077"),
+    *("x=y:z:/k", "*@a.example=x", '"quoted" #', "off", "0x1f", "{a: b}", "- x", "&a", "*", "relaxed", "sv"),
+)
+values = st.text(max_size=20) | st.sampled_from(VALUES)
+
+
+@given(st.lists(st.tuples(st.sampled_from(DIRECTIVES), values), max_size=8), st.lists(values, max_size=3))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_stands_there_the_files_can_be_read_or_it_is_said_why_not(
+    tmp_path: Path, lines: list[tuple[str, str]], rows: list[str]
+) -> None:
+    (tmp_path / "tables").write_text("\n".join(rows), errors="replace")
+    conf = tmp_path / "opendkim.conf"
+    conf.write_text("\n".join(f"{name} {value}" for name, value in lines), errors="replace")
+    try:
+        imported = convert(conf)
+    except OpendkimError:
+        return
+    for text in (imported.settings, imported.keystore):
+        report = yamlfile.Report("file.yaml")
+        yamlfile.parse(text.encode(), report)
+        assert report.problems == [], text
