@@ -71,6 +71,14 @@ def test_workers_killed_under_load_are_replaced_and_every_message_is_served_in_t
         assert "signal=SIGKILL" in daemon.lines("a worker has ended")[0]
 
 
+def test_a_worker_that_is_killed_by_an_unusual_signal_is_replaced(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        victim = daemon.workers()[0]
+        os.kill(victim, signal.SIGRTMIN + 5)
+        daemon.wait_for_workers(2, without=[victim])
+        assert served(daemon.address).reply is None
+
+
 def test_a_worker_that_stands_still_is_killed_and_replaced(tmp_path: Path) -> None:
     with Daemon(tmp_path, command=FAULTY, env={"STALE": "2"}) as daemon:
         victim = daemon.workers()[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import Daemon
+from support.daemon import Daemon, descriptors, resident_kib
 from support.milter_client import MilterClient
 
 MESSAGE = b"From: a@x.example\nTo: b@rcpt.example\nSubject: x\n\nhello\n"
@@ -217,3 +217,35 @@ def test_under_load_reloads_lose_no_message_and_close_no_connection(tmp_path: Pa
         assert {f"mx{number}.rcpt.example" for number in range(8)} <= seen | {"mx.rcpt.example"}
         assert daemon.workers() == workers
         assert len(daemon.lines(" message ")) == sum(counts)
+
+
+def test_many_reloads_leave_nothing_behind(tmp_path: Path) -> None:
+    with Daemon(tmp_path, workers=1) as daemon:
+        (worker,) = daemon.workers()
+
+        def reload(times: int) -> None:
+            for number in range(times):
+                daemon.reload(dns={"nameservers": [f"127.0.0.1:{number % 2 + 1}"], "timeout": 1})
+                with MilterClient(daemon.address) as client:
+                    assert client.send_message(MESSAGE).reply is None
+
+        reload(10)
+        time.sleep(0.3)
+        memory, files = resident_kib(worker), descriptors(worker)
+        reload(30)
+        time.sleep(0.3)
+        assert descriptors(worker) <= files
+        assert resident_kib(worker) < memory + 4000
+
+
+def test_a_reload_that_comes_while_the_daemon_starts_does_not_end_it(tmp_path: Path) -> None:
+    for delay in (0.3, 0.6, 0.9):
+        daemon = Daemon(tmp_path).start(ready=False)
+        time.sleep(delay)
+        if daemon.process is not None and "python" in Path(f"/proc/{daemon.pid}/exe").resolve().name:
+            status = Path(f"/proc/{daemon.pid}/status").read_text()
+            blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+            if blocked & 1 << (signal.SIGHUP - 1):  # before that Python itself is still starting
+                daemon.signal(signal.SIGHUP)
+        daemon.wait_for(" ready ")
+        assert daemon.stop() == 0

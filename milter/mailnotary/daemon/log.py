@@ -22,7 +22,7 @@ from mailnotary.escape import printable
 from mailnotary.settings import LogFormat, LogSettings, LogTarget
 
 MAX_LINE = 4000  # octets; a write to a pipe is in one piece up to 4096 (pipe(7)), whoever else writes there
-_LIMITS = (1000, 200, 40)  # characters of one value: the first with which the line is short enough
+_LIMITS = (1000, 200, 40, 10)  # characters of one value: the first with which the line is short enough
 _FRAMES = 12  # of a traceback
 _FACILITY_MAIL = 2 << 3  # RFC 5424 section 6.2.1
 _SEVERITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}

@@ -16,7 +16,7 @@ class Notifier:
         self.watchdog_interval = _watchdog_interval(environ)
 
     def ready(self, status: str) -> None:
-        """The service accepts connections, at start or again after a reload."""
+        """The service accepts connections, at start or again after a reload; the text is for `systemctl status`."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
@@ -26,10 +26,6 @@ class Notifier:
     def stopping(self) -> None:
         """The service is about to end."""
         self._send("STOPPING=1\nSTATUS=serving the last sessions")
-
-    def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        self._send(f"STATUS={text}")
 
     def watchdog(self) -> None:
         """The service is alive."""

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
 
     As root, the file is read twice: first for what has to be done as root (the socket, the user), then as that user,
     with the keys, exactly as each reload will read it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # one that comes too early must not be our end
     settings = _with_listen(settings_file.load(path), listen)
     set_up(settings.log)
     _raise_descriptor_limit()

@@ -110,7 +110,7 @@ class Supervisor:
     # -- workers
 
     def _fill_places(self) -> None:
-        self.helper.keep([place.control for place in self._places])
+        self.helper.keep([self.listener.socket.fileno(), *(place.control for place in self._places)])
         if not self._ready and self.helper.holds_start:
             return
         now = time.monotonic()
@@ -124,21 +124,36 @@ class Supervisor:
         place.killed = False
         try:
             reader, place.control = os.pipe()
+        except OSError as error:
+            self._not_started(place, error)
+            return
+        os.set_blocking(place.control, False)  # a worker that stands still must not make us stand still
+        try:
             pid = os.fork()
-        except OSError as error:  # no descriptors, no memory, no processes: perhaps later
-            log.error("can't start a worker", extra={"fields": {"worker": place.number, "error": error.strerror}})
-            self._died(place)
+        except OSError as error:
+            os.close(reader)
+            self._not_started(place, error)
             return
         if pid == 0:
-            # Else the end of the supervisor would not be the end of these pipes.
-            for control in [*(other.control for other in self._places), self.helper.control]:
-                if control >= 0:
-                    os.close(control)
-            Worker(
-                place.number, reader, self.shared, self.helper.signing, self.callbacks, self.listener, self.stand_ins
-            ).run()
+            try:
+                self._become_worker(place, reader)
+            finally:
+                os._exit(1)
         os.close(reader)
         place.pid = pid
+
+    def _become_worker(self, place: _Place, reader: int) -> None:
+        # Else the end of the supervisor would not be the end of these pipes.
+        for control in [*(other.control for other in self._places), self.helper.control]:
+            if control >= 0:
+                os.close(control)
+        signing = self.helper.signing
+        Worker(place.number, reader, self.shared, signing, self.callbacks, self.listener, self.stand_ins).run()
+
+    def _not_started(self, place: _Place, error: OSError) -> None:
+        """No descriptors, no memory, no processes: perhaps later."""
+        log.error("can't start a worker", extra={"fields": {"worker": place.number, "error": error.strerror}})
+        self._died(place)
 
     def _reap(self) -> None:
         for pid, status in _ended_children():
@@ -153,7 +168,7 @@ class Supervisor:
         if lived >= self.timing.healthy:
             place.deaths = 0
         self._died(place)
-        how = {"signal": signal.Signals(-code).name} if code < 0 else {"status": code}
+        how = {"signal": _signal_name(-code)} if code < 0 else {"status": code}
         delay = round(max(place.due - time.monotonic(), 0.0), 1)
         fields = {"worker": place.number, "pid": pid, **how, "lived": int(lived), "next_in": delay}
         log.warning("a worker has ended and will be replaced", extra={"fields": fields})
@@ -214,8 +229,9 @@ class Supervisor:
             self._reloading = self.shared.publish((new.settings, new.keystore))
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
-        except (OSError, MemoryError) as error:
-            problems = [str(error)]
+        except Exception as error:  # a defect of ours, no memory: anything but the end of the service
+            log.error("defect while reloading", exc_info=error)
+            problems = [f"{type(error).__name__}: {error}"]
         if problems:
             for problem in problems:
                 log.error("reload refused", extra={"fields": {"problem": problem}})
@@ -267,6 +283,13 @@ class Supervisor:
                 place.pid = 0 if place.pid in gone else place.pid
         log.info("stopped")
         return 0
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return str(number)
 
 
 def _ended_children() -> Iterator[tuple[int, int]]:

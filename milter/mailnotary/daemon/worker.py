@@ -105,6 +105,7 @@ class Worker:
     # -- the configuration
 
     def _load(self) -> None:
+        gc.collect()  # before what is garbage is frozen with the rest
         gc.disable()  # it would look through a tree that only grows
         try:
             generation, (settings, keystore) = self._shared.load()
