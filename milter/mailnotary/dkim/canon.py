@@ -4,7 +4,7 @@ Nothing here is per octet: a chunk goes through a handful of whole-buffer operat
 only where there is something to do. Memory does not grow with the message.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 
 from mailnotary.message import HeaderField
@@ -27,7 +27,12 @@ def _single_spaces(text: bytes) -> bytes:
 
 def relaxed_header(field: HeaderField) -> bytes:
     """A field under "relaxed" (RFC 6376 3.4.2), without its final CRLF."""
-    return field.key + b":" + _single_spaces(field.value.replace(b"\r\n", b"")).strip(b" ")
+    value = field.value
+    if b"\n" in value:
+        value = value.replace(b"\r\n", b"")
+    if b"\t" in value or b"  " in value:
+        value = _single_spaces(value)
+    return b"%b:%b" % (field.key, value.strip(b" "))
 
 
 def simple_header(field: HeaderField) -> bytes:
@@ -47,55 +52,59 @@ class BodyCanonicalizer:
         self._pending = 0  # CRLFs seen since the last octet of content: the end of the body drops all but one
         self._empty = True  # no content so far
 
-    def update(self, chunk: bytes) -> Iterator[bytes]:
-        """What the chunk adds to the canonical body."""
+    def update(self, chunk: bytes) -> Iterable[bytes]:
+        """What the chunk adds to the canonical body; to be taken before the next chunk is given."""
         if len(chunk) <= _PIECE:
-            yield from self._update(chunk)
-            return
-        for start in range(0, len(chunk), _PIECE):
-            yield from self._update(chunk[start : start + _PIECE])
+            return self._update(chunk)
+        starts = range(0, len(chunk), _PIECE)
+        return (part for start in starts for part in self._update(chunk[start : start + _PIECE]))
 
-    def finish(self) -> Iterator[bytes]:
+    def finish(self) -> Iterable[bytes]:
         """What the end of the body adds: the last line's CRLF, which is all that is left of empty lines there."""
+        parts: list[bytes] = []
         if self._carry.endswith(b"\r"):  # a CR that no LF followed is content; a space is white space at a line's end
-            yield from self._content(self._carry, 0)
+            parts = self._content(self._carry, 0)
         if not self._relaxed or not self._empty:
-            yield b"\r\n"  # under "simple" an empty body is one CRLF, under "relaxed" it is nothing (3.4.3, 3.4.4)
+            # An empty body is one CRLF under "simple" (3.4.3), and nothing under "relaxed" (3.4.4).
+            parts.append(b"\r\n")
+        return parts
 
-    def _update(self, piece: bytes) -> Iterator[bytes]:
+    def _update(self, piece: bytes) -> list[bytes]:
         data = self._carry + piece if self._carry else piece
         if self._relaxed:
             data = _single_spaces(data)
             if b" \r\n" in data:
                 data = data.replace(b" \r\n", b"\r\n")
-        self._carry = self._undecided(data)
+        self._carry = b"" if data.endswith(b"\n") else self._undecided(data)
         if self._carry:
             data = data[: -len(self._carry)]
-        if data.endswith(b"\r\n"):
-            # Bare CRs and LFs are content: only whole CRLFs at the end are counted and held back.
-            content = data.rstrip(b"\r\n")
-            ends = data[len(content) :].replace(b"\r\n", b"\0")
-            kept = ends.rstrip(b"\0")
+        if not data.endswith(b"\r\n"):
+            return self._content(data, 0)
+        # Bare CRs and LFs are content: only whole CRLFs at the end are counted and held back.
+        content = data.rstrip(b"\r\n")
+        ends = data[len(content) :].replace(b"\r\n", b"\0")
+        kept = ends.rstrip(b"\0")
+        if kept:
             content += kept.replace(b"\0", b"\r\n")
-            yield from self._content(content, len(ends) - len(kept))
-        else:
-            yield from self._content(data, 0)
+        return self._content(content, len(ends) - len(kept))
 
     def _undecided(self, data: bytes) -> bytes:
         if data.endswith(b"\r"):
             return b" \r" if self._relaxed and data.endswith(b" \r") else b"\r"
         return b" " if self._relaxed and data.endswith(b" ") else b""
 
-    def _content(self, content: bytes, line_ends: int) -> Iterator[bytes]:
+    def _content(self, content: bytes, line_ends: int) -> list[bytes]:
         """Content, and the number of CRLFs after it."""
+        parts: list[bytes] = []
         if content:
             self._empty = False
             while self._pending:
                 count = min(self._pending, len(_BLANK_LINES) // 2)
                 self._pending -= count
-                yield _BLANK_LINES[: 2 * count]
-            yield content
+                parts.append(_BLANK_LINES[: 2 * count])
+            parts.append(content)
         self._pending += line_ends
+        return parts
 
 
 class BodyHash:
@@ -103,13 +112,12 @@ class BodyHash:
 
     __slots__ = ("_canonicalizer", "_digests", "_hash", "_last", "_limits", "_whole", "length")
 
-    def __init__(self, relaxed: bool, lengths: Iterable[int | None]) -> None:
-        wanted = set(lengths)
+    def __init__(self, relaxed: bool, lengths: Collection[int | None]) -> None:
         self._canonicalizer = BodyCanonicalizer(relaxed)
         self._hash = sha256()
-        self._whole = None in wanted
-        self._limits = sorted((length for length in wanted if length is not None), reverse=True)  # the least last
-        self._last = max(self._limits, default=0)
+        self._whole = None in lengths
+        self._limits = sorted({length for length in lengths if length is not None}, reverse=True)  # the least last
+        self._last = self._limits[0] if self._limits else 0
         self._digests: dict[int, bytes] = {}
         self.length = 0  # canonical octets so far
 
@@ -136,6 +144,11 @@ class BodyHash:
         return self._hash.digest() if length is None else self._digests.get(length)
 
     def _add(self, piece: bytes) -> None:
+        if not self._limits:  # nearly always
+            if self._whole:
+                self._hash.update(piece)
+            self.length += len(piece)
+            return
         start = 0
         while self._limits and self._limits[-1] <= self.length + len(piece) - start:
             limit = self._limits.pop()

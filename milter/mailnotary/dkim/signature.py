@@ -16,7 +16,9 @@ viadkim maps in this way; OpenDKIM and mox say permerror for both of the first t
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mailnotary.dkim.canon import relaxed_header
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
@@ -33,13 +35,23 @@ MAX_FUTURE = 86400  # seconds that t= may lie ahead: clocks in a wrong time zone
 REQUIRED_TAGS = ("v", "a", "b", "bh", "d", "h", "s")  # RFC 6376 6.1.1
 
 _WSP = b" \t\r\n"
-_SPACES = re.compile(rb"[ \t\r\n]+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
 _NUMBER = re.compile(rb"[0-9]+\Z")
 _HEADER_NAME = re.compile(rb"[!-9;-~]+\Z")  # ftext (RFC 5322 3.6.8); a ";" can't stand in a tag's value
 _ALGORITHM = re.compile(r"[a-z][a-z0-9]*-[a-z][a-z0-9]*\Z")
 _ENCODED = re.compile(rb"=([0-9A-Fa-f]{2})")  # hex-octet (RFC 6376 2.11)
 _HYPHENATED = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # hyphenated-word (RFC 6376 2.10)
+
+# What most signatures of one sender, or of one signing program, have in common is parsed once.
+_CACHED = 1024  # octets of such a value, and the number of them: together they bound the memory
+
+
+_CANONICALIZATIONS = {
+    "simple/simple": (False, False),
+    "simple/relaxed": (False, True),
+    "relaxed/simple": (True, False),
+    "relaxed/relaxed": (True, True),
+}
 
 
 class SignatureError(Exception):
@@ -112,11 +124,11 @@ def read_labels(tags: TagList) -> Labels:
     selector = _domain(tags.get("s"))
     identity = tags.get("i")
     algorithm = _word(tags.get("a"))
-    signature = _SPACES.sub(b"", tags.get("b") or b"")
+    signature = (tags.get("b") or b"").translate(None, _WSP)
     return Labels(
         domain=domain or "",
         selector=selector or "",
-        identity=_text(_SPACES.sub(b"", identity)) if identity else f"@{domain}" if domain else "",
+        identity=_text(identity.translate(None, _WSP)) if identity else f"@{domain}" if domain else "",
         algorithm=algorithm if _ALGORITHM.match(algorithm) else "",
         signature=signature.decode("ascii") if _BASE64.match(signature) else "",
     )
@@ -164,7 +176,12 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
 
 def decode_base64(value: bytes) -> bytes | None:
     """A base64string (RFC 6376 2.10), white space anywhere in it, its padding optional; None where it is none."""
-    packed = _SPACES.sub(b"", value)
+    packed = value.translate(None, _WSP)
+    try:
+        if packed:
+            return a2b_base64(packed, strict_mode=True)  # nearly always: with the padding that it should have
+    except Base64Error:
+        pass
     if not _BASE64.match(packed):
         return None
     packed = packed.rstrip(b"=")
@@ -199,25 +216,32 @@ def _canonicalization(tags: TagList) -> tuple[bool, bool]:
     value = tags.get("c")
     if value is None:
         return False, False
-    header, slash, body = _word(value).partition("/")
-    names = (header, body if slash else "simple")
-    if any(name not in ("simple", "relaxed") for name in names):
-        known = "unknown canonicalization" if all(map(_HYPHENATED.match, names)) else "signature syntax:"
-        raise _syntax(f"{known} c={_shown(value)}")
-    return names[0] == "relaxed", names[1] == "relaxed"
+    names = _word(value)
+    if "/" not in names:
+        names += "/simple"
+    relaxed = _CANONICALIZATIONS.get(names)
+    if relaxed is None:
+        known = all(map(_HYPHENATED.match, names.split("/", 1)))
+        raise _syntax(f"{'unknown canonicalization' if known else 'signature syntax:'} c={_shown(value)}")
+    return relaxed
 
 
 def _check_query(tags: TagList) -> None:
     value = tags.get("q")
-    if value is not None and b"dns/txt" not in [method.strip(_WSP).lower() for method in value.split(b":")]:
+    if value is None or value == b"dns/txt":
+        return
+    if b"dns/txt" not in [method.strip(_WSP).lower() for method in value.split(b":")]:
         raise _syntax(f"unknown query method q={_shown(value)}")
 
 
 def _domain(value: bytes | None) -> str | None:
     """A domain or selector as A-labels. U-labels are allowed in internationalized mail (RFC 8616 section 5), which
     can't be told from other mail here."""
-    if not value:
-        return None
+    return _read_domain(value) if value and len(value) <= _CACHED else None  # no name is that long
+
+
+@lru_cache(maxsize=_CACHED)
+def _read_domain(value: bytes) -> str | None:
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
@@ -233,7 +257,9 @@ def _identity_domain(tags: TagList, domain: str) -> str:
     if value is None:
         return domain
     # dkim-quoted-printable: white space is no part of it (RFC 6376 2.11)
-    decoded = _ENCODED.sub(lambda match: bytes.fromhex(match[1].decode()), _SPACES.sub(b"", value))
+    decoded = value.translate(None, _WSP)
+    if b"=" in decoded:
+        decoded = _ENCODED.sub(lambda match: bytes.fromhex(match[1].decode()), decoded)
     _, at, part = decoded.rpartition(b"@")
     identity = _domain(part) if at else None
     if identity is None:
@@ -245,6 +271,10 @@ def _identity_domain(tags: TagList, domain: str) -> str:
 
 def _signed_names(tags: TagList) -> tuple[bytes, ...]:
     value = tags.get("h") or b""
+    return _names_cached(value) if len(value) <= _CACHED else _read_names(value)
+
+
+def _read_names(value: bytes) -> tuple[bytes, ...]:
     names = [name.strip(_WSP) for name in value.split(b":", MAX_SIGNED_NAMES)]
     if len(names) > MAX_SIGNED_NAMES:
         raise SignatureError(DkimStatus.POLICY, f"h= has more than {MAX_SIGNED_NAMES} names")
@@ -254,6 +284,9 @@ def _signed_names(tags: TagList) -> tuple[bytes, ...]:
     if all(name.lower() != b"from" for name in names):
         raise _unacceptable("From is not signed (not in h=)")
     return tuple(names)
+
+
+_names_cached = lru_cache(maxsize=_CACHED)(_read_names)
 
 
 def _number(tags: TagList, name: str, digits: int) -> int | None:

@@ -59,7 +59,10 @@ class Verifier:
     @property
     def wants_body(self) -> bool:
         """Whether further octets of the body can matter to any result."""
-        return any(body.open for body in self._bodies.values())
+        for body in self._bodies.values():  # noqa: SIM110 - asked for each chunk; `any` takes twice as long
+            if body.open:
+                return True
+        return False
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body; lines end with CRLF, and the chunks may be cut anywhere."""
