@@ -8,7 +8,7 @@ export MAILNOTARY_SUITES ?= $(CURDIR)/.venv/suites
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench fuzz install man test-image clean setup
+.PHONY: help demo test check lint format bench fuzz install man test-image test-systemd test-sendmail clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -65,6 +65,12 @@ man:  ## the manual pages, into build/man
 
 test-image:  ## build the container image and prove it (buildah or docker)
 	tests/image/test.sh
+
+test-systemd:  ## prove the service in a booted systemd, with Debian's Postfix (tests/box.sh says what it needs)
+	tests/box.sh systemd
+
+test-sendmail:  ## the mail tests with Debian's Sendmail, in a box of its own
+	tests/box.sh sendmail
 
 clean:  ## remove what was built, the environment included
 	rm -rf .venv build dist milter/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

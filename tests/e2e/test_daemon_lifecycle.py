@@ -410,7 +410,9 @@ def test_systemd_is_told_of_the_start_each_reload_and_the_end(tmp_path: Path, ab
         assert again["READY"] == "1"
         assert "faulty" in again["STATUS"]
         daemon.signal(signal.SIGTERM)
-        assert systemd.next()["STOPPING"] == "1"
+        stopping = systemd.next()
+        assert stopping["STOPPING"] == "1"
+        assert int(stopping["EXTEND_TIMEOUT_USEC"]) > daemon.config["stop_seconds"] * 1e6
     systemd.socket.close()
 
 

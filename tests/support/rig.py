@@ -44,26 +44,8 @@ class Rig:
         self.daemon.wait_until_served()
 
     def verified(self, message: bytes) -> tuple[list[str], list[bool]]:
-        """The results of a message's signatures, from the top down: by mailnotary, and by dkimpy."""
-        resolver = ZoneResolver(self.zone)
-        ours = [f"{one.status} {one.selector} {one.reason}".rstrip() for one in dkim.verify(message, resolver)]
-
-        def lookup(name: bytes, timeout: int = 5) -> bytes:
-            try:
-                texts = resolver.lookup(name.decode(), RecordKind.TXT).texts
-            except DnsTempError:
-                texts = ()
-            return texts[0] if texts else b""
-
-        other = dkimpy.DKIM(message)
-
-        def passes(index: int) -> bool:
-            try:
-                return bool(other.verify(idx=index, dnsfunc=lookup))
-            except dkimpy.DKIMException:
-                return False
-
-        return ours, [passes(index) for index in range(len(ours))]
+        """`verified` with the zone of this rig."""
+        return verified(message, self.zone)
 
 
 @contextmanager
@@ -101,6 +83,29 @@ def start(
         with daemon, postfix(address, settings=postfix_settings, hostname=MTA) as mta:
             yield Rig(data, dns, daemon, mta)
         assert "Traceback" not in daemon.text(), daemon.text()
+
+
+def verified(message: bytes, zone: Mapping[str, Any]) -> tuple[list[str], list[bool]]:
+    """The results of a message's signatures, from the top down: by mailnotary, and by dkimpy."""
+    resolver = ZoneResolver(zone)
+    ours = [f"{one.status} {one.selector} {one.reason}".rstrip() for one in dkim.verify(message, resolver)]
+
+    def lookup(name: bytes, timeout: int = 5) -> bytes:
+        try:
+            texts = resolver.lookup(name.decode(), RecordKind.TXT).texts
+        except DnsTempError:
+            texts = ()
+        return texts[0] if texts else b""
+
+    other = dkimpy.DKIM(message)
+
+    def passes(index: int) -> bool:
+        try:
+            return bool(other.verify(idx=index, dnsfunc=lookup))
+        except dkimpy.DKIMException:
+            return False
+
+    return ours, [passes(index) for index in range(len(ours))]
 
 
 def fields(message: bytes, name: str) -> list[str]:

@@ -23,9 +23,9 @@ class Notifier:
         """A reload has begun; the time is what systemd tells this reload from an earlier one by."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS=reloading")
 
-    def stopping(self) -> None:
-        """The service is about to end."""
-        self._send("STOPPING=1\nSTATUS=serving the last sessions")
+    def stopping(self, seconds: float) -> None:
+        """The service is about to end, and wants so much time for it, whatever the unit's TimeoutStopSec."""
+        self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}\nSTATUS=serving the last sessions")
 
     def watchdog(self) -> None:
         """The service is alive."""

@@ -263,7 +263,7 @@ class Supervisor:
     def _stop(self, why: str) -> int:
         """No new connections; the workers serve theirs for `stop_seconds`. A second signal ends it at once."""
         log.info("stopping", extra={"fields": {"signal": why}})
-        self.notifier.stopping()
+        self.notifier.stopping(self.settings.stop_seconds + 2 * self.timing.stop_margin)
         self.listener.remove()
         self.helper.stop()
         self._tell(STOP)

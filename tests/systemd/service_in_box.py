@@ -1,0 +1,358 @@
+"""The service in a booted systemd with Debian's Postfix, chrooted as it comes: set up as the README says, and through
+all that an admin and a bad day do to it. The tests run in their order, each on what the ones before left behind."""
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from support.box import CONFIG, HOST, Nameserver, configure, journal, run, shown, wait_for
+from support.daemon import children, name_of
+from support.mail import GOOD_IP, MESSAGE, signed
+from support.postfix import Delivered, Sink, SmtpClient, SmtpError
+from support.rig import results, verified
+
+PORT = 44025
+MTA = "mx.example.net"
+SOCKET = Path("/var/spool/postfix/mailnotary/mailnotary.sock")
+KEYS = Path("/etc/mailnotary/keys")
+
+
+@dataclass
+class Box:
+    """The machine, both services running."""
+
+    dns: Nameserver
+    sink: Sink
+
+    def client(self, *, login: str | None = None) -> SmtpClient:
+        """A connection as from example.org's server, or as of a user that has authenticated."""
+        client = SmtpClient(PORT, HOST)
+        try:
+            client.command("EHLO mail.example.org")
+            client.command(f"XCLIENT ADDR={GOOD_IP} HELO=mail.example.org" + (f" LOGIN={login}" if login else ""), 220)
+            client.command("EHLO mail.example.org")
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def send(self, message: bytes, *, login: str | None = None) -> tuple[int, str]:
+        """The reply to a message's final dot, or the refusal before it."""
+        try:
+            with self.client(login=login) as client:
+                client.command("MAIL FROM:<alice@example.org>")
+                client.command("RCPT TO:<user@rcpt.example>")
+                return client.data(message)
+        except SmtpError as error:
+            return error.code, error.text
+
+    def deliver(self, message: bytes, *, login: str | None = None) -> Delivered:
+        """The message as Postfix handed it on."""
+        code, text = self.send(message, login=login)
+        assert code == 250, f"{code} {text}\n{journal()[-4000:]}\n{journal('postfix/smtpd')[-2000:]}"
+        return self.received(text.rpartition(" ")[2])
+
+    def received(self, queue_id: str) -> Delivered:
+        """A message as Postfix handed it on."""
+        return self.sink.wait_for(lambda mail: queue_id.encode() in mail.data)
+
+    def signatures(self, message: bytes = MESSAGE) -> list[str]:
+        """The selectors that our user's mail is signed with, each signature verified by mailnotary and by dkimpy."""
+        ours, dkimpys = verified(self.deliver(message, login="alice").data, self.dns.zone)
+        assert all(one.startswith("pass ") for one in ours), ours
+        assert all(dkimpys), dkimpys
+        return [one.split()[1] for one in ours]
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    """The steps of the README, with an XCLIENT, a port and a destination for these tests."""
+    sink = Sink()
+    dns = Nameserver()
+    run("systemctl", "log-level", "debug")  # so that it logs the notifications
+    configure(listen=f"unix:{SOCKET}", stop_seconds=3)
+    run("mailnotary", "keygen", "example.org", "rsa2026")
+    dns.publish("example.org")
+    run("mailnotary", "check-config")
+    run("systemctl", "enable", "--now", "mailnotary")
+    run(
+        "postconf",
+        "smtpd_milters=unix:mailnotary/mailnotary.sock",
+        "non_smtpd_milters=unix:mailnotary/mailnotary.sock",
+        "milter_default_action=tempfail",
+        "internal_mail_filter_classes=bounce",
+    )
+    run(
+        "postconf",
+        "inet_interfaces=loopback-only",
+        "inet_protocols=ipv4",
+        f"myhostname={MTA}",
+        "smtpd_authorized_xclient_hosts=127.0.0.0/8",
+        "smtpd_peername_lookup=no",
+        "relay_domains=static:all",
+        "smtpd_relay_restrictions=reject_unauth_destination",
+        f"relay_transport=smtp:[127.0.0.1]:{sink.port}",
+        f"default_transport=smtp:[127.0.0.1]:{sink.port}",
+        "smtp_host_lookup=native",
+        "milter_connect_timeout=5s",
+    )
+    run("postconf", "-MX", "smtp/inet")
+    run("postconf", "-Me", f"{HOST}:{PORT}/inet={HOST}:{PORT} inet n - y - - smtpd")
+    run("systemctl", "restart", "postfix")
+    wait_for(lambda: shown("ActiveState", "postfix@-") == "active", "Postfix runs")
+    yield Box(dns, sink)
+    print("\n--- the journal's end\n" + journal()[-3000:])
+
+
+def supervisor() -> int:
+    return int(shown("MainPID"))
+
+
+def workers() -> list[int]:
+    return [pid for pid in children(supervisor()) if name_of(pid) != "mailnotary-keys"]
+
+
+def notified(word: str) -> int:
+    """How often the service told systemd so."""
+    text = run("journalctl", "--quiet", "--no-pager", "--output=cat", "_PID=1")
+    return len(re.findall(rf"mailnotary\.service: Got notification message from PID \d+ \([^)]*\b{word}", text))
+
+
+def serving() -> bool:
+    return shown("SubState") == "running" and shown("StatusText").startswith("serving on ")
+
+
+def reload() -> None:
+    before = journal().count(" reloaded ")
+    run("systemctl", "reload", "mailnotary")
+    wait_for(lambda: journal().count(" reloaded ") > before, "the configuration was reloaded")
+
+
+@dataclass
+class Load:
+    """Users' mail from four connections at once, until the end of the block; each message is sent again until it is
+    taken, as an MTA does. `replies` counts the codes."""
+
+    box: Box
+    replies: dict[int, int] = field(default_factory=dict)
+    sent: list[str] = field(default_factory=list)  # the queue ids of what was taken
+    _end: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> "Load":
+        self._threads = [threading.Thread(target=self._send) for _ in range(4)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        print(f"\nreplies under load: {dict(sorted(self.replies.items()))}")
+
+    def wait(self, count: int) -> None:
+        """Until so many more messages were taken."""
+        target = len(self.sent) + count
+        wait_for(lambda: len(self.sent) >= target, f"{count} more messages taken; so far {self.replies}", 60)
+
+    def _send(self) -> None:
+        while not self._end.is_set():
+            code, text = self.box.send(MESSAGE, login="alice")
+            self.replies[code] = self.replies.get(code, 0) + 1
+            if code == 250:
+                self.sent.append(text.rpartition(" ")[2])
+
+    def check(self, selectors: list[str]) -> None:
+        """Nothing but temporary failures, and all that was taken has been signed."""
+        assert set(self.replies) <= {250, 421, 451}, self.replies
+        for queue_id in self.sent:
+            ours, _ = verified(self.box.received(queue_id).data, self.box.dns.zone)
+            assert ours == [f"pass {selector}" for selector in selectors]
+
+
+def test_the_service_is_up_and_tells_systemd_how_it_fares(box: Box) -> None:
+    assert shown("ActiveState") == "active"
+    assert shown("StatusText") == f"serving on unix:{SOCKET}, configuration 1"
+    assert notified("READY=1") == 1
+    assert run("systemctl", "is-enabled", "mailnotary").strip() == "enabled"
+    assert Path(f"/proc/{supervisor()}").owner() == "mailnotary"
+    run("systemd-analyze", "verify", "mailnotary.service")
+
+
+def test_it_starts_before_postfix_and_stops_after_it(box: Box) -> None:
+    assert {"postfix.service", "postfix@-.service"} <= set(shown("Before").split())
+    run("systemctl", "restart", "postfix", "mailnotary")
+    wait_for(lambda: shown("ActiveState", "postfix@-") == "active", "Postfix runs")
+    began, ended = "ActiveEnterTimestampMonotonic", "InactiveEnterTimestampMonotonic"
+    assert int(shown(began)) < int(shown(began, "postfix@-"))
+    assert int(shown(ended)) > int(shown(ended, "postfix@-"))
+
+
+def test_the_sandbox_is_tight(box: Box) -> None:
+    last = run("systemd-analyze", "security", "--no-pager", "mailnotary.service").strip().splitlines()[-1]
+    print("\n" + last)
+    found = re.search(r"exposure level for mailnotary.service: ([\d.]+)", last)
+    assert found is not None
+    assert float(found[1]) <= 2.0
+
+
+def test_the_socket_is_for_postfix_and_nobody_else(box: Box) -> None:
+    status = SOCKET.stat()
+    assert (SOCKET.owner(), SOCKET.group(), status.st_mode & 0o777) == ("mailnotary", "postfix", 0o660)
+    folder = SOCKET.parent
+    assert (folder.owner(), folder.group(), folder.stat().st_mode & 0o7777) == ("mailnotary", "postfix", 0o2750)
+    assert re.search(r"^\S+\s+inet\s+n\s+-\s+y\s.* smtpd$", Path("/etc/postfix/master.cf").read_text(), re.M)
+
+
+def test_mail_that_comes_in_is_checked(box: Box) -> None:
+    said = results(box.deliver(signed()).data)
+    assert said.count("spf=pass") == 2
+    assert "dkim=pass" in said
+    assert "dmarc=pass" in said
+    said = results(box.deliver(f"Authentication-Results: {MTA}; dkim=pass\r\n".encode() + MESSAGE).data)
+    assert "dkim=none" in said
+
+
+def test_mail_that_goes_out_is_signed(box: Box) -> None:
+    assert box.signatures() == ["rsa2026"]
+
+
+def test_mail_of_the_sendmail_command_is_signed(box: Box) -> None:
+    run("sendmail", "-f", "alice@example.org", "bob@rcpt.example", stdin=MESSAGE.replace(b"\r\n", b"\n"))
+    mail = box.sink.wait_for(lambda mail: mail.recipients == ("bob@rcpt.example",))
+    assert verified(mail.data, box.dns.zone) == (["pass rsa2026"], [True])
+
+
+def test_a_reload_takes_a_new_key(box: Box) -> None:
+    before = workers()
+    run("mailnotary", "keygen", "example.org", "ed2026", "--algorithm", "ed25519")
+    box.dns.publish("example.org")
+    reload()
+    assert notified("RELOADING=1") == 1
+    assert notified("READY=1") == 3, "two starts and a reload"
+    assert shown("StatusText").endswith("configuration 2")
+    wait_for(lambda: box.signatures() == ["rsa2026", "ed2026"], "both keys sign")
+    assert workers() == before, "no process was replaced"
+
+
+def test_a_reload_of_a_broken_configuration_fails_and_the_old_one_stays(box: Box) -> None:
+    good = CONFIG.read_text()
+    CONFIG.write_text(good + "workerz: 3\n")
+    said = run("systemctl", "reload", "mailnotary", check=False)
+    assert "failed" in said
+    line = good.count("\n") + 1
+    assert f"{CONFIG}:{line}:1: " in journal()
+    assert shown("ActiveState") == "active"
+    run("systemctl", "kill", "--kill-who=main", "--signal=HUP", "mailnotary")  # those who don't ask systemctl
+    wait_for(lambda: "reload refused" in journal(), "the reload was refused")
+    wait_for(lambda: "faulty" in shown("StatusText"), "the status says so")
+    assert box.signatures() == ["rsa2026", "ed2026"]
+    CONFIG.write_text(good)
+    reload()
+    assert "faulty" not in shown("StatusText")
+
+
+def test_a_worker_killed_under_load_costs_no_message(box: Box) -> None:
+    with Load(box) as load:
+        load.wait(20)
+        for _ in range(3):
+            victim = workers()[0]
+            os.kill(victim, signal.SIGKILL)
+            load.wait(20)
+            assert victim not in workers()
+    load.check(["rsa2026", "ed2026"])
+    assert shown("NRestarts") == "0"
+
+
+def test_all_processes_killed_under_load_are_started_again(box: Box) -> None:
+    with Load(box) as load:
+        load.wait(10)
+        run("systemctl", "kill", "--kill-who=all", "--signal=KILL", "mailnotary")
+        wait_for(lambda: shown("NRestarts") == "1" and serving(), "systemd started it again")
+        load.wait(20)
+    load.check(["rsa2026", "ed2026"])
+
+
+def test_a_restart_under_load_costs_no_message(box: Box) -> None:
+    with Load(box) as load:
+        load.wait(10)
+        run("systemctl", "restart", "mailnotary")
+        load.wait(20)
+    load.check(["rsa2026", "ed2026"])
+
+
+def test_a_supervisor_that_hangs_is_replaced_by_systemds_watchdog(box: Box) -> None:
+    drop_in = Path("/run/systemd/system/mailnotary.service.d/test.conf")
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Service]\nWatchdogSec=2\n")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "mailnotary")
+    before = supervisor()
+    time.sleep(5)
+    assert supervisor() == before, "one that does not hang stays"
+    assert notified("WATCHDOG=1")
+    os.kill(before, signal.SIGSTOP)
+    wait_for(lambda: serving() and supervisor() not in (0, before), "the watchdog had it replaced", 60)
+    assert "Watchdog timeout" in run("journalctl", "--quiet", "--output=cat", "_PID=1", "--unit=mailnotary")
+    assert box.signatures() == ["rsa2026", "ed2026"]
+    drop_in.unlink()
+    run("systemctl", "daemon-reload")
+
+
+def test_a_stop_ends_sessions_in_time_and_then_mail_waits(box: Box) -> None:
+    with box.client(login="alice") as quick, box.client(login="alice") as slow:
+        for client in (quick, slow):
+            client.command("MAIL FROM:<alice@example.org>")
+            client.command("RCPT TO:<user@rcpt.example>")
+        began = time.monotonic()
+        stop = threading.Thread(target=run, args=("systemctl", "stop", "mailnotary"))
+        stop.start()
+        wait_for(lambda: shown("SubState") == "stop-sigterm", "it is stopping")
+        code, text = quick.data(MESSAGE)
+        assert code == 250, text
+        stop.join()
+        took = time.monotonic() - began
+        print(f"\nstopped after {took:.1f} s, with a session open that never ends")
+        assert took < 3 + 5, "stop_seconds, and the margin after which workers are killed"
+        assert slow.data(MESSAGE)[0] == 451
+    assert notified("STOPPING=1") >= 2
+    assert shown("Result") == "success"
+    assert not SOCKET.exists()
+    assert box.send(MESSAGE, login="alice")[0] == 451
+    assert box.send(MESSAGE)[0] == 451
+    run("systemctl", "start", "mailnotary")
+    assert box.signatures() == ["rsa2026", "ed2026"]
+    mail = box.sink.wait_for(lambda mail: b"rsa2026" in mail.data)
+    assert verified(mail.data, box.dns.zone)[1] == [True, True], "the one that was under way"
+
+
+def test_after_a_start_with_a_broken_configuration_it_runs_once_the_file_is_mended(box: Box) -> None:
+    good = CONFIG.read_text()
+    CONFIG.write_text(good + "workerz: 3\n")
+    assert "failed" in run("systemctl", "restart", "mailnotary", check=False)
+    assert box.send(MESSAGE, login="alice")[0] == 451
+    CONFIG.write_text(good)
+    wait_for(serving, "it starts by itself once the file is mended", 30)
+    assert box.signatures() == ["rsa2026", "ed2026"]
+
+
+def test_the_doctor_finds_nothing_wrong(box: Box) -> None:
+    said = json.loads(run("mailnotary", "doctor", "--json"))
+    for one in said["findings"]:
+        print(f"\n{one}", end="")
+    assert not [one for one in said["findings"] if one["level"] == "error"]
+
+
+def test_nothing_in_the_log_is_a_defect(box: Box) -> None:
+    text = journal()
+    for word in ("Traceback", "defect", "Operation not permitted", "SECCOMP"):
+        assert word not in text
