@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ from mailnotary.settings import Settings
 
 DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
 MAX_MESSAGE = 256 * 1024 * 1024  # octets; no MTA takes larger mail by default
+
+
+def client_address(text: str) -> IPv4Address | IPv6Address:
+    """The type of --ip: a text that is no address is wrong usage."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{printable(text)} is no IPv4 or IPv6 address") from None
 
 
 def add_zone(parser: argparse.ArgumentParser) -> None:

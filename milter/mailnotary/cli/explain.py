@@ -7,16 +7,15 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
 from mailnotary import keystate
-from mailnotary.cli import CommandError
 from mailnotary.cli.common import (
     RecordingResolver,
     add_config,
     add_json,
     add_zone,
+    client_address,
     print_json,
     read_configuration,
     read_message,
@@ -50,7 +49,7 @@ class Explanation:
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
-    parser.add_argument("--ip", required=True, help="the client's address")
+    parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
     parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
     parser.add_argument("--rcpt", metavar="ADDR", help="an envelope recipient (no decision depends on it)")
@@ -63,10 +62,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explains one message."""
-    try:
-        ip_address(args.ip)
-    except ValueError as error:
-        raise CommandError(f"--ip {printable(args.ip)}: no IPv4 or IPv6 address") from error
     explanation = explain(args)
     if args.json:
         print_json(as_json(explanation))
@@ -94,7 +89,7 @@ def explain(args: argparse.Namespace) -> Explanation:
         traces=traces,
     )
     session = Session(lambda: environment)
-    session.connect("", args.ip, None, None)
+    session.connect("", str(args.ip), None, None)
     session.helo(args.helo)
     sender = args.mail_from.encode("utf-8", "surrogateescape")
     bare = sender.startswith(b"<") and sender.endswith(b">")
@@ -109,7 +104,7 @@ def explain(args: argparse.Namespace) -> Explanation:
     questions = list(resolver.questions)  # the daemon's own; those of the diagnosis are the same again
     diagnoses: list[Diagnosis | None] = []
     if record.dkim:
-        diagnoses = diagnose(message.fields, message.body, resolver, now=int(environment.clock()))
+        diagnoses = diagnose(message.fields, message.body, record.dkim, resolver, now=int(environment.clock()))
     return Explanation(record, _removed(message.fields, record), questions, traces, tuple(diagnoses))
 
 
@@ -123,12 +118,11 @@ def _published(configuration: Configuration) -> frozenset[tuple[str, str]]:
 
 
 def _removed(fields: tuple[HeaderField, ...], record: MessageRecord) -> tuple[HeaderField, ...]:
-    removed = []
-    for action in record.actions:
-        if isinstance(action, DeleteHeader):
-            same = [field for field in fields if field.key == action.name.lower().encode()]
-            removed.append(same[action.index - 1])
-    return tuple(removed)
+    by_name: dict[bytes, list[HeaderField]] = {}
+    for field in fields:
+        by_name.setdefault(field.key, []).append(field)
+    deletions = (action for action in record.actions if isinstance(action, DeleteHeader))
+    return tuple(by_name[action.name.lower().encode()][action.index - 1] for action in deletions)
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:

@@ -5,7 +5,7 @@ example: mailnotary spf --ip 192.0.2.7 --helo mail.example.org --mail-from bob@e
 import argparse
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
 from rich.console import Console, Group
 from rich.text import Text
@@ -14,6 +14,7 @@ from mailnotary.cli.common import (
     RecordingResolver,
     add_json,
     add_zone,
+    client_address,
     print_json,
     record_text,
     resolver_for,
@@ -39,18 +40,11 @@ _NAMES = {SpfIdentity.HELO: "HELO", SpfIdentity.MAILFROM: "MAIL FROM"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--ip", required=True, type=_address, help="the client's address")
+    parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
     parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
     add_zone(parser)
     add_json(parser)
-
-
-def _address(text: str) -> IPv4Address | IPv6Address:
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{printable(text)} is no IPv4 or IPv6 address") from None
 
 
 def run(args: argparse.Namespace) -> int:
