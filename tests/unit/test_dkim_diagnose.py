@@ -16,7 +16,8 @@ from support.mail import MESSAGE, NOW, rsa_pem, signed, zone
 
 def of(message: bytes) -> Diagnosis:
     parsed = parse(message)
-    (one,) = diagnose(parsed.fields, parsed.body, ZoneResolver(zone()), now=NOW)
+    results = dkim.verify(message, ZoneResolver(zone()), now=NOW)
+    (one,) = diagnose(parsed.fields, parsed.body, results, ZoneResolver(zone()), now=NOW)
     assert one is not None
     return one
 
@@ -74,8 +75,10 @@ def test_what_can_not_be_explained_is_said_to_be_so() -> None:
 
 
 def test_a_signature_that_can_not_be_parsed_has_no_diagnosis() -> None:
-    parsed = parse(b"DKIM-Signature: nonsense\r\n" + MESSAGE)
-    assert diagnose(parsed.fields, parsed.body, ZoneResolver({}), now=NOW) == [None]
+    message = b"DKIM-Signature: nonsense\r\n" + MESSAGE
+    parsed = parse(message)
+    results = dkim.verify(message, ZoneResolver({}), now=NOW)
+    assert diagnose(parsed.fields, parsed.body, results, ZoneResolver({}), now=NOW) == [None]
 
 
 @cache

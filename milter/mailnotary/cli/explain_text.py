@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from mailnotary.cli.common import result_style
@@ -37,8 +38,8 @@ def render(explanation: Explanation) -> None:
         title = Text.assemble(f"{result.identity} ", _status(result.status), f" {printable(result.domain)}")
         _section(console, "SPF", title, printable(result.reason))
         steps = explanation.traces.spf.get(result.identity)
-        if steps:
-            console.print(spf_tree(steps))
+        if steps and len(steps) > 1:
+            console.print(Padding(spf_tree(steps), (0, 0, 0, 10)))
     _dkim(console, record, explanation.diagnoses)
     _dmarc(console, record, explanation.traces.dmarc)
     _questions(console, explanation)
@@ -50,9 +51,9 @@ def _status(word: str) -> Text:
 
 
 def _section(console: Console, name: str, title: Text | str, detail: str = "") -> None:
-    console.print(Text.assemble((f"{name:<8}", "bold"), title))
+    console.print(Text.assemble((f"{name:<10}", "bold"), title))
     if detail:
-        console.print(Text(f"        {detail}"))
+        console.print(Text(f"          {detail}"))
 
 
 def _heading(console: Console, record: MessageRecord) -> None:
@@ -90,10 +91,10 @@ def _dkim(console: Console, record: MessageRecord, diagnoses: Sequence[Diagnosis
 
 def _diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     same = "as signed" if diagnosis.body_hash == diagnosis.expected_body_hash else "not as signed"
-    console.print(Text(f"        header hash {diagnosis.header_hash}"))
-    console.print(Text(f"        body hash   {diagnosis.body_hash}, {same}"))
+    console.print(Text(f"          header hash {diagnosis.header_hash}"))
+    console.print(Text(f"          body hash   {diagnosis.body_hash}, {same}"))
     for finding in diagnosis.findings:
-        console.print(Text(f"        {printable(finding)}", "yellow"))
+        console.print(Text(f"          {printable(finding)}", "yellow"))
 
 
 def _dmarc(console: Console, record: MessageRecord, trace: Trace) -> None:
@@ -107,18 +108,18 @@ def _dmarc(console: Console, record: MessageRecord, trace: Trace) -> None:
         printable(result.reason),
     )
     for walk in trace.walks:
-        console.print(Text(f"        walk from {printable(walk.start)}, organizational domain {walk.org_domain}"))
+        console.print(Text(f"          walk from {printable(walk.start)}, organizational domain {walk.org_domain}"))
         for step in walk.steps:
-            console.print(Text(f"          {printable(step.name)}: {printable(step.found)}"))
+            console.print(Text(f"            {printable(step.name)}: {printable(step.found)}"))
     for one in trace.compared:
         word = {True: "aligned", False: "not aligned", None: "unknown"}[one.aligned]
-        console.print(Text(f"        {one.method} {printable(one.domain)}: {word}, {printable(one.why)}"))
+        console.print(Text(f"          {one.method} {printable(one.domain)}: {word}, {printable(one.why)}"))
     if result.policy is not None:
-        policy = f"        policy {result.policy} of {printable(trace.policy_domain)}"
+        policy = f"          policy {result.policy} of {printable(trace.policy_domain)}"
         console.print(Text(f"{policy}, for this message: {result.disposition}"))
     if record.verdict is not None and (record.verdict.would or record.verdict.why):
         would = f"would={record.verdict.would}, " if record.verdict.would else ""
-        console.print(Text(f"        {would}{printable(record.verdict.why)}", "yellow"))
+        console.print(Text(f"          {would}{printable(record.verdict.why)}", "yellow"))
 
 
 def _questions(console: Console, explanation: Explanation) -> None:
@@ -126,7 +127,7 @@ def _questions(console: Console, explanation: Explanation) -> None:
     for question in explanation.questions:
         answer = question["answer"]
         shown = answer if isinstance(answer, str) else " | ".join(answer)
-        line = f"        {question['kind']} {question['name']}: {shown}"
+        line = f"          {question['kind']} {question['name']}: {shown}"
         console.print(Text(line, overflow="ellipsis"), soft_wrap=True)
 
 
@@ -139,7 +140,7 @@ def _changes(console: Console, explanation: Explanation) -> None:
                 lines = action.value.split("\r\n")
                 _section(console, "Added", Text(f"{action.name}: {printable(lines[0])}", "green"))
                 for line in lines[1:]:
-                    console.print(Text(f"        {printable(line.expandtabs(4))}", "green"))
+                    console.print(Text(f"          {printable(line.expandtabs(4))}", "green"))
             case Quarantine():
                 _section(console, "Hold", Text(printable(action.reason), "yellow"))
             case Reply():

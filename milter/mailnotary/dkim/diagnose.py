@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from mailnotary.dkim.canon import BodyHash, relaxed_header, simple_header
+from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim.signature import Signature, SignatureError, read_labels, read_tags, validate
 from mailnotary.dkim.verify import Verifier
 from mailnotary.escape import printable
@@ -42,13 +43,20 @@ Guess = tuple[str, bytes]  # what would have happened, and the body before it
 FieldGuess = tuple[str, list[HeaderField]]
 
 
-def diagnose(fields: Sequence[HeaderField], body: bytes, resolver: Resolver, *, now: int) -> list[Diagnosis | None]:
-    """One diagnosis for each DKIM-Signature field from the top down; None for one that can't be parsed."""
-    return [_diagnose(fields, body, field, resolver, now) for field in fields if field.key == _SIGNATURE]
+def diagnose(
+    fields: Sequence[HeaderField], body: bytes, results: Sequence[DkimResult], resolver: Resolver, *, now: int
+) -> list[Diagnosis | None]:
+    """One diagnosis for each result of `Verifier.finish`, which it is for; None for a signature that can't be parsed.
+    Only for one that failed is it looked for what was changed."""
+    signatures = [field for field in fields if field.key == _SIGNATURE]
+    return [
+        _diagnose(fields, body, field, result.status is DkimStatus.FAIL, resolver, now)
+        for field, result in zip(signatures, results, strict=False)
+    ]
 
 
 def _diagnose(
-    fields: Sequence[HeaderField], body: bytes, field: HeaderField, resolver: Resolver, now: int
+    fields: Sequence[HeaderField], body: bytes, field: HeaderField, failed: bool, resolver: Resolver, now: int
 ) -> Diagnosis | None:
     try:
         tags = read_tags(field)
@@ -56,7 +64,8 @@ def _diagnose(
     except SignatureError:
         return None
     computed = _body_hash(signature, body)
-    findings = tuple(_findings(fields, body, signature, resolver, now, computed == signature.body_hash))
+    holds = computed == signature.body_hash
+    findings = tuple(_findings(fields, body, signature, resolver, now, holds)) if failed else ()
     return Diagnosis(
         _text(_header_hash(fields, signature)),
         _text(computed) if computed is not None else "",
