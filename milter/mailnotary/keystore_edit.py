@@ -59,11 +59,11 @@ def edit(
     meant = _apply(before, entry, added, changed, file)
     bom = _BOM if data.startswith(_BOM) else b""
     text = data.removeprefix(_BOM).decode("utf-8")
-    editor = _Editor(text or EMPTY)
     try:
+        editor = _Editor(text or EMPTY)
         editor.change(entry, changed)
         editor.add(entry, added)
-    except _FormError as error:
+    except (_FormError, yaml.YAMLError) as error:  # PyYAML's composer refuses an anchor that stands twice
         raise KeystoreEditError(_by_hand(file, entry, added, changed)) from error
     result = bom + editor.result().encode()
     try:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailnotary.keystore_edit import KeystoreEditError, NewKey, edit
@@ -19,7 +19,7 @@ def add(text: str, entry: str = "example.org", *keys: NewKey) -> str:
 
 
 def values(text: str) -> Any:
-    return yaml.load(text, Loader=yaml.BaseLoader)
+    return yaml.load(text, Loader=yaml.CBaseLoader)
 
 
 FORMS = {
@@ -141,6 +141,7 @@ def test_several_changes_are_made_at_once() -> None:
 REFUSED = {
     "an alias": "domains:\n  a.org: &a\n    keys: [{selector: a, file: f}]\n  example.org: *a\n",
     "aliased keys": "x: &k [{selector: a, file: f}]\ndomains:\n  example.org:\n    keys: *k\n",
+    "an anchor twice": "x: &a 1\ny: &a 2\ndomains: {}\n",
     "a document's end": "# nothing\n---\n...\n",
 }
 
@@ -208,3 +209,21 @@ def test_nothing_of_the_file_is_lost_and_nothing_else_changes(text: str) -> None
 
 def _comments(text: str) -> list[str]:
     return [line.partition(" #")[2] if not line.startswith("#") else line for line in text.splitlines() if "#" in line]
+
+
+PARTS = (
+    *("domains:", "example.org:", "keys:", "a:", "&a ", "*a ", "~", "- ", "{", "}", "[", "]", ",", ": ", "\n", "\n  "),
+    *("{selector: s1, file: f}", "# note", "|\n", "'", '"', "\t", "---\n", "...\n", "!!str ", "?", "\r\n", "\n    "),
+)
+parts = st.sampled_from(PARTS)
+
+
+@given(st.binary(max_size=40) | st.lists(parts, max_size=25).map("".join).map(str.encode))
+@settings(max_examples=300)
+def test_whatever_the_file_holds_it_is_changed_rightly_or_refused(data: bytes) -> None:
+    try:
+        found = edit(data, "example.org", [NEW])
+    except (ConfigError, KeystoreEditError):
+        return
+    entry = values(found.decode("utf-8-sig"))["domains"]["example.org"]
+    assert entry["keys"][-1] == {"selector": "s2", "file": NEW.file, "state": "auto"}
