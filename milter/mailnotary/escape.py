@@ -4,7 +4,7 @@ import re
 
 # C0, DEL, C1, the line and paragraph separators and the bidirectional controls (which make a terminal show
 # one thing and mean another), lone surrogates (octets that were no UTF-8), and the escape character itself.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\\\\]")
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\\\\]")
 _NOT_ASCII = re.compile(r"[^\x20-\x5b\x5d-\x7e]")
 
 

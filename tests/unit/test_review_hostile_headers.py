@@ -2,9 +2,10 @@
 
 import pytest
 
-from mailnotary.authres import claims, format, from_results
+from mailnotary.authres import AuthenticationResults, claims, format, from_results
 from mailnotary.authres.build import MAX_DKIM
 from mailnotary.dkim import DkimResult
+from mailnotary.escape import printable
 from mailnotary.message import parse
 from mailnotary.status import DkimStatus
 from support.mail import MESSAGE, Played, signed
@@ -31,6 +32,20 @@ def test_combining_marks_in_the_wrong_order_take_time_in_proportion(marks: str) 
 @pytest.mark.parametrize("before", range(250, 260))
 def test_a_disguise_is_seen_through_at_every_place(before: int) -> None:
     assert claims(("\u4e00" * before + "bu\u0308cher.example;").encode(), ["bücher.example"])
+
+
+@pytest.mark.parametrize("nothing", "\xad\u034f\u061c\u180e\u200c\u2060\u3164\ufe0f\U000e0020")
+def test_characters_that_show_nothing_disguise_no_id(nothing: str) -> None:
+    for rest in ("; dkim=pass", " dkim=pass"):
+        assert claims(f"mx.exa{nothing}mple.org{rest}".encode(), ["mx.example.org"])
+
+
+def test_every_bidirectional_control_is_escaped_wherever_untrusted_text_goes() -> None:
+    """The property Bidi_Control of Unicode."""
+    controls = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    text = "".join(map(chr, controls))
+    assert printable(text).isascii()
+    assert format(AuthenticationResults(f"mx{text}")).count("?") == len(text)
 
 
 def test_a_message_with_tens_of_thousands_of_signatures_gets_a_header_of_bounded_size() -> None:

@@ -13,8 +13,12 @@ from mailnotary.authres.parsing import parse
 from mailnotary.authres.types import AuthresError
 from mailnotary.domain import to_ascii
 
-# What a sloppy reader may skip inside an identifier: white space, controls, quoting, comment marks, broken UTF-8.
-_NOISE = re.compile('[\\s\x00-\x20\x7f-\xa0"()\\\\\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]+')
+# What a sloppy reader may skip inside an identifier: white space, controls, quoting, comment marks, broken UTF-8, and
+# what shows nothing (Default_Ignorable_Code_Point).
+_NOISE = re.compile(
+    '[\\s\x00-\x20\x7f-\xa0"()\\\\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f'
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]+"
+)
 # Ligatures that NFKC makes into whole phrases, up to 18 characters of one: no part of an identifier, but of an attack.
 _LIGATURES = re.compile("[\ufb50-\ufdff]+")
 _PIECE = 256  # characters normalized at a time

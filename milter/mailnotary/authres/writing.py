@@ -16,7 +16,7 @@ _LABEL = r"[A-Za-z0-9_\-\u0080-\U0010ffff]+"
 _ADDRESS = re.compile(rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)*")?@{_LABEL}(?:\.{_LABEL})*\Z')
 # All that could end a line, hide text or turn it around: controls (C0, DEL, C1), line and paragraph separators,
 # bidirectional marks, octets that were no UTF-8.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 _WIDE_SPACE = re.compile(r"(?![\x00-\x7f])\s")  # white space to some readers, so never outside quotes
 _COMMENT_SPECIAL = re.compile(r"[()\\]")
 _BREAK = re.compile(r"(?<! ) (?! )")
