@@ -38,7 +38,12 @@ def to_ascii(name: str) -> str | None:
 def is_domain_name(name: str) -> bool:
     """Whether a name as `to_ascii` gives it may be a mail domain, a selector or a DKIM d= value: at least one
     label of letters, digits, hyphens and underscores, within DNS's lengths (RFC 6376 3.5 sub-domain)."""
-    return len(name) <= MAX_NAME and _NAME.match(name) is not None
+    return len(name) <= MAX_NAME and _is_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _is_name(name: str) -> bool:
+    return _NAME.match(name) is not None
 
 
 def is_subdomain(name: str, parent: str) -> bool:

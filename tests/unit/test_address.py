@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.address import Address, AuthorProblem, author, author_of
+from mailnotary.address import Address, AuthorProblem, _parsed_author, _plain_author, author, author_of
 from mailnotary.domain import is_domain_name
 from mailnotary.message import HeaderField, parse
 
@@ -315,3 +315,43 @@ def test_a_quoted_name_never_changes_the_author(local: str, domain: str, name: s
     if "=?" not in local and "=?" not in name:
         assert found.addresses == (Address(local, domain),)
         assert found.problem is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b" Joe Q. Public <joe.p@Example.ORG>", b'"Public, Joe" <joe@example.org>', b"<j@example.org>", b" j@a.example"],
+)
+def test_a_plain_field_takes_the_short_way(value: bytes) -> None:
+    found = _plain_author(value)
+    assert found is not None
+    assert found == _parsed_author(value)
+
+
+PARTS = [
+    "joe",
+    "Q.",
+    ".",
+    " ",
+    "\t",
+    '"',
+    "<",
+    ">",
+    "@",
+    "a.example",
+    "EXAMPLE.org",
+    ",",
+    "(x)",
+    "=?utf-8?q?j?=",
+    "\\",
+    "ö",
+]
+
+
+@given(
+    st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
+    | st.from_regex(r"[ ]?(Jo[a-z.@\" ]{0,9}|\"[a-z<>@(\\ ]{0,9}\" ?)?<?[a-c.]{1,9}@[a-c._-]{1,9}>? ?", fullmatch=True)
+)
+def test_the_short_way_leads_where_the_parser_does(value: str) -> None:
+    octets = value.encode()
+    found = _plain_author(octets)
+    assert found is None or found == _parsed_author(octets)
