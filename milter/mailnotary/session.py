@@ -71,6 +71,11 @@ class _Message:
     error: str = ""
     seconds: float = 0.0  # of our own work
 
+    @property
+    def untouched(self) -> bool:
+        """Whether it passes as it is, whatever its header holds. (What a user hands in may hold forged results.)"""
+        return self.origin is Origin.EXEMPT or (self.mode is MessageMode.NONE and self.client.auth_user is None)
+
 
 class Session:
     """One connection. `leading_space`: the MTA passes header values with the space after the colon (HDR_LEADSPC).
@@ -127,7 +132,7 @@ class Session:
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
         message = self._message
-        if message is None or message.too_large or message.origin is Origin.EXEMPT:
+        if message is None or message.too_large or message.untouched:
             return
         message.header_bytes += len(name) + len(value) + 3
         if message.header_bytes > message.env.settings.limits.header_bytes:
