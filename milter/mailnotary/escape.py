@@ -21,6 +21,8 @@ def printable(text: str | bytes, limit: int = 1000) -> str:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     cut = len(text) - limit
+    if cut <= 0 and _is_plain(text):
+        return text
     shown = _UNSAFE.sub(_code, text[:limit] if cut > 0 else text)
     return f"{shown}[... {cut} more]" if cut > 0 else shown
 
@@ -29,4 +31,11 @@ def ascii_printable(text: str | bytes, limit: int = 1000) -> str:
     """The first `limit` characters like `printable`, in US-ASCII alone."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    return _NOT_ASCII.sub(_code, text[:limit])
+    text = text[:limit]
+    return text if _is_plain(text) else _NOT_ASCII.sub(_code, text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the text is printable US-ASCII without the escape character: nearly all is, and this is quicker to say
+    than to substitute nothing."""
+    return text.isascii() and text.isprintable() and "\\" not in text

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailnotary.authres import AuthenticationResults, AuthresError, MethodResult, Property, format, from_results, parse
+from mailnotary.authres.writing import _fold
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.spf.result import SpfIdentity, SpfResult
@@ -239,3 +240,28 @@ def test_no_result_can_add_another(one: str, two: str) -> None:
         ("dkim", "fail"),
         ("dmarc", "fail"),
     ]
+
+
+def breaks_in_order(text: str) -> list[str]:
+    """The rule for folding, place after place: a line ends at the last place that leaves it at most 77 characters, or
+    else at the first there is."""
+    lines = []
+    start, last = 0, -1
+    for match in re.finditer("(?<! ) (?! )", text):
+        if match.start() - start > 77 and last > start:
+            lines.append(text[start:last])
+            start = last
+        last = match.start()
+    if len(text) - start > 77 and last > start:
+        lines.append(text[start:last])
+        start = last
+    return [*lines, text[start:]]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "bc" * 20, "d" * 90, " ", "  "]), max_size=40).map(
+        lambda parts: "x" + "".join(parts)
+    )
+)
+def test_lines_break_at_the_last_place(text: str) -> None:
+    assert _fold(text).split("\r\n") == breaks_in_order(text)

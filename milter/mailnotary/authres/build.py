@@ -27,10 +27,13 @@ def from_results(
 ) -> AuthenticationResults:
     """The field for what was checked: `auth` the login name of an authenticated client, `dkim` None where signatures
     were not looked at (no signature there is `dkim=none`), `mail_from` and `helo` as the client gave them."""
-    results = []
+    results: list[MethodResult] = []
     if auth is not None:
         results.append(MethodResult("auth", AuthStatus.PASS, _properties("smtp", auth=auth)))
-    results += dict.fromkeys(_spf(result, mail_from, helo) for result in spf)
+    for result in spf:
+        shown = _spf(result, mail_from, helo)
+        if shown not in results:  # with a null sender both are of the HELO name
+            results.append(shown)
     if dkim is not None:
         results += _dkim(dkim)
     if dmarc is not None:

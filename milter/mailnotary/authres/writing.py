@@ -1,6 +1,7 @@
 """Writing Authentication-Results (RFC 8601 section 2.2), so that nothing untrusted gets out of its place."""
 
 import re
+from functools import lru_cache
 
 from mailnotary import cfws
 from mailnotary.authres.types import AuthenticationResults, AuthresError, MethodResult
@@ -60,6 +61,7 @@ def _result(result: MethodResult) -> str:
     return " ".join(parts)
 
 
+@lru_cache(maxsize=256)  # a few dozen, of our own
 def _keyword(text: str) -> str:
     if not _KEYWORD.match(text):
         raise AuthresError(f"{text!r} is no keyword")
@@ -68,26 +70,41 @@ def _keyword(text: str) -> str:
 
 def _value(text: str) -> str:
     text = safe(text)
-    return text if _TOKEN.match(text) and not _WIDE_SPACE.search(text) else cfws.quote(text)
+    return text if _TOKEN.match(text) and not _has_wide_space(text) else cfws.quote(text)
 
 
 def _pvalue(text: str) -> str:
     text = safe(text)
-    return text if _ADDRESS.match(text) and not _WIDE_SPACE.search(text) else _value(text)
+    plain = (_TOKEN.match(text) or _ADDRESS.match(text)) and not _has_wide_space(text)
+    return text if plain else cfws.quote(text)
+
+
+def _has_wide_space(text: str) -> bool:
+    return not text.isascii() and _WIDE_SPACE.search(text) is not None
 
 
 def _fold(text: str) -> str:
     """One result over as many lines as it takes. A line breaks before a single space, never within a run of them:
     so none ends with a blank or has only blanks. The space stays: it may be a quoted string's."""
     lines = []
-    start, last = 0, -1
-    for match in _BREAK.finditer(text):
-        if match.start() - start > LINE - 1 and last > start:
-            lines.append(text[start:last])
-            start = last
-        last = match.start()
-    if len(text) - start > LINE - 1 and last > start:
-        lines.append(text[start:last])
-        start = last
+    start = 0
+    while len(text) - start > LINE - 1:
+        end = _last_break(text, start + 1, start + LINE)
+        if end < 0:
+            match = _BREAK.search(text, start + LINE)
+            if match is None:
+                break
+            end = match.start()
+        lines.append(text[start:end])
+        start = end
     lines.append(text[start:])
     return "\r\n".join(lines)
+
+
+def _last_break(text: str, start: int, end: int) -> int:
+    """The last place before `end` where a line may break, -1 if there is none."""
+    while (place := text.rfind(" ", start, end)) >= 0:
+        if text[place - 1] != " " and text[place + 1 : place + 2] != " ":
+            return place
+        end = place
+    return -1
