@@ -8,7 +8,7 @@ export MAILNOTARY_SUITES ?= $(CURDIR)/.venv/suites
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench fuzz install man test-image test-systemd test-sendmail clean setup
+.PHONY: help demo test check lint format bench fuzz install man test-image chaos soak test-systemd test-sendmail clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +62,12 @@ install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the serv
 
 man:  ## the manual pages, into build/man
 	@$(PYTHON) man/build.py build/man
+
+chaos:  ## a minute of load while workers die, configurations break and DNS goes away
+	$(PYTHON) tests/chaos/chaos.py 60
+
+soak:  ## 200,000 messages: memory and descriptors
+	$(PYTHON) tests/chaos/soak.py 200000
 
 test-image:  ## build the container image and prove it (buildah or docker)
 	tests/image/test.sh

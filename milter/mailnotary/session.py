@@ -60,8 +60,8 @@ class _Message:
     why: str
     authserv_id: str
     resolver: MessageResolver
+    header_left: int  # octets that its header may still have; negative: nothing of it is wanted (any more)
     fields: list[HeaderField] = field(default_factory=list)
-    header_bytes: int = 0
     too_large: bool = False
     inbound: Inbound | None = None
     signing: SigningPlan | None = None
@@ -69,12 +69,8 @@ class _Message:
     author: Author | None = None
     early_reply: Reply | None = None
     error: str = ""
+    header_ended: bool = False
     seconds: float = 0.0  # of our own work
-
-    @property
-    def untouched(self) -> bool:
-        """Whether it passes as it is, whatever its header holds. (What a user hands in may hold forged results.)"""
-        return self.origin is Origin.EXEMPT or (self.mode is MessageMode.NONE and self.client.auth_user is None)
 
 
 class Session:
@@ -119,6 +115,7 @@ class Session:
             why,
             env.settings.authserv_id or self._mta_name or env.hostname,
             MessageResolver(env.resolver, env.settings.limits.message_seconds),
+            -1 if _passes_untouched(whose, mode, auth_user) else env.settings.limits.header_bytes,
         )
         self._message = message
         if mode is MessageMode.VERIFY:
@@ -132,10 +129,10 @@ class Session:
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
         message = self._message
-        if message is None or message.too_large or message.untouched:
+        if message is None or message.header_left < 0:
             return
-        message.header_bytes += len(name) + len(value) + 3
-        if message.header_bytes > message.env.settings.limits.header_bytes:
+        message.header_left -= len(name) + len(value) + 3
+        if message.header_left < 0:
             message.too_large = True
             message.fields.clear()
             return
@@ -148,6 +145,7 @@ class Session:
         message = self._message
         if message is None or message.error or message.too_large or message.early_reply is not None:
             return
+        message.header_ended = True
         started = time.perf_counter()
         if message.mode is MessageMode.VERIFY and message.inbound is not None:
             message.author = author(message.fields)
@@ -182,6 +180,9 @@ class Session:
             return self._finish(message, actions, queue_id=queue_id, started=started)
         if message.early_reply is not None:
             return self._finish(message, (message.early_reply,), queue_id=queue_id, started=started)
+        if not message.header_ended:  # nobody has decided yet whether it must be signed
+            message.error = "the MTA never said that the header had ended"
+            return self._internal_error(message, queue_id)
         if message.inbound is not None:
             return self._verified(message, message.inbound, queue_id, started)
         return self._outgoing(message, queue_id, started)
@@ -379,13 +380,18 @@ def _mode(mode: Mode, whose: Origin, why: str) -> tuple[MessageMode, str]:
     return MessageMode.NONE, why
 
 
+def _passes_untouched(whose: Origin, mode: MessageMode, auth_user: str | None) -> bool:
+    """Whether a message passes as it is, whatever its header holds. (What a user hands in may hold forged results.)"""
+    return whose is Origin.EXEMPT or (mode is MessageMode.NONE and auth_user is None)
+
+
 def _deletions(message: _Message) -> tuple[DeleteHeader, ...]:
     """The fields that claim to be ours (RFC 8601 section 5), the highest index first: an MTA renumbers the rest at
     once, and a deletion from the top down would then hit the wrong ones (CVE-2022-48521)."""
-    settings = message.env.settings
-    ids = (message.authserv_id, *settings.authentication_results.remove_from)
-    key = AUTHENTICATION_RESULTS.lower().encode()
-    found = [one.value for one in message.fields if one.key == key]
+    found = [one.value for one in message.fields if one.key == b"authentication-results"]
+    if not found:
+        return ()
+    ids = (message.authserv_id, *message.env.settings.authentication_results.remove_from)
     claiming = [index for index, value in enumerate(found, 1) if authres.claims(value, ids)]
     return tuple(DeleteHeader(AUTHENTICATION_RESULTS, index) for index in reversed(claiming))
 

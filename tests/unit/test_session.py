@@ -9,7 +9,7 @@ from mailnotary.keystore import Allow, KeyState, StoredKey
 from mailnotary.policy import InsertHeader, Quarantine, Reply, wants_mail_reply
 from mailnotary.record import MessageMode
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
-from mailnotary.session import Session
+from mailnotary.session import Environment, Session
 from mailnotary.settings import (
     AuthenticationResultsSettings,
     DmarcAction,
@@ -409,6 +409,18 @@ def test_a_broken_event_lets_foreign_mail_in_on_request_but_never_unsigned_mail_
     ours = Played(config, keystore()).play(MESSAGE, ip="127.0.0.1", hook=hook)
     assert ours.reply is not None
     assert ours.reply.code == 451
+
+
+def test_mail_whose_header_never_ends_waits() -> None:
+    session = Session(
+        lambda: Environment(Settings(), keystore(), ZoneResolver({}), lambda _record: None, "host.example")
+    )
+    session.connect("x", "127.0.0.1", None, None)
+    session.mail_from(b"<alice@example.org>", None)
+    session.header(b"From", b" alice@example.org")
+    (reply,) = session.end_of_message("1")
+    assert isinstance(reply, Reply)
+    assert reply.code == 451
 
 
 def test_events_without_a_message_do_nothing() -> None:

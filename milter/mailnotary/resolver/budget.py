@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from mailnotary.escape import printable
 from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
 
-MAX_QUESTIONS = 300  # SPF twice at its limits (RFC 7208 4.6.4: 1 + 10 terms with 10 addresses each), ten DKIM keys,
+MAX_QUESTIONS = 350  # SPF twice at its limits (RFC 7208 4.6.4: 1 + 10 terms with 10 addresses each), ten DKIM keys,
 #                      DMARC's tree walk over two domains, and some to spare
 
 

@@ -1,5 +1,6 @@
 """One question and its tries: over UDP, over TCP, to one nameserver after the other, until there is a reply."""
 
+import logging
 import secrets
 import select
 import socket
@@ -23,6 +24,9 @@ PLAIN_TIME = 300.0  # seconds for which a server that can't do EDNS is asked wit
 MAX_STRAYS = 50  # datagrams that are no reply to ours; then somebody is guessing, and TCP can't be guessed
 
 
+log = logging.getLogger(__name__)
+
+
 class UnreachableError(DnsTempError):
     """Nothing listens at any of the nameservers. It cost no time to learn, so it is not remembered."""
 
@@ -31,7 +35,9 @@ class _FailedError(Exception):
     """A server has failed to answer a question; another may do better."""
 
     def __init__(self, server: "Server", reason: str, word: str = "SERVFAIL") -> None:
-        self.reason = f"{server.text}: {reason}"
+        # The reason may come to stand in a header, which is no place for our nameservers' addresses.
+        log.debug("nameserver %s: %s", server.text, reason)
+        self.reason = reason
         self.word = word
 
 
@@ -222,7 +228,8 @@ class _Exchange:
     def _unreachable(self, server: Server, error: OSError) -> None:
         server.missed(time.monotonic(), refused=True)
         self._remove(server)
-        self._refusal = f"{server.text}: {error.strerror or error}"
+        log.debug("nameserver %s: %s", server.text, error)
+        self._refusal = error.strerror or str(error)
 
     def _remove(self, server: Server) -> None:
         """The server has no answer to this question: it is not asked again."""
