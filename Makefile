@@ -1,7 +1,7 @@
 # `make demo` and `make test` install what they need; the others take it as given.
 PYTHON := .venv/bin/python
 PREFIX := /opt/mailnotary
-SOURCES := milter tests
+SOURCES := milter tests config
 
 ifeq ($(wildcard ../shared/suites),)
 export MAILNOTARY_SUITES ?= $(CURDIR)/.venv/suites
@@ -58,10 +58,15 @@ install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the serv
 	for file in mailnotary.yaml keystore.yaml; do \
 		test -e /etc/mailnotary/$$file || install -m644 config/$$file /etc/mailnotary/; \
 	done
+	$(PREFIX)/bin/python config/man.py build/man
+	install -Dm644 -t /usr/local/share/man/man1 build/man/*.1
+	install -Dm644 -t /usr/local/share/man/man5 build/man/*.5
+	install -d /usr/local/share/bash-completion/completions
+	$(PREFIX)/bin/mailnotary completion bash >/usr/local/share/bash-completion/completions/mailnotary
 	-systemctl daemon-reload
 
 man:  ## the manual pages, into build/man
-	@$(PYTHON) man/build.py build/man
+	@$(PYTHON) config/man.py build/man
 
 chaos:  ## a minute of load while workers die, configurations break and DNS goes away
 	$(PYTHON) tests/chaos/chaos.py 60

@@ -82,7 +82,7 @@ def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("man_build", ROOT / "man" / "build.py")
+    spec = importlib.util.spec_from_file_location("man_build", ROOT / "config" / "man.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

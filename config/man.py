@@ -1,4 +1,4 @@
-"""Writes the manual pages into a folder: `python man/build.py build/man`.
+"""Writes the manual pages into a folder: `python config/man.py build/man`.
 
 mailnotary.1 comes from the parser that the commands have, mailnotary.yaml.5 and mailnotary-keystore.yaml.5 from the
 commented files in config/: nothing is said twice, and no page is older than what it describes.
@@ -13,7 +13,7 @@ import mailnotary
 from mailnotary.cli.reference import Argument, Command, commands
 
 _ESCAPES = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "^": "\\(ha", "~": "\\(ti", "`": "\\(ga"}
-CONFIG = Path(__file__).parents[1] / "config"
+CONFIG = Path(__file__).parent
 
 
 def roff(text: str) -> str:
