@@ -10,6 +10,7 @@ import mailnotary
 COMMANDS = {
     "run": "run the daemon in the foreground",
     "check-config": "validate the configuration and all keys",
+    "doctor": "look at the machine and the mail server: what is wrong, and what to do",
     "spf": "check SPF as for a message, every DNS question shown",
     "verify": "verify the DKIM signatures of a message file",
     "sign": "sign a message file",

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mailnotary.listen import Listen
 
@@ -16,14 +17,24 @@ TIMEOUT = 5.0  # seconds for each step
 # SMFIC_OPTNEG: protocol version 6, with all of its actions and steps on offer, as Postfix does.
 _OFFER = b"O" + struct.pack(">III", 6, 0x1FF, 0x1FFFFF)
 _QUIT = b"Q"
+_LEADING_SPACE = 0x100000  # SMFIP_HDR_LEADSPC
 
 
 class ProbeError(Exception):
     """There is no milter that serves; the text says what is there."""
 
 
-def probe(listen: Listen, timeout: float = TIMEOUT) -> int:
-    """The milter protocol's version that the milter at this address takes. Raises ProbeError."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a milter said to the offer: its protocol version, and whether it takes the white space after the colon of a
+    header field as part of the value."""
+
+    version: int
+    leading_space: bool
+
+
+def probe(listen: Listen, timeout: float = TIMEOUT) -> Answer:
+    """Asks the milter at this address what it takes of all that an MTA can offer. Raises ProbeError."""
     try:
         with _connect(listen, timeout) as sock:
             sock.sendall(_packet(_OFFER))
@@ -33,7 +44,8 @@ def probe(listen: Listen, timeout: float = TIMEOUT) -> int:
         raise ProbeError(error.strerror or str(error)) from error
     if answer[:1] != b"O" or len(answer) < 13:
         raise ProbeError("what answers is no milter")
-    return int(struct.unpack_from(">I", answer, 1)[0])
+    version, _, steps = struct.unpack_from(">III", answer, 1)
+    return Answer(version, bool(steps & _LEADING_SPACE))
 
 
 def _connect(listen: Listen, timeout: float) -> socket.socket:
@@ -79,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        version = probe(listen)
+        version = probe(listen).version
     except ProbeError as error:
         print(f"{listen}: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,322 @@
+"""Postfix: its settings for milters, as postconf(1) tells them, and whether its processes reach the daemon."""
+
+import grp
+import os
+import pwd
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from mailnotary.cli.doctor.finding import Finding, error, ok, warning
+from mailnotary.cli.doctor.machine import command
+from mailnotary.escape import printable
+from mailnotary.listen import Listen
+from mailnotary.settings import Mode, Settings
+
+COMMAND_TIMEOUT = 30.0  # seconds; Postfix's default for milter_command_timeout
+PROTOCOL = 6  # the first that carries the white space after a header's colon (HDR_LEADSPC)
+
+_WANTED = (
+    "queue_directory",
+    "mail_owner",
+    "smtpd_milters",
+    "non_smtpd_milters",
+    "milter_protocol",
+    "milter_default_action",
+    "milter_command_timeout",
+    "milter_content_timeout",
+    "internal_mail_filter_classes",
+    "receive_override_options",
+    "milter_connect_macros",
+    "milter_mail_macros",
+    "milter_end_of_data_macros",
+)
+_MACROS = {
+    "milter_connect_macros": "j",
+    "milter_mail_macros": "{auth_authen}",
+    "milter_end_of_data_macros": "i",
+}
+_PUBLIC = {"smtp", "25", "smtps", "submissions", "465", "submission", "587"}  # where mail comes in, in master.cf
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # postconf(5), of time
+_MILTER = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")  # an entry of smtpd_milters: plain, or in braces with parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Milter:
+    """An entry of smtpd_milters: where it listens, and the settings of its own that follow it."""
+
+    address: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Postfix:
+    """What postconf says. `overrides` are those of master.cf, "submission/inet/smtpd_milters" to the value; `chrooted`
+    whether the processes that call milters (smtpd, cleanup) run in the queue folder."""
+
+    settings: Mapping[str, str]
+    overrides: Mapping[str, str]
+    chrooted: bool
+
+    def __getitem__(self, name: str) -> str:
+        return self.settings.get(name, "")
+
+
+def read() -> Postfix | None:
+    """This machine's Postfix; None where there is none."""
+    expanded = command("postconf", "-x", *_WANTED)  # with $names expanded
+    if expanded is None:
+        return None
+    return Postfix(
+        _assignments(expanded),
+        _assignments(command("postconf", "-Px") or ""),
+        _chrooted(command("postconf", "-F", "*/*/chroot") or "", command("postconf", "-M") or ""),
+    )
+
+
+def _assignments(text: str) -> dict[str, str]:
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _chrooted(chroot: str, services: str) -> bool:
+    """master(5): "-" is the default, which is no for all but very old configurations."""
+    callers = {
+        f"{words[0]}/{words[1]}/chroot"
+        for words in (line.split() for line in services.splitlines())
+        if len(words) > 7 and words[7] in {"smtpd", "cleanup"}
+    }
+    return any(name in callers and value == "y" for name, value in _assignments(chroot).items())
+
+
+def check(postfix: Postfix, settings: Settings) -> Iterator[Finding]:
+    """Everything that this Postfix and these settings have to agree on."""
+    listen = Listen.parse(settings.listen)
+    wanted = address(listen, postfix["queue_directory"])
+    found = None
+    for name in ("smtpd_milters", "non_smtpd_milters"):
+        entry = next((one for one in milters(postfix[name]) if _calls(one.address, listen, postfix)), None)
+        found = found or entry
+        yield from _listed(name, postfix[name], entry, wanted)
+    yield from _reachable(postfix, settings, listen)
+    yield from _overridden(postfix, listen, wanted)
+    own = found.settings if found else {}
+    yield from _behaviour(postfix, own, settings)
+    yield from _protocol(postfix, own)
+    if settings.mode is not Mode.VERIFY and "bounce" not in postfix["internal_mail_filter_classes"]:
+        advice = "postconf internal_mail_filter_classes=bounce"
+        yield warning("internal_mail_filter_classes", "Postfix's own bounces are not signed", advice)
+
+
+# -- where it calls
+
+
+def address(listen: Listen, queue_directory: str) -> str:
+    """How Postfix's milter settings name the daemon's socket. Relative paths begin at the queue folder, in its chroot
+    and outside of it."""
+    if listen.family == "unix":
+        path, queue = PurePosixPath(listen.path), PurePosixPath(queue_directory or "/var/spool/postfix")
+        return f"unix:{path.relative_to(queue) if path.is_relative_to(queue) else path}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104, compared
+    return f"inet:[{host}]:{listen.port}" if ":" in host else f"inet:{host}:{listen.port}"
+
+
+def milters(value: str) -> list[Milter]:
+    """The entries of smtpd_milters: "inet:host:port, { unix:path, protocol=6 }" (MILTER_README)."""
+    found = []
+    for braced, plain in _MILTER.findall(value):
+        words = [word.strip() for word in braced.split(",")] if braced else [plain]
+        found.append(Milter(words[0], _assignments("\n".join(words[1:]))))
+    return found
+
+
+def _calls(text: str, listen: Listen, postfix: Postfix) -> bool:
+    """Whether a milter's address is the daemon's."""
+    if listen.family == "unix":
+        family, _, path = text.partition(":")
+        queue = PurePosixPath(postfix["queue_directory"] or "/var/spool/postfix")
+        inside = str(queue) if postfix.chrooted else "/"
+        places = {queue / path} if not path.startswith("/") else {PurePosixPath(inside, path.lstrip("/"))}
+        return family == "unix" and PurePosixPath(listen.path) in places
+    try:
+        called = Listen.parse(text)
+    except ValueError:
+        return False
+    if called.family == "unix" or called.port != listen.port:
+        return False
+    return listen.host in {"0.0.0.0", "::"} or bool(_addresses(called.host) & _addresses(listen.host))  # noqa: S104
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return {host}
+
+
+def _listed(name: str, value: str, entry: Milter | None, wanted: str) -> Iterator[Finding]:
+    if entry is not None:
+        yield ok(name, f"Postfix calls {printable(entry.address)}")
+        return
+    whose = "mail by SMTP" if name == "smtpd_milters" else "mail of the sendmail command"
+    others = ", ".join(one.address for one in milters(value))
+    now = f"names {printable(others)}" if others else "is empty"
+    together = f"'{others}, {wanted}'" if others else wanted
+    advice = f"postconf {name}={together} && postfix reload"
+    make = error if name == "smtpd_milters" else warning
+    yield make(name, f"it {now}, so that {whose} does not pass the daemon", advice)
+
+
+def _overridden(postfix: Postfix, listen: Listen, wanted: str) -> Iterator[Finding]:
+    """Services of master.cf that have milters of their own, or none."""
+    for name, value in sorted(postfix.overrides.items()):
+        service, _, parameter = name.rpartition("/")
+        if service.partition("/")[0].rpartition(":")[2] not in _PUBLIC:
+            continue  # one for a content filter rightly has none
+        mine = any(_calls(one.address, listen, postfix) for one in milters(value))
+        if parameter == "smtpd_milters" and not mine:
+            text = f"{service} has its own smtpd_milters, so that its mail does not pass the daemon"
+            yield warning("master.cf", text, f"remove it, or add {wanted}")
+        if parameter == "receive_override_options" and "no_milters" in value:
+            yield warning("master.cf", f"{service} has no_milters: its mail does not pass the daemon", "remove it")
+    if "no_milters" in postfix["receive_override_options"]:
+        text = "no_milters switches all milters off"
+        yield error("receive_override_options", text, "remove it from main.cf: it is for services of master.cf")
+
+
+# -- whether it gets there
+
+
+def _reachable(postfix: Postfix, settings: Settings, listen: Listen) -> Iterator[Finding]:
+    """Postfix's user can connect to a unix socket, from its chroot."""
+    if listen.family != "unix":
+        return
+    queue, user = postfix["queue_directory"] or "/var/spool/postfix", postfix["mail_owner"] or "postfix"
+    if not PurePosixPath(listen.path).is_relative_to(queue):
+        if postfix.chrooted:
+            better = f"{queue}/mailnotary/mailnotary.sock"
+            text = f"Postfix runs in the chroot {queue}, from which {listen.path} can't be seen"
+            yield error("reachable", text, f"listen: unix:{better}, and {address(Listen('unix', path=better), queue)}")
+            return
+        path, root = listen.path, "/"
+    else:
+        root = queue if postfix.chrooted else "/"
+        path = "/" + str(PurePosixPath(listen.path).relative_to(root))
+    if os.geteuid() != 0:
+        yield warning("reachable", f"whether {user} can use {listen.path} can't be told", "run it as root")
+        return
+    problem = as_user(user, root, lambda: _connect(path))
+    if problem:
+        group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name if _exists(user) else user
+        advice = (
+            f"give the socket's folder to that group (install -d -o {settings.user} -g {group} -m 2750 "
+            f"{PurePosixPath(listen.path).parent}), leave socket.mode at 0660, and restart mailnotary"
+        )
+        yield error("reachable", f"Postfix's user {user} can't use {listen.path}: {problem}", advice)
+    else:
+        where = f", from the chroot {root}" if root != "/" else ""
+        yield ok("reachable", f"Postfix's user {user} can use {listen.path}{where}")
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def as_user(user: str, root: str, what: Callable[[], str]) -> str:
+    """What a function says in a process of this user, in a chroot. Only for root."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            said = _changed(user, root, what)
+        except BaseException as problem:
+            said = str(problem) or type(problem).__name__
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode("utf-8", "replace")
+    os.waitpid(pid, 0)
+    return said
+
+
+def _changed(user: str, root: str, what: Callable[[], str]) -> str:
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return f"there is no user '{user}'"
+    os.initgroups(user, entry.pw_gid)
+    os.chroot(root)
+    os.chdir("/")
+    os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+    os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    return what()
+
+
+def _connect(path: str) -> str:
+    """Why this process can't connect, "" if it can."""
+    for folder in reversed(PurePosixPath(path).parents):
+        if not os.access(folder, os.X_OK):
+            there = os.path.isdir(folder)
+            return f"it may not enter {folder}" if there else f"there is no folder {folder}"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        try:
+            sock.connect(path)
+        except OSError as problem:
+            return problem.strerror or str(problem)
+    return ""
+
+
+# -- how it calls
+
+
+def _behaviour(postfix: Postfix, own: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    action = own.get("default_action") or postfix["milter_default_action"]
+    if action == "tempfail":
+        yield ok("milter_default_action", "tempfail: mail waits while the daemon is away")
+    else:
+        harm = {
+            "accept": "lets mail pass unchecked and unsigned",
+            "reject": "refuses all mail for good",
+            "quarantine": "puts all mail on hold, unchecked and unsigned",
+        }.get(action, "is not what the daemon is made for")
+        text = f"{printable(action)} {harm} while the daemon is away"
+        yield warning("milter_default_action", text, "postconf milter_default_action=tempfail && postfix reload")
+    for name, needed, because in (
+        ("command_timeout", max(COMMAND_TIMEOUT, settings.limits.spf_seconds + 5), "limits.spf_seconds"),
+        ("content_timeout", settings.limits.message_seconds + 15, "limits.message_seconds"),
+    ):
+        value = own.get(name) or postfix[f"milter_{name}"]
+        seconds = _seconds(value)
+        if seconds is not None and seconds < needed:
+            text = f"{value} is less than the daemon may take ({because}), so that mail is delayed"
+            yield warning(f"milter_{name}", text, f"postconf milter_{name}={needed:.0f}s && postfix reload")
+        else:
+            yield ok(f"milter_{name}", f"{value} is enough")
+
+
+def _protocol(postfix: Postfix, own: Mapping[str, str]) -> Iterator[Finding]:
+    value = own.get("protocol") or postfix["milter_protocol"]
+    version = re.match(r"\d+", value)
+    if version and int(version[0]) >= PROTOCOL:
+        yield ok("milter_protocol", f"{value}: headers come with their white space (HDR_LEADSPC)")
+        return
+    text = f"{printable(value)} hides the white space after a header's colon, which breaks simple/ signatures"
+    yield error("milter_protocol", text, f"postconf milter_protocol={PROTOCOL} && postfix reload")
+    # From protocol 6 on the daemon names the macros that it wants, and these settings don't count.
+    for name, macro in _MACROS.items():
+        if macro not in re.split(r"[\s,]+", postfix[name]):
+            advice = f"postconf -# {name} && postfix reload"
+            yield error(name, f"{macro} is missing, which the daemon needs", advice)
+
+
+def _seconds(text: str) -> float | None:
+    match = re.fullmatch(r"(\d+)([smhdw]?)", text)
+    return int(match[1]) * _UNITS[match[2] or "s"] if match else None

@@ -1,0 +1,437 @@
+"""mailnotary doctor: it finds what is wrong with a machine and a mail server, and says what to do."""
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from mailnotary.cli import main
+from mailnotary.cli.doctor import configuration, machine, postfix, sendmail
+from mailnotary.cli.doctor.finding import Finding, Level
+from mailnotary.crypto import generate_private_key
+from mailnotary.listen import Listen
+from mailnotary.settings import DnsSettings, Limits, Mode, Settings
+from support.dns_server import DnsServer
+
+NOW = 1_800_000_000.0  # in 2027
+
+
+def levels(findings: list[Finding]) -> dict[str, Level]:
+    """The worst level of each check."""
+    order = [Level.OK, Level.WARNING, Level.ERROR]
+    found: dict[str, Level] = {}
+    for one in findings:
+        found[one.check] = max(one.level, found.get(one.check, Level.OK), key=order.index)
+    return found
+
+
+def only(findings: list[Finding], check: str) -> Finding:
+    [found] = [one for one in findings if one.check == check]
+    return found
+
+
+# -- the configuration
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "keys").mkdir(mode=0o700)
+    key = tmp_path / "keys" / "a.pem"
+    key.touch(0o600)
+    key.write_bytes(generate_private_key("ed25519"))
+    (tmp_path / "keystore.yaml").write_text("domains: {a.example: {keys: [{selector: a, file: keys/a.pem}]}}\n")
+    (tmp_path / "m.yaml").write_text("user: root\n")
+    return tmp_path
+
+
+def read(folder: Path) -> dict[str, Level]:
+    return levels(configuration.read(folder / "m.yaml")[2])
+
+
+def test_a_good_configuration_is_ok(folder: Path) -> None:
+    found = read(folder)
+    assert found.pop("account", Level.WARNING) is Level.WARNING  # not for root
+    assert found == {"configuration": Level.OK, "keys": Level.OK}
+
+
+def test_every_error_of_the_configuration_is_told_with_its_place(folder: Path) -> None:
+    (folder / "m.yaml").write_text("workerz: 1\nmodus: x\n")
+    settings, keystore, findings = configuration.read(folder / "m.yaml")
+    assert settings is None
+    assert keystore is None
+    texts = [one.text for one in findings if one.level is Level.ERROR]
+    assert len(texts) == 2
+    assert f"{folder}/m.yaml:1:1: " in texts[0]
+
+
+def test_the_settings_are_there_when_a_key_is_not(folder: Path) -> None:
+    (folder / "keys" / "a.pem").unlink()
+    settings, keystore, findings = configuration.read(folder / "m.yaml")
+    assert settings is not None
+    assert keystore is None
+    assert levels(findings)["configuration"] is Level.ERROR
+
+
+@pytest.mark.parametrize("name", ["m.yaml", "keystore.yaml", "keys"])
+def test_what_everybody_can_write_is_an_error(folder: Path, name: str) -> None:
+    (folder / name).chmod(0o777)
+    finding = only(configuration.read(folder / "m.yaml")[2], "keys")
+    assert finding.level is Level.ERROR
+    assert finding.advice == f"chmod go-w {folder / name}"
+
+
+def test_a_keystore_without_domains_is_a_warning_unless_nothing_is_to_be_signed(folder: Path) -> None:
+    (folder / "keystore.yaml").write_text("domains: {}\n")
+    assert read(folder)["keys"] is Level.WARNING
+    (folder / "m.yaml").write_text("user: root\nmode: verify\n")
+    assert "keys" not in read(folder)
+
+
+# -- the machine
+
+
+@contextmanager
+def milter(steps: int = 0x1FFFFF) -> Iterator[Listen]:
+    """Something that answers the negotiation like a milter that takes these steps."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(100)
+                connection.sendall(struct.pack(">Ic3I", 13, b"O", 6, 0x31, steps))
+                connection.recv(100)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Listen("inet", "127.0.0.1", listener.getsockname()[1])
+        thread.join()
+
+
+def test_a_daemon_that_serves_is_ok() -> None:
+    with milter() as listen:
+        assert levels(list(machine.socket(listen))) == {"socket": Level.OK, "header spacing": Level.OK}
+
+
+def test_a_milter_that_drops_the_white_space_is_an_error() -> None:
+    with milter(steps=0) as listen:
+        assert levels(list(machine.socket(listen)))["header spacing"] is Level.ERROR
+
+
+def test_a_daemon_that_is_not_there_is_an_error_with_the_reason(tmp_path: Path) -> None:
+    [finding] = machine.socket(Listen("unix", path=f"{tmp_path}/socket"))
+    assert finding.level is Level.ERROR
+    assert "No such file" in finding.text
+    assert "systemctl start" in finding.advice
+
+
+def ask(zone: Mapping[str, Any]) -> list[Finding]:
+    with DnsServer(zone) as server:
+        return list(machine.resolver(DnsSettings((server.address,), timeout=1), "a.example"))
+
+
+def test_a_nameserver_that_validates_is_ok() -> None:
+    assert levels(ask({"a.example": [{"TXT": "x"}], machine.BOGUS: ["SERVFAIL"]})) == {
+        "resolver": Level.OK,
+        "DNSSEC": Level.OK,
+    }
+
+
+@pytest.mark.parametrize("bogus", [[{"A": "192.0.2.1"}], []])
+def test_one_that_does_not_validate_or_can_not_be_judged_is_a_warning(bogus: list[Any]) -> None:
+    assert levels(ask({"a.example": [{"TXT": "x"}], machine.BOGUS: bogus}))["DNSSEC"] is Level.WARNING
+
+
+def test_one_that_makes_up_names_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda *_: "name")
+    findings = ask({"a.example": [{"TXT": "x"}], "name.invalid": [{"A": "192.0.2.1"}]})
+    assert levels(findings)["resolver"] is Level.ERROR
+
+
+def test_a_slow_one_is_a_warning_and_a_dead_one_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "SLOW", 0.0)
+    assert levels(ask({"a.example": [{"TXT": "x"}]}))["resolver"] is Level.WARNING
+    [finding] = machine.resolver(DnsSettings((("127.0.0.1", 1),), timeout=0.2), "a.example")
+    assert (finding.check, finding.level) == ("resolver", Level.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("now", "synchronized", "level"),
+    [
+        (NOW, "yes", Level.OK),
+        (NOW, None, Level.OK),
+        (NOW, "no", Level.WARNING),
+        (0.0, "yes", Level.ERROR),
+        (NOW * 4, "yes", Level.ERROR),
+    ],
+)
+def test_the_clock(now: float, synchronized: str | None, level: Level) -> None:
+    assert [one.level for one in machine.clock(now, synchronized)] == [level]
+
+
+# -- Postfix
+
+QUEUE = "/var/spool/postfix"
+INET = "inet:8891@127.0.0.1"
+UNIX = f"unix:{QUEUE}/mailnotary/mailnotary.sock"
+GOOD = {
+    "queue_directory": QUEUE,
+    "mail_owner": "postfix",
+    "smtpd_milters": "inet:127.0.0.1:8891",
+    "non_smtpd_milters": "inet:127.0.0.1:8891",
+    "milter_protocol": "6",
+    "milter_default_action": "tempfail",
+    "milter_command_timeout": "30s",
+    "milter_content_timeout": "300s",
+    "internal_mail_filter_classes": "bounce",
+    "receive_override_options": "",
+    "milter_connect_macros": "j {daemon_name} {daemon_addr} v _",
+    "milter_mail_macros": "i {auth_type} {auth_authen} {mail_addr}",
+    "milter_end_of_data_macros": "i",
+}
+
+
+def check(
+    changes: Mapping[str, str],
+    *,
+    listen: str = INET,
+    overrides: Mapping[str, str] | None = None,
+    chrooted: bool = True,
+    **settings: Any,
+) -> list[Finding]:
+    """What is said of a Postfix with these changes to good settings."""
+    instance = postfix.Postfix({**GOOD, **changes}, overrides or {}, chrooted)
+    return list(postfix.check(instance, Settings(listen=listen, **settings)))
+
+
+def test_good_settings_are_ok() -> None:
+    assert set(levels(check({})).values()) == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        (INET, "inet:127.0.0.1:8891"),
+        ("inet:8891@0.0.0.0", "inet:127.0.0.1:8891"),
+        ("inet6:8891@::1", "inet:[::1]:8891"),
+        (UNIX, "unix:mailnotary/mailnotary.sock"),
+        ("unix:/run/m.sock", "unix:/run/m.sock"),
+    ],
+)
+def test_the_socket_in_postfix_s_words(listen: str, address: str) -> None:
+    assert postfix.address(Listen.parse(listen), QUEUE) == address
+
+
+@pytest.mark.parametrize(
+    ("listen", "value"),
+    [
+        (INET, "inet:localhost:8891"),
+        (INET, "inet:other:1, inet:127.0.0.1:8891"),
+        (INET, "unix:x {inet:127.0.0.1:8891, default_action=tempfail}"),
+        ("inet:8891@0.0.0.0", "inet:127.0.0.1:8891"),
+        ("inet6:8891@::1", "inet:[::1]:8891"),
+        (UNIX, "unix:mailnotary/mailnotary.sock"),
+        (UNIX, "unix:/mailnotary/mailnotary.sock"),
+    ],
+)
+def test_the_daemon_is_found_among_the_milters(listen: str, value: str) -> None:
+    found = levels(check({"smtpd_milters": value, "non_smtpd_milters": value}, listen=listen))
+    assert found["smtpd_milters"] is found["non_smtpd_milters"] is Level.OK
+
+
+@pytest.mark.parametrize(
+    "value", ["", "inet:127.0.0.1:8892", "inet:192.0.2.1:8891", "unix:mailnotary/mailnotary.sock", "nonsense"]
+)
+def test_without_the_daemon_among_the_milters_it_says_the_line_to_add(value: str) -> None:
+    findings = check({"smtpd_milters": value, "non_smtpd_milters": value})
+    finding = only(findings, "smtpd_milters")
+    assert finding.level is Level.ERROR
+    assert "inet:127.0.0.1:8891" in finding.advice
+    assert value in finding.advice
+    assert only(findings, "non_smtpd_milters").level is Level.WARNING
+
+
+def test_an_absolute_path_is_another_one_in_a_chroot() -> None:
+    found = {"smtpd_milters": UNIX, "non_smtpd_milters": UNIX}
+    assert levels(check(found, listen=UNIX))["smtpd_milters"] is Level.ERROR
+    assert levels(check(found, listen=UNIX, chrooted=False))["smtpd_milters"] is Level.OK
+
+
+def test_a_socket_outside_of_the_chroot_is_an_error_with_a_better_place() -> None:
+    finding = only(check({}, listen="unix:/run/mailnotary/mailnotary.sock"), "reachable")
+    assert finding.level is Level.ERROR
+    assert f"listen: {UNIX}" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "level"),
+    [
+        ({"milter_default_action": "accept"}, "milter_default_action", Level.WARNING),
+        ({"milter_default_action": "reject"}, "milter_default_action", Level.WARNING),
+        ({"milter_command_timeout": "10s"}, "milter_command_timeout", Level.WARNING),
+        ({"milter_command_timeout": "1m"}, "milter_command_timeout", Level.OK),
+        ({"milter_content_timeout": "20"}, "milter_content_timeout", Level.WARNING),
+        ({"internal_mail_filter_classes": ""}, "internal_mail_filter_classes", Level.WARNING),
+        ({"receive_override_options": "no_milters"}, "receive_override_options", Level.ERROR),
+        ({"milter_protocol": "2"}, "milter_protocol", Level.ERROR),
+        ({"milter_protocol": "2", "milter_mail_macros": "i"}, "milter_mail_macros", Level.ERROR),
+        ({"milter_protocol": "2", "milter_connect_macros": "v"}, "milter_connect_macros", Level.ERROR),
+        ({"milter_protocol": "2", "milter_end_of_data_macros": ""}, "milter_end_of_data_macros", Level.ERROR),
+        ({"smtpd_milters": "{ inet:127.0.0.1:8891, protocol=2 }"}, "milter_protocol", Level.ERROR),
+        ({"smtpd_milters": "{ inet:127.0.0.1:8891, default_action=accept }"}, "milter_default_action", Level.WARNING),
+        ({"smtpd_milters": "{ inet:127.0.0.1:8891, command_timeout=5s }"}, "milter_command_timeout", Level.WARNING),
+    ],
+)
+def test_each_setting_is_judged(changes: Mapping[str, str], name: str, level: Level) -> None:
+    finding = only(check(changes), name)
+    assert finding.level is level
+    assert bool(finding.advice) == (level is not Level.OK)
+
+
+def test_macros_do_not_count_where_the_daemon_names_them_itself() -> None:
+    assert set(levels(check({"milter_mail_macros": "i"})).values()) == {Level.OK}
+
+
+def test_time_limits_follow_those_of_the_daemon() -> None:
+    found = levels(check({}, limits=Limits(spf_seconds=60, message_seconds=400)))
+    assert found["milter_command_timeout"] is found["milter_content_timeout"] is Level.WARNING
+
+
+def test_bounces_need_not_be_signed_where_nothing_is() -> None:
+    changes = {"internal_mail_filter_classes": ""}
+    assert "internal_mail_filter_classes" not in levels(check(changes, mode=Mode.VERIFY))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "warned"),
+    [
+        ("submission/inet/smtpd_milters", "", True),
+        ("submission/inet/smtpd_milters", "inet:127.0.0.1:8891", False),
+        ("192.0.2.1:smtp/inet/smtpd_milters", "inet:127.0.0.1:1", True),
+        ("smtp/inet/receive_override_options", "no_address_mappings,no_milters", True),
+        ("127.0.0.1:10025/inet/smtpd_milters", "", False),
+    ],
+)
+def test_services_of_master_cf_with_milters_of_their_own_are_seen(name: str, value: str, warned: bool) -> None:
+    assert ("master.cf" in levels(check({}, overrides={name: value}))) is warned
+
+
+@pytest.mark.mta
+def test_the_settings_are_read_from_a_real_postfix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "main.cf").write_text(
+        f"compatibility_level = 3.6\nqueue_directory = {tmp_path}\nmailnotary = inet:127.0.0.1:8891\n"
+        "smtpd_milters = $mailnotary\n"
+    )
+    (tmp_path / "master.cf").write_text(
+        "smtp inet n - y - - smtpd\nsubmission inet n - n - - smtpd\n  -o smtpd_milters=\n"
+        "cleanup unix n - n - 0 cleanup\n"
+    )
+    monkeypatch.setenv("MAIL_CONFIG", str(tmp_path))
+    found = postfix.read()
+    assert found is not None
+    assert found.chrooted
+    assert found["smtpd_milters"] == "inet:127.0.0.1:8891"
+    assert found.overrides["submission/inet/smtpd_milters"] == ""
+    got = levels(list(postfix.check(found, Settings())))
+    assert got["smtpd_milters"] is got["milter_default_action"] is got["milter_protocol"] is Level.OK
+    assert got["non_smtpd_milters"] is got["master.cf"] is Level.WARNING
+
+
+@pytest.mark.mta
+@pytest.mark.parametrize("chrooted", [True, False])
+def test_postfix_s_user_really_connects(chrooted: bool) -> None:
+    with TemporaryDirectory(prefix="mailnotary-") as name:
+        Path(name).chmod(0o755)
+        reach(Path(name), chrooted)
+
+
+def reach(queue: Path, chrooted: bool) -> None:
+    place = queue / "mailnotary"
+    place.mkdir()
+    path = place / "socket"
+    changes = {"queue_directory": str(queue)}
+
+    def level() -> Finding:
+        return only(check(changes, listen=f"unix:{path}", chrooted=chrooted), "reachable")
+
+    assert "No such file" in level().text
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0o600)
+        assert "Permission denied" in level().text
+        path.chmod(0o666)
+        assert level().level is Level.OK
+        place.chmod(0o700)
+        assert "may not enter" in level().text
+        assert "install -d" in level().advice
+
+
+# -- Sendmail
+
+CF = "Xmailnotary, S=inet:8891@127.0.0.1, F=T, T=S:10s;R:30s;E:2m\nO InputMailFilters=other, mailnotary\n"
+
+
+@pytest.mark.parametrize(
+    ("cf", "expected"),
+    [
+        (CF, [Level.OK]),
+        (CF.replace(", F=T", ""), [Level.OK, Level.WARNING]),
+        (CF.replace("8891", "1"), [Level.ERROR]),
+        (CF.replace("other, mailnotary", "other"), [Level.ERROR]),
+        ("", [Level.ERROR]),
+    ],
+)
+def test_sendmail_s_filters_are_judged(cf: str, expected: list[Level]) -> None:
+    assert [one.level for one in sendmail.check(cf, Listen.parse(INET))] == expected
+
+
+def test_without_a_sendmail_there_is_nothing_to_read(tmp_path: Path) -> None:
+    assert sendmail.read(tmp_path / "sendmail.cf") is None
+
+
+# -- the command
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without any mail server, and without systemd."""
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr(sendmail, "read", lambda: None)
+
+
+def test_it_works_without_a_mail_server_and_ends_with_0_when_nothing_is_wrong(
+    folder: Path, bare: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with DnsServer({"a.example": [{"TXT": "x"}]}) as server, milter() as listen:
+        text = f"user: root\nlisten: {listen}\ndns: {{nameservers: ['{server.nameserver}']}}\n"
+        (folder / "m.yaml").write_text(text)
+        assert main(["doctor", "-c", str(folder / "m.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert "neither Postfix nor Sendmail" in said
+    assert "serves milter protocol 6" in said
+
+
+def test_it_ends_with_1_when_something_is_wrong_and_tells_it_in_json(
+    folder: Path, bare: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "m.yaml").write_text("workerz: 1\n")
+    assert main(["doctor", "-c", str(folder / "m.yaml"), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is False
+    assert {"check", "level", "text", "advice"} == set(said["findings"][0])
+    assert said["findings"][-1]["check"] == "clock"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_nothing_is_left_behind_by_the_look_as_another_user() -> None:
+    assert postfix.as_user("nobody", "/", lambda: str(os.getuid())) != "0"
+    assert os.geteuid() == 0
+    assert postfix.as_user("no-such-user", "/", lambda: "") == "there is no user 'no-such-user'"
