@@ -74,8 +74,8 @@ def reply(code: int, detail: str, text: str) -> Reply:
 def wants_mail_reply(settings: Settings) -> bool:
     """Whether SPF may come to a reply, so that MAIL FROM has to be answered."""
     spf = settings.spf
-    actions = {spf.helo_fail, spf.fail, spf.softfail, spf.permerror, spf.temperror}
-    return actions != {SpfAction.ACCEPT}
+    accept = SpfAction.ACCEPT
+    return not (spf.helo_fail is spf.fail is spf.softfail is spf.permerror is spf.temperror is accept)
 
 
 def spf_reply(settings: SpfSettings, results: Sequence[SpfResult], client: Address | None) -> Reply | None:

@@ -8,7 +8,6 @@ tval      =  1*VALCHAR                   ; %x21-3A / %x3C-7E, and UTF-8 (RFC 861
 """
 
 import re
-from typing import NamedTuple
 
 MAX_TAGS = 64  # a signature has 14 known tags; the cap bounds the work that a header field can cause
 
@@ -24,45 +23,21 @@ class TagError(ValueError):
     """The text is no tag list; the message says what is wrong, for an admin."""
 
 
-class Tag(NamedTuple):
-    """One tag: its value without the white space around it, and the place of the value in the text with that white
-    space, from after the "=" to before the ";"."""
+class TagList(dict[str, bytes]):
+    """The tags of a text: each name with its value, without the white space around it, in the text's order. Tag names
+    are case-sensitive (RFC 6376 3.2). `spans` are the places of the values in the text with that white space, each
+    from after the "=" to before the ";"."""
 
-    name: str
-    value: bytes
-    start: int
-    end: int
+    __slots__ = ("spans",)
 
-
-class TagList:
-    """The tags of a text, in order, by name. Tag names are case-sensitive (RFC 6376 3.2)."""
-
-    __slots__ = ("_tags",)
-
-    def __init__(self, tags: dict[str, Tag]) -> None:
-        self._tags = tags
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._tags
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the tags, in the text's order."""
-        return list(self._tags)
-
-    def get(self, name: str) -> bytes | None:
-        """The value of a tag, or None if it is not there."""
-        tag = self._tags.get(name)
-        return None if tag is None else tag.value
-
-    def __getitem__(self, name: str) -> Tag:
-        return self._tags[name]
+    def __init__(self) -> None:
+        self.spans: dict[str, tuple[int, int]] = {}
 
 
 def parse_tags(text: bytes) -> TagList:
     """Parses a tag list; raises TagError where the whole list is to be ignored: bad syntax, an octet that no
     value may have, a tag that stands twice (RFC 6376 3.2: "the entire tag-list is invalid")."""
-    tags: dict[str, Tag] = {}
+    tags = TagList()
     clean = _has_no_bad_octet(text)
     end = -1
     specs = text.split(b";", MAX_TAGS)
@@ -83,8 +58,9 @@ def parse_tags(text: bytes) -> TagList:
             raise TagError(f"tag {name}= has an octet that no tag may hold")
         if name in tags:
             raise TagError(f"tag {name}= stands twice")
-        tags[name] = Tag(name, value.strip(_WSP), end - len(value), end)
-    return TagList(tags)
+        tags[name] = value.strip(_WSP)
+        tags.spans[name] = end - len(value), end
+    return tags
 
 
 def _has_no_bad_octet(text: bytes) -> bool:

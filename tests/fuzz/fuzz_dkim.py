@@ -29,9 +29,8 @@ def tags(data: bytes) -> None:
     """A list gives the tags at their places, or its error."""
     with contextlib.suppress(TagError):
         found = parse_tags(data)
-        for name in found.names:
-            place = data[found[name].start : found[name].end]
-            assert place.strip(b" \t\r\n") == found.get(name)
+        for name, (start, end) in found.spans.items():
+            assert data[start:end].strip(b" \t\r\n") == found[name]
 
 
 def key_record(data: bytes) -> None:

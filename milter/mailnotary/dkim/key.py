@@ -41,7 +41,7 @@ def parse_key_record(text: bytes) -> KeyRecord:
     except TagError as error:
         raise KeyRecordError(f"key record syntax: {error}") from error
     version = tags.get("v")
-    if version is not None and (version != b"DKIM1" or tags.names[0] != "v"):
+    if version is not None and (version != b"DKIM1" or next(iter(tags)) != "v"):
         # "MUST be the first tag in the record"; compared with regard to case (RFC 6376 3.6.1, its %x44.4B.49.4D.31)
         raise KeyRecordError(f"key record version {_shown(version)}" if version != b"DKIM1" else "v= is not first")
     algorithm = _word(tags.get("k"), "rsa")

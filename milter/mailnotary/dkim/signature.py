@@ -17,8 +17,8 @@ import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from mailnotary.dkim.canon import relaxed_header
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
@@ -46,6 +46,7 @@ _HYPHENATED = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # hyphenated-word (
 _CACHED = 1024  # octets of such a value, and the number of them: together they bound the memory
 
 
+_KEY_TYPES = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
 _CANONICALIZATIONS = {
     "simple/simple": (False, False),
     "simple/relaxed": (False, True),
@@ -71,8 +72,7 @@ def _unacceptable(reason: str) -> SignatureError:
     return SignatureError(DkimStatus.PERMERROR, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
+class Labels(NamedTuple):
     """What a result tells of a signature, as far as it could be read ("" where not)."""
 
     domain: str = ""
@@ -82,8 +82,7 @@ class Labels:
     signature: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """A valid DKIM-Signature field. Domains are lower-case A-labels, names of `headers` as written in h=."""
 
     field: HeaderField
@@ -129,7 +128,7 @@ def read_labels(tags: TagList) -> Labels:
         domain=domain or "",
         selector=selector or "",
         identity=_text(identity.translate(None, _WSP)) if identity else f"@{domain}" if domain else "",
-        algorithm=algorithm if _ALGORITHM.match(algorithm) else "",
+        algorithm=algorithm if algorithm in _KEY_TYPES or _ALGORITHM.match(algorithm) else "",
         signature=signature.decode("ascii") if _BASE64.match(signature) else "",
     )
 
@@ -154,7 +153,8 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
     length = _number(tags, "l", 76)
     timestamp, expiration = _times(tags, now)
     # Everything between "b=" and the next ";" goes, white space included; nothing else does (RFC 6376 3.7).
-    unsigned = HeaderField(field.name, field.value[: tags["b"].start] + field.value[tags["b"].end :])
+    start, end = tags.spans["b"]
+    unsigned = HeaderField(field.name, field.value[:start] + field.value[end:])
     return Signature(
         field=field,
         labels=labels,
@@ -205,8 +205,8 @@ def _key_type(tags: TagList) -> str:
         # "Permanently failed evaluation" (RFC 8301 3.1), in the words that 3.2 has for short keys too: so one result
         # word for both. "policy" tells that the signature may be right and is not accepted all the same.
         raise SignatureError(DkimStatus.POLICY, "rsa-sha1 is not accepted (RFC 8301)")
-    if algorithm in ("rsa-sha256", "ed25519-sha256"):
-        return algorithm.partition("-")[0]
+    if key_type := _KEY_TYPES.get(algorithm):
+        return key_type
     known = "unknown algorithm" if _ALGORITHM.match(algorithm) else "signature syntax:"
     raise _syntax(f"{known} a={_shown(tags.get('a'))}")
 

@@ -50,10 +50,9 @@ class Verifier:
         self._resolver = resolver
         self._now = now
         self._min_rsa_bits = max(min_rsa_bits, MIN_RSA_BITS)  # "MUST NOT" below (RFC 8301 3.2)
-        self._canonical: dict[tuple[bool, int], bytes] = {}
         self._items = self._read(author_domains, max_signatures)
         self._bodies = self._body_hashes()
-        names = dict.fromkeys(item.key_name for item in self._items if isinstance(item, Signature))
+        names = dict.fromkeys([item.key_name for item in self._items if isinstance(item, Signature)])
         prefetch(resolver, [(name, RecordKind.TXT) for name in names])
 
     @property
@@ -82,7 +81,7 @@ class Verifier:
         fields = [field for field in self._fields if field.key == _SIGNATURE]
         if not fields:
             return []
-        if sum(len(field.name) + len(field.value) + 3 for field in self._fields) > MAX_HEADER_OCTETS:
+        if sum([len(field.name) + len(field.value) + 3 for field in self._fields]) > MAX_HEADER_OCTETS:
             return [_refused(Labels(), f"header is larger than {MAX_HEADER_OCTETS} octets")] * len(fields)
         items = [self._parse(field) for field in fields[:MAX_PARSED]]
         _cap(items, author_domains, max_signatures)
@@ -182,14 +181,8 @@ class Verifier:
 
     def _header_hash(self, signature: Signature) -> bytes:
         """Hash step 2 of RFC 6376 3.7."""
-        relaxed = signature.relaxed_header
-        parts = []
-        for field in self._index.select(signature.headers, but=signature.field):
-            canonical = self._canonical.get((relaxed, id(field)))
-            if canonical is None:
-                canonical = relaxed_header(field) if relaxed else simple_header(field)
-                self._canonical[relaxed, id(field)] = canonical
-            parts.append(canonical)
+        canonical = relaxed_header if signature.relaxed_header else simple_header
+        parts = [canonical(field) for field in self._index.select(signature.headers, but=signature.field)]
         # A field is never part of its own h= (RFC 6376 3.5 h=); it comes last, and without CRLF.
         parts.append(signature.unsigned_field)
         return sha256(b"\r\n".join(parts)).digest()
