@@ -100,7 +100,7 @@ run)
 	install_packages "${packages[@]}"
 	make_environment ;;
 test)
-	install_packages "${packages[@]}" debconf git opendkim opendkim-tools openssl postfix
+	install_packages "${packages[@]}" debconf fish git groff-base opendkim opendkim-tools openssl postfix zsh
 	make_environment dev
 	[[ ${MAILNOTARY_SUITES:-} != "$PWD/$VENV/suites" ]] || fetch_suites ;;
 *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
