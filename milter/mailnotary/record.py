@@ -48,16 +48,19 @@ class MessageRecord:
     @property
     def action(self) -> str:
         """The word for what the MTA was told: accept, hold, reject or tempfail."""
+        word = "accept"
         for action in self.actions:
             if isinstance(action, Reply):
                 return "reject" if action.code >= 500 else "tempfail"
-        return "hold" if any(isinstance(action, Quarantine) for action in self.actions) else "accept"
+            if isinstance(action, Quarantine):
+                word = "hold"
+        return word
 
     def log_fields(self) -> dict[str, str]:
         """The log line's keys and values, in order. The values hold untrusted text: whoever writes them escapes it."""
         fields = {
             "queue_id": self.queue_id,
-            "mode": self.mode.value,
+            "mode": self.mode,
             "why": self.why,
             "client": str(self.client) if self.client is not None else "unknown",
             "helo": self.helo,
@@ -72,15 +75,15 @@ class MessageRecord:
         for spf in self.spf:
             fields[f"spf_{spf.identity}"] = _with_reason(f"{spf.status}:{spf.domain}", spf.reason)
         if self.dkim:
-            fields["dkim"] = "; ".join(
-                _with_reason(f"{one.status}:{one.domain}/{one.selector}", one.reason) for one in self.dkim[:MAX_LISTED]
-            )
+            listed = self.dkim[:MAX_LISTED]
+            each = [_with_reason(f"{one.status}:{one.domain}/{one.selector}", one.reason) for one in listed]
+            fields["dkim"] = "; ".join(each)
         elif self.mode is MessageMode.VERIFY:
             fields["dkim"] = "none"
         if self.dmarc is not None:
             fields["dmarc"] = _with_reason(f"{self.dmarc.status}:{self.dmarc.domain}", self.dmarc.reason)
             if self.dmarc.policy is not None:
-                fields["policy"] = self.dmarc.policy.value
+                fields["policy"] = self.dmarc.policy
         if self.verdict is not None:
             if self.verdict.would:
                 fields["would"] = self.verdict.would
@@ -88,7 +91,7 @@ class MessageRecord:
                 fields["dmarc_why"] = self.verdict.why
         if self.signed:
             fields["signed"] = ",".join(f"{domain}/{selector}" for domain, selector in self.signed)
-        if removed := sum(isinstance(action, DeleteHeader) for action in self.actions):
+        if removed := sum([isinstance(action, DeleteHeader) for action in self.actions]):
             fields["forged_removed"] = str(removed)
         fields["action"] = self.action
         for action in self.actions:

@@ -93,7 +93,7 @@ def _dmarc(result: DmarcResult) -> MethodResult:
 
 
 def _properties(ptype: str, **values: str) -> tuple[Property, ...]:
-    return tuple(Property(ptype, name, value) for name, value in values.items() if value)
+    return tuple([Property(ptype, name, value) for name, value in values.items() if value])
 
 
 def _reason(text: str) -> str:

@@ -1,14 +1,14 @@
 """The content of one Authentication-Results field (RFC 8601 section 2.2)."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 class AuthresError(ValueError):
     """The value is no Authentication-Results; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Property:
+class Property(NamedTuple):
     """One `ptype.property=value`. Keywords are in lower case. A value in address form keeps the quotes of its local
     part (`"a b"@example.org`), any other is what it stands for."""
 

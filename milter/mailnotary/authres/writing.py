@@ -20,6 +20,7 @@ _ADDRESS = re.compile(rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)*")?@{_LABEL}(?
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 _WIDE_SPACE = re.compile(r"(?![\x00-\x7f])\s")  # white space to some readers, so never outside quotes
 _COMMENT_SPECIAL = re.compile(r"[()\\]")
+_QUOTED_PAIR = r"\\\g<0>"
 _BREAK = re.compile(r"(?<! ) (?! )")
 
 
@@ -48,17 +49,16 @@ def safe(text: str) -> str:
 
 
 def _result(result: MethodResult) -> str:
-    method = _keyword(result.method)
+    text = f"{_keyword(result.method)}={_keyword(result.result)}"
     if result.method_version != 1:
-        method += f"/{result.method_version}"
-    parts = [f"{method}={_keyword(result.result)}"]
+        text = f"{_keyword(result.method)}/{result.method_version}={_keyword(result.result)}"
     if result.comment:
-        parts.append("(" + _COMMENT_SPECIAL.sub(r"\\\g<0>", safe(result.comment)) + ")")
+        text += f" ({_COMMENT_SPECIAL.sub(_QUOTED_PAIR, safe(result.comment))})"
     if result.reason:
-        parts.append("reason=" + cfws.quote(safe(result.reason)))
-    for item in result.properties:
-        parts.append(f"{_keyword(item.ptype)}.{_keyword(item.property)}={_pvalue(item.value)}")
-    return " ".join(parts)
+        text += f" reason={cfws.quote(safe(result.reason))}"
+    for ptype, name, value in result.properties:
+        text += f" {_keyword(ptype)}.{_keyword(name)}={_pvalue(value)}"
+    return text
 
 
 @lru_cache(maxsize=256)  # a few dozen, of our own

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 from mailnotary.escape import printable
@@ -28,6 +28,7 @@ _FACILITY_MAIL = 2 << 3  # RFC 5424 section 6.2.1
 _SEVERITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _QUOTED = re.compile(r'[\s"=]')
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]+\Z")  # printable US-ASCII that is written as it is, without quotes: most values
 
 logger = logging.getLogger("mailnotary")
 
@@ -144,9 +145,11 @@ def format_text(level: str, event: str, fields: Mapping[str, object], timestamp:
     parts = [_now()] if timestamp else []
     parts += [level, printable(event, limit)]
     for key, value in fields.items():
-        text = printable(str(value), limit)
-        if not text or _QUOTED.search(text):
-            text = '"' + text.replace('"', '\\"') + '"'
+        text = str(value)
+        if len(text) > limit or not _PLAIN.match(text):
+            text = printable(text, limit)
+            if not text or _QUOTED.search(text):
+                text = '"' + text.replace('"', '\\"') + '"'
         parts.append(f"{key}={text}")
     return " ".join(parts)
 
@@ -165,8 +168,13 @@ def _json_text(text: str, limit: int) -> str:
 
 
 def _now() -> str:
-    seconds = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
+    milliseconds = int(time.time() * 1000)
+    return f"{_date_and_time(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _date_and_time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class Log(logging.Handler):
