@@ -3,11 +3,10 @@
 python tests/fuzz/fuzz_address.py [libFuzzer's options]
 """
 
-import sys
-
 from mailnotary.address import author, author_of
 from mailnotary.domain import is_domain_name
 from mailnotary.message import HeaderField
+from support.fuzzing import run
 
 
 def one_input(data: bytes) -> None:
@@ -30,14 +29,5 @@ def one_input(data: bytes) -> None:
         assert author_of(value + b",second@other.invalid").domain is None
 
 
-def main() -> None:
-    """Runs under atheris."""
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    run(one_input)

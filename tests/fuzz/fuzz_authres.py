@@ -3,8 +3,6 @@
 python tests/fuzz/fuzz_authres.py [libFuzzer's options]
 """
 
-import sys
-
 from mailnotary.authres import (
     AuthenticationResults,
     AuthresError,
@@ -14,6 +12,7 @@ from mailnotary.authres import (
     format,
     parse,
 )
+from support.fuzzing import run
 
 OURS = ("mx.example.org", "bücher.example")
 NOT_NONE = "x-"  # before a method's name, which must not be "none"
@@ -63,14 +62,5 @@ def _write(texts: list[str]) -> None:
     assert shapes == [("dkim", "fail", [("header", "d")] * len(properties))] * 2
 
 
-def main() -> None:
-    """Runs under atheris."""
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    run(one_input)

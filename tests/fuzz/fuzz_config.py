@@ -5,7 +5,6 @@ python tests/fuzz/fuzz_config.py [libFuzzer's options]
 
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TypeVar
 from mailnotary import keystore_file, settings_file, yamlfile
 from mailnotary.listen import Listen
 from mailnotary.yamlfile import ConfigError, Problem, Report
+from support.fuzzing import run
 
 T = TypeVar("T")
 
@@ -50,14 +50,5 @@ def _valid(load: Callable[[], T]) -> T | None:
     return None
 
 
-def main() -> None:
-    """Runs under atheris."""
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    run(one_input)

@@ -4,7 +4,6 @@ atheris installed; pytest runs `one_input` over hypothesis' octets.
 The first octet chooses the part, the others are its input."""
 
 import contextlib
-import sys
 
 from mailnotary import crypto, dkim
 from mailnotary.dkim.key import KeyRecordError, parse_key_record
@@ -12,6 +11,7 @@ from mailnotary.message import parse
 from mailnotary.resolver import ZoneResolver
 from mailnotary.status import DkimStatus
 from mailnotary.tags import TagError, parse_tags
+from support.fuzzing import run
 
 NOW = 1_700_000_000
 KEY_NAME = "sel._domainkey.example.org"
@@ -78,8 +78,4 @@ def one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
+    run(one_input)

@@ -4,13 +4,12 @@ between; the rest are the records of a zone, from the author domain up, "!" for 
     python tests/fuzz/fuzz_dmarc.py [libFuzzer's options]
 """
 
-import sys
-
 from mailnotary import dmarc
 from mailnotary.dmarc import DmarcResult, Policy
 from mailnotary.dmarc.discover import MAX_QUESTIONS
 from mailnotary.resolver import Answer, DnsTempError, RecordKind
 from mailnotary.status import DmarcStatus
+from support.fuzzing import run
 from support.verdicts import dkim_result, spf_result
 
 
@@ -56,14 +55,5 @@ def _check(result: DmarcResult, resolver: LineResolver) -> None:
         assert result.domain == result.org_domain or result.domain.endswith("." + result.org_domain)
 
 
-def main() -> None:
-    """Runs under atheris."""
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    run(one_input)

@@ -1,6 +1,5 @@
 """Replies of a hostile nameserver: any octets are an answer or an error, in bounds."""
 
-import sys
 from contextlib import suppress
 
 from dns.name import Name
@@ -16,6 +15,7 @@ from mailnotary.resolver.wire import (
     parse_name,
     parse_reply,
 )
+from support.fuzzing import run
 
 KINDS = tuple(RecordKind)
 NAME = Name([b"x", b"org", b""])
@@ -55,14 +55,5 @@ def _carry(text: str, kind: RecordKind) -> None:
         assert name.to_digestable() in encode_question(0, name, kind, edns=True)
 
 
-def main() -> None:
-    """Runs under atheris."""
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    run(one_input)

@@ -4,8 +4,7 @@ records of a zone in which every name has something.
     python tests/fuzz/fuzz_spf.py [libFuzzer's options]
 """
 
-import sys
-
+from support.fuzzing import run
 from support.spf import check_everything
 
 CLIENTS = ("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "0.0.0.0", "::")
@@ -17,14 +16,5 @@ def one_input(data: bytes) -> None:
     check_everything(CLIENTS[sum(client) % len(CLIENTS)], sender, helo, [b"v=spf1 " + text for text in records])
 
 
-def main() -> None:
-    """Runs under atheris."""
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    run(one_input)
