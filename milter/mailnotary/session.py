@@ -244,7 +244,7 @@ class Session:
         if refusal is not None:
             actions: tuple[Action, ...] = (refusal,)
         else:
-            results = authres.from_results(
+            value = authres.field_value(
                 message.authserv_id,
                 spf=spf,
                 dkim=signatures,
@@ -252,8 +252,7 @@ class Session:
                 mail_from=message.client.mail_from,
                 helo=self._helo,
             )
-            ours = InsertHeader(0, AUTHENTICATION_RESULTS, authres.format(results))
-            actions = (*_deletions(message), ours, *hold)
+            actions = (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
         return self._finish(
             message,
             actions,

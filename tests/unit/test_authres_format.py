@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailnotary.authres import AuthenticationResults, AuthresError, MethodResult, Property, format, from_results, parse
+from mailnotary.authres import (
+    AuthenticationResults,
+    AuthresError,
+    MethodResult,
+    Property,
+    field_value,
+    format,
+    from_results,
+    parse,
+)
 from mailnotary.authres.writing import _fold
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
@@ -265,3 +274,24 @@ def breaks_in_order(text: str) -> list[str]:
 )
 def test_lines_break_at_the_last_place(text: str) -> None:
     assert _fold(text).split("\r\n") == breaks_in_order(text)
+
+
+_WORDS = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(["", "a.example", "b.example", "x" * 500])
+_SPF = st.builds(SpfResult, st.sampled_from(SpfStatus), st.sampled_from(SpfIdentity), _WORDS, reason=_WORDS)
+_DKIM = st.builds(DkimResult, st.sampled_from(DkimStatus), _WORDS, _WORDS, _WORDS, _WORDS, st.integers(0, 9), _WORDS)
+_DMARC = st.builds(
+    DmarcResult,
+    st.sampled_from(DmarcStatus),
+    _WORDS,
+    st.none() | st.sampled_from(Policy),
+    st.sampled_from(Policy),
+    reason=_WORDS,
+)
+
+
+@given(st.lists(_SPF, max_size=2), st.lists(_DKIM, max_size=2), st.none() | _DMARC, _WORDS, _WORDS)
+def test_what_is_written_once_is_what_is_written_each_time(
+    spf: list[SpfResult], dkim: list[DkimResult], dmarc: DmarcResult | None, mail_from: str, helo: str
+) -> None:
+    value = field_value("mx.example", spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo)
+    assert value == format(from_results("mx.example", spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo))

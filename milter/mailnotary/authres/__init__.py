@@ -11,7 +11,7 @@ method         = Keyword [ [CFWS] "/" [CFWS] method-version ]
 pvalue         = [CFWS] ( value / [ [ local-part ] "@" ] domain-name ) [CFWS]
 """
 
-from mailnotary.authres.build import from_results
+from mailnotary.authres.build import field_value, from_results
 from mailnotary.authres.forged import claims
 from mailnotary.authres.parsing import parse
 from mailnotary.authres.types import AuthenticationResults, AuthresError, MethodResult, Property
@@ -23,6 +23,7 @@ __all__ = [
     "MethodResult",
     "Property",
     "claims",
+    "field_value",
     "format",
     "from_results",
     "parse",

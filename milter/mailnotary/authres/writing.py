@@ -1,6 +1,7 @@
 """Writing Authentication-Results (RFC 8601 section 2.2), so that nothing untrusted gets out of its place."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from mailnotary import cfws
@@ -30,12 +31,20 @@ def format(results: AuthenticationResults) -> str:
 
     Values, reasons and comments may be anything: what a field can't carry in them comes out as "?", and all but
     the first `MAX_TEXT` octets are left out. Keywords are the program's own: one that is none raises AuthresError."""
-    head = _value(results.authserv_id)
-    if results.version != 1:
-        head += f" {results.version}"
-    if not results.results:
-        return f"{head}; none"
-    return ";\r\n ".join([head, *(_fold(_result(result)) for result in results.results)])
+    return assemble(results.authserv_id, results.version, [line(result) for result in results.results])
+
+
+def line(result: MethodResult) -> str:
+    """One result, folded."""
+    return _fold(_result(result))
+
+
+def assemble(authserv_id: str, version: int, lines: Sequence[str]) -> str:
+    """The field's value with these results."""
+    head = _value(authserv_id)
+    if version != 1:
+        head += f" {version}"
+    return ";\r\n ".join([head, *lines]) if lines else f"{head}; none"
 
 
 def safe(text: str) -> str:

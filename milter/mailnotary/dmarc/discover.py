@@ -133,7 +133,7 @@ class Discovery:
     def _ask(self, domain: str) -> Step:
         self._count()
         answer = self.resolver.lookup("_dmarc." + domain, RecordKind.TXT)
-        records = [text for text in answer.texts if is_record(text)]
+        records = [text for text in answer.records if isinstance(text, bytes) and is_record(text)]
         if len(records) == 1:
             record = parse(records[0])
             return Step(domain, record, answer.exists, record.text)

@@ -1,7 +1,8 @@
 """The verdict over SPF and DKIM for one author domain (RFC 9989 section 5.3)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.discover import Discovery, Step, TooManyQuestionsError, Walk, targets
@@ -79,15 +80,18 @@ def evaluate(
     # SPF counts for MAIL FROM alone (4.4.2); with a null sender that identity is postmaster at the HELO name (RFC 7208
     # section 2.4), and a result for it says so.
     mail_from = [result for result in spf if result.identity == SpfIdentity.MAILFROM]
-    passed = _Identifiers(
-        _names(result.domain for result in mail_from if result.status == SpfStatus.PASS),
-        _names(result.domain for result in dkim if result.status == DkimStatus.PASS),
+
+    def identifiers(spf_status: SpfStatus, dkim_status: DkimStatus) -> _Identifiers:
+        return _Identifiers(
+            _names([result.domain for result in mail_from if result.status == spf_status]),
+            _names([result.domain for result in dkim if result.status == dkim_status]),
+        )
+
+    evaluation = _Evaluation(discovery, author, walk, step, step.record, trace)
+    return evaluation.result(
+        identifiers(SpfStatus.PASS, DkimStatus.PASS),
+        lambda: identifiers(SpfStatus.TEMPERROR, DkimStatus.TEMPERROR),
     )
-    unknown = _Identifiers(
-        _names(result.domain for result in mail_from if result.status == SpfStatus.TEMPERROR),
-        _names(result.domain for result in dkim if result.status == DkimStatus.TEMPERROR),
-    )
-    return _Evaluation(discovery, author, walk, step, step.record, trace).result(passed, unknown)
 
 
 def _policy_walk(discovery: Discovery, author: str) -> Walk:
@@ -106,17 +110,18 @@ def _no_record(walk: Walk) -> str:
     return "no DMARC record" + (f" ({'; '.join(spoilt)})" if spoilt else f" at {walk.start} or above")
 
 
-@dataclass(frozen=True, slots=True)
-class _Identifiers:
+class _Identifiers(NamedTuple):
     """Domains that SPF and DKIM speak of."""
 
     spf: list[str]
     dkim: list[str]
 
 
-def _names(domains: Iterable[str]) -> list[str]:
+def _names(domains: Sequence[str]) -> list[str]:
     """The distinct domains, shortest first: their walks are the cheapest."""
     names = {name for domain in domains if (name := to_ascii(domain)) is not None and is_domain_name(name)}
+    if len(names) < 2:
+        return list(names)
     return sorted(names, key=lambda name: (name.count("."), name))
 
 
@@ -131,7 +136,7 @@ class _Evaluation:
     record: Record
     trace: Trace | None
 
-    def result(self, passed: _Identifiers, unknown: _Identifiers) -> DmarcResult:
+    def result(self, passed: _Identifiers, unknown: Callable[[], _Identifiers]) -> DmarcResult:
         org = self._org_domain({*passed.spf, *passed.dkim})
         policy = self._policy()
         spf_aligned = self._aligned("spf", passed.spf, self.record.spf_alignment, org)
@@ -144,7 +149,7 @@ class _Evaluation:
             reason += " aligned"
         elif spf_aligned is None or dkim_aligned is None:
             status, reason = DmarcStatus.TEMPERROR, "DNS did not say whether what passed is aligned"
-        elif method := self._hangs_on(unknown, org):
+        elif method := self._hangs_on(unknown(), org):
             status, reason = DmarcStatus.TEMPERROR, f"{method} ended in a DNS error, and would be aligned"
         elif policy is None:
             status, reason = DmarcStatus.TEMPERROR, f"DNS did not say whether {self.author} exists, so sp= or np="
