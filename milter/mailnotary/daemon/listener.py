@@ -97,7 +97,7 @@ def _open_unix(path: str, settings: SocketSettings) -> Listener:
                 os.umask(old_umask)
             try:
                 if settings.group is not None:
-                    os.chown(temporary, -1, _group_id(settings.group))
+                    _give_to_group(temporary, settings.group)
                 os.chmod(temporary, settings.mode)
                 sock.listen(BACKLOG)
                 os.rename(temporary, path)
@@ -139,6 +139,21 @@ def _refuse_second_instance(path: str) -> None:
         except BlockingIOError:
             pass  # its queue is full: somebody is there
     raise ListenError(f"unix:{path}: another instance is running there: stop it first, or choose another socket")
+
+
+def _give_to_group(path: str, name: str) -> None:
+    """Leaves alone what has the group already, by its folder's setgid bit: a sandbox may forbid chown altogether."""
+    gid = _group_id(name)
+    if os.lstat(path).st_gid == gid:
+        return
+    try:
+        os.chown(path, -1, gid)
+    except PermissionError as error:
+        folder = os.path.dirname(path)
+        raise ListenError(
+            f"socket.group: the daemon may not give its socket to the group '{name}': give the folder to it instead "
+            f"(chgrp {name} {folder} && chmod g+s {folder})"
+        ) from error
 
 
 def _group_id(name: str) -> int:
