@@ -7,6 +7,6 @@ cd /src
 run_tests() {  # run_tests FILE
 	python3 -m venv /opt/tests
 	echo /opt/mailnotary/lib/python3.11/site-packages >/opt/tests/lib/python3.11/site-packages/mailnotary.pth
-	/opt/tests/bin/pip install --quiet --disable-pip-version-check pytest dkimpy pynacl
+	/opt/tests/bin/pip install --quiet --disable-pip-version-check pytest hypothesis dkimpy pynacl
 	/opt/tests/bin/python -m pytest -v -s -o addopts="--import-mode=importlib --strict-markers" -p no:cacheprovider "$1"
 }

@@ -190,8 +190,8 @@ class SmtpError(Exception):
 class SmtpClient:
     """A client that sends octets as it is told, whatever they are: unlike smtplib it checks and repairs nothing."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self._socket = socket.create_connection((host, port), TIMEOUT)
+    def __init__(self, port: int, host: str = "127.0.0.1", source: str = "") -> None:
+        self._socket = socket.create_connection((host, port), TIMEOUT, (source, 0))
         self._file = self._socket.makefile("rb")
         self._expect(self._reply(), 220)
 

@@ -78,7 +78,7 @@ def box() -> Iterator[Box]:
     sink = Sink()
     dns = Nameserver()
     run("systemctl", "log-level", "debug")  # so that it logs the notifications
-    configure(listen=f"unix:{SOCKET}", stop_seconds=3)
+    configure(listen=f"unix:{SOCKET}", socket={"group": "postfix"}, stop_seconds=3)
     run("mailnotary", "keygen", "example.org", "rsa2026")
     dns.publish("example.org")
     run("mailnotary", "check-config")
