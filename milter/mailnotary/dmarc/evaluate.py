@@ -10,12 +10,17 @@ from mailnotary.dmarc.record import Alignment, Record
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
-from mailnotary.resolver import DnsTempError, RecordKind, Resolver
+from mailnotary.resolver import DnsTempError, Memo, NotingResolver, RecordKind, Resolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 
 # "a policy of one level below the specified policy" (4.7, t=y)
 _WEAKER = {Policy.REJECT: Policy.QUARANTINE, Policy.QUARANTINE: Policy.NONE, Policy.NONE: Policy.NONE}
+
+
+_Facts = tuple[str, tuple[tuple[str, str, str], ...], tuple[tuple[str, str], ...]]
+# What comes of an author domain beside what SPF and DKIM have said, and in what order.
+_memo: Memo[_Facts, DmarcResult] = Memo(2048)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,25 @@ def evaluate(
     if author is None or not is_domain_name(author):
         shown = ascii_printable(from_domain, 253)
         return DmarcResult(DmarcStatus.PERMERROR, shown, reason=f"the author domain {shown} is no domain name")
+    if trace is not None:
+        return _evaluate(author, spf, dkim, resolver, trace)
+    key = (
+        author,
+        tuple([(result.identity, result.status, result.domain) for result in spf]),
+        tuple([(result.status, result.domain) for result in dkim]),
+    )
+    noted = NotingResolver(resolver)
+    result = _memo.recall(key, noted)
+    if result is None:
+        result = _evaluate(author, spf, dkim, noted, None)
+        if result.status is not DmarcStatus.TEMPERROR:
+            _memo.keep(key, result, noted)
+    return result
+
+
+def _evaluate(
+    author: str, spf: Sequence[SpfResult], dkim: Sequence[DkimResult], resolver: Resolver, trace: Trace | None
+) -> DmarcResult:
     discovery = Discovery(resolver, None if trace is None else trace.walks)
     try:
         walk = _policy_walk(discovery, author)

@@ -2,6 +2,7 @@
 
 from mailnotary.resolver.budget import MessageResolver
 from mailnotary.resolver.dns import DnsResolver
+from mailnotary.resolver.memo import Memo, NotingResolver
 from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, RecordKind, Resolver, prefetch
 from mailnotary.resolver.zone import ZoneResolver
 
@@ -9,8 +10,10 @@ __all__ = [
     "Answer",
     "DnsResolver",
     "DnsTempError",
+    "Memo",
     "MessageResolver",
     "MxRecord",
+    "NotingResolver",
     "RecordKind",
     "Resolver",
     "ZoneResolver",

@@ -30,7 +30,7 @@ Record = bytes | IPv4Address | IPv6Address | MxRecord | str
 """TXT: its character strings joined without spaces, as bytes. A and AAAA: addresses. PTR: a name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Answer:
     """The records of one question. No records and `exists` is NODATA, no records and not `exists` is NXDOMAIN
     (RFC 2308 section 2); DMARC's np= and SPF's void look-ups need to tell. Names come without a trailing dot."""

@@ -6,15 +6,19 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypedDict, Unpack
 
 from mailnotary.escape import ascii_printable
-from mailnotary.resolver import Resolver
-from mailnotary.spf.client import client_of
+from mailnotary.resolver import Memo, NotingResolver, Resolver
+from mailnotary.spf.client import Client, client_of
 from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.explain import explanation
 from mailnotary.spf.identity import POSTMASTER, a_labels, is_mail_domain, strip_path, to_text
-from mailnotary.spf.limits import MAX_VOID_LOOKUPS, Failure, LimitedResolver
+from mailnotary.spf.limits import MAX_SECONDS, MAX_VOID_LOOKUPS, Failure, LimitedResolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.spf.trace import Step
 from mailnotary.status import SpfStatus
+
+# Checks of domains whose records have no macros (but for their own name), so that they come to the same for every
+# sender and at any time. A fail may have an explanation, which may not, and a temperror says nothing of the next.
+_memo: Memo[tuple[Client, str, SpfIdentity, int], SpfResult] = Memo(2048)
 
 
 class Options(TypedDict, total=False):
@@ -62,7 +66,12 @@ def check_host(
     if name is None or not is_mail_domain(name):  # 4.3
         shown = ascii_printable(to_text(domain), 253).lower()
         return SpfResult(SpfStatus.NONE, identity, shown, reason=f'"{shown}" is no domain name that can have a record')
-    dns = LimitedResolver(resolver, void_limit=void_limit, deadline=deadline, clock=clock, trace=trace)
+    deadline = clock() + MAX_SECONDS if deadline is None else deadline
+    key = client, name, identity, void_limit
+    noted = NotingResolver(resolver)
+    if trace is None and clock() < deadline and (kept := _memo.recall(key, noted)) is not None:
+        return kept
+    dns = LimitedResolver(noted, void_limit=void_limit, deadline=deadline, clock=clock, trace=trace)
     evaluation = Evaluation(client, to_text(sender), to_text(helo), dns)
     try:
         verdict = evaluation.check(name)
@@ -72,7 +81,7 @@ def check_host(
     if verdict.status is SpfStatus.FAIL:
         own = explanation(evaluation, verdict, receiver or "unknown", now)
         explained = default_explanation if own is None else own
-    return SpfResult(
+    result = SpfResult(
         status=verdict.status,
         identity=identity,
         domain=name.lower(),
@@ -82,6 +91,9 @@ def check_host(
         lookups=dns.lookups,
         void_lookups=dns.void_lookups,
     )
+    if not evaluation.personal and result.status not in (SpfStatus.FAIL, SpfStatus.TEMPERROR):
+        _memo.keep(key, result, noted)
+    return result
 
 
 def check_mail_from(

@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
 class Evaluation:
     """One check: the arguments that stay the same through all its records."""
 
-    __slots__ = ("_client_names", "_helo", "_macros", "_sender", "client", "dns")
+    __slots__ = ("_client_names", "_helo", "_macros", "_sender", "client", "dns", "personal")
 
     def __init__(self, client: Client, sender: str, helo: str, dns: LimitedResolver) -> None:
         self.client = client
@@ -58,6 +58,7 @@ class Evaluation:
         self._helo = helo
         self._macros: dict[str, str] = {}  # values of macro letters that were asked for
         self._client_names: list[str] | None = None  # validated, once they were asked for
+        self.personal = False  # whether a macro other than "d" was asked for: the result may hang on who sends
 
     # Records
 
@@ -283,6 +284,7 @@ class Evaluation:
         """7.2"""
         value = self._macros.get(letter)
         if value is None:
+            self.personal = True
             value = self._value(letter)
             if letter != "p":  # which is another one for each <domain>
                 self._macros[letter] = value

@@ -49,7 +49,7 @@ class LimitedResolver:
         resolver: Resolver,
         *,
         void_limit: int = MAX_VOID_LOOKUPS,
-        deadline: float | None = None,
+        deadline: float,
         clock: Callable[[], float] = time.monotonic,
         trace: list[Step] | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class LimitedResolver:
         self._resolver = resolver
         self._void_limit = void_limit
         self._clock = clock
-        self._deadline = clock() + MAX_SECONDS if deadline is None else deadline
+        self._deadline = deadline
         self._trace = trace
 
     def count_term(self, domain: str) -> None:

@@ -1,0 +1,86 @@
+"""What follows from DNS answers, kept for as long as the resolver gives those same answers."""
+
+import threading
+import weakref
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
+
+MAX_QUESTIONS = 24  # that a result which is kept may rest on: twice what a long SPF record comes to
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+
+
+class NotingResolver:
+    """A resolver that notes the answers of another one. `complete`: each question had an answer. For one check."""
+
+    __slots__ = ("_early", "_inner", "answers", "complete")
+
+    def __init__(self, inner: Resolver) -> None:
+        self._inner = inner
+        self._early: dict[tuple[str, RecordKind], Answer | DnsTempError] = {}
+        self.answers: list[tuple[str, RecordKind, Answer]] = []
+        self.complete = True
+
+    def lookup(self, name: str, kind: RecordKind) -> Answer:
+        """See `Resolver.lookup`."""
+        answer = self._early.pop((name, kind), None) if self._early else None
+        try:
+            if answer is None:
+                answer = self._inner.lookup(name, kind)
+            elif isinstance(answer, DnsTempError):
+                raise answer
+        except DnsTempError:
+            self.complete = False
+            raise
+        self.answers.append((name, kind, answer))
+        return answer
+
+    def lookup_early(self, name: str, kind: RecordKind) -> Answer:
+        """Asks before the check does: its own lookup will have what comes of it, without asking again."""
+        try:
+            answer = self._early[name, kind] = self._inner.lookup(name, kind)
+        except DnsTempError as error:
+            self._early[name, kind] = error
+            raise
+        return answer
+
+
+class Memo(Generic[Key, Result]):
+    """Results that follow from a key and from DNS answers, and from nothing else.
+
+    To recall one asks its questions again, in their order. While a resolver's cache holds an answer it gives the same
+    Answer object each time (`DnsResolver` does; with others nothing is gained): if all are the same, so is the
+    result. So a TTL ends a result as it ends an answer, and questions are counted and limited as ever. Of the
+    answers only weak references are kept. Safe to use from several threads."""
+
+    def __init__(self, entries: int) -> None:
+        self._max_entries = entries
+        self._entries: dict[Key, tuple[Result, list[tuple[str, RecordKind, weakref.ref[Answer]]]]] = {}
+        self._lock = threading.Lock()
+
+    def recall(self, key: Key, resolver: NotingResolver) -> Result | None:
+        """The result kept for the key, None where there is none or an answer is another one now. Never raises."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        result, questions = entry
+        try:
+            for name, kind, answer in questions:
+                if resolver.lookup_early(name, kind) is not answer():
+                    return None
+        except DnsTempError:
+            return None
+        return result
+
+    def keep(self, key: Key, result: Result, resolver: NotingResolver) -> None:
+        """Keeps a result with the answers that it rests on, if each question had one; the oldest entry makes room."""
+        if not resolver.complete or len(resolver.answers) > MAX_QUESTIONS:
+            return
+        questions = [(name, kind, weakref.ref(answer)) for name, kind, answer in resolver.answers]
+        with self._lock:
+            if len(self._entries) >= self._max_entries:
+                del self._entries[next(iter(self._entries))]
+            self._entries[key] = result, questions
