@@ -8,6 +8,7 @@ The keyword arguments are the keys of mailnotary.yaml. What it logs goes to a fi
 """
 
 import os
+import random
 import shlex
 import signal
 import socket
@@ -236,10 +237,14 @@ def _alive(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at the moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of 127.0.0.1 that is free, and that the kernel gives to no connection meanwhile: it is below the
+    ephemeral ones (32768 on Linux)."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+
 
 
 def resident_kib(pid: int) -> int:
