@@ -1,5 +1,6 @@
 #!/bin/bash
-# Builds the container image and proves it: what is in it, who it runs as, that it serves milters, and that it stops.
+# Builds the container image and proves it: what is in it, who it runs as, that it serves milters, and that it stops;
+# and that the Postfix of config/compose.yaml checks and signs mail with it.
 #
 # With docker, or with the program that IMAGE_TOOL names, which does `build DIR TAG`, `run TAG COMMAND...`, `user TAG`
 # and `entry TAG` without a Docker engine. Port 18891 of the loopback must be free.
@@ -11,11 +12,13 @@ PORT=18891
 
 if [[ -n ${IMAGE_TOOL:-} ]]; then
 	tool() { "$IMAGE_TOOL" "$@"; }
+	run=("$IMAGE_TOOL" run)
 else
+	run=(docker run --rm --interactive --network host)
 	tool() {
 		case $1 in
 		build) docker build --tag "$3" "$2" ;;
-		run) shift; docker run --rm --network host "$@" ;;
+		run) shift; "${run[@]}" "$@" ;;
 		user) docker image inspect --format '{{.Config.User}}' "$2" ;;
 		entry) docker image inspect --format '{{.Config.Entrypoint}} {{.Config.Cmd}}' "$2" ;;
 		esac
@@ -70,4 +73,7 @@ kill -TERM "$(pgrep -of "^/opt/mailnotary/bin/python[^ ]* .* run --listen inet:$
 check "it stops when it is told to" timeout 20 tail --pid="$daemon" -f /dev/null
 daemon=
 check "nobody serves any more" bash -c "! .venv/bin/python -m mailnotary.daemon.probe inet:$PORT@127.0.0.1"
+
+check "Postfix's image builds" tool build config/postfix mailnotary-postfix:test
+check "both together check mail and sign it" env PYTHONPATH=tests .venv/bin/python tests/image/mail.py "${run[@]}"
 echo "$passed passed, 0 failed"
