@@ -246,7 +246,6 @@ def free_port() -> int:
             return port
 
 
-
 def resident_kib(pid: int) -> int:
     """The memory that a process holds for itself alone, in KiB (what it shares with its parent is not counted)."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
