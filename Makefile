@@ -34,8 +34,9 @@ format: setup  ## put the sources into their form
 	$(PYTHON) -m ruff format $(SOURCES)
 	$(PYTHON) -m ruff check --fix $(SOURCES)
 
-bench: setup  ## measure the hot paths
+bench: setup  ## measure the hot paths, then the daemon beside OpenDKIM and rspamd where they are installed
 	$(PYTHON) -m pytest tests/bench --benchmark-only -o python_files='bench_*.py test_bench_*.py'
+	PYTHONPATH=tests $(PYTHON) -m bench.throughput --plots build/bench
 
 fuzz: setup  ## a minute of fuzzing for each target
 	@$(PYTHON) -m pip install --quiet atheris

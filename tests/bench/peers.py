@@ -1,0 +1,122 @@
+"""OpenDKIM and rspamd of the system, where they are installed, each with the zone and the key of the benchmark."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+_PLUGINS = Path("/usr/share/rspamd/plugins")
+
+_OPENDKIM = """\
+Mode {mode}
+Socket local:{socket}
+Syslog no
+AuthservID mx.rcpt.example
+RequireSafeKeys false
+Canonicalization relaxed/relaxed
+UMask 000
+AlwaysAddARHeader yes
+TestDNSData file:{zone}
+"""
+_OPENDKIM_SIGNER = """\
+Domain good.example
+Selector {selector}
+KeyFile {key}
+InternalHosts 0.0.0.0/0
+SignatureAlgorithm {algorithm}
+"""
+
+# One worker, as rspamd has it where nothing else is said.
+_RSPAMD = """\
+options {{
+  pidfile = "{folder}/rspamd.pid"; filters = "dkim"; cache_file = "{folder}/symbols.cache";
+  dns {{ nameserver = ["{nameserver}"]; timeout = 2s; sockets = 8; retransmits = 2; }}
+  local_addrs = [{local}]; url_tld = "{folder}/tld.dat"; tempdir = "{folder}";
+  control_socket = "{folder}/control.sock mode=0600"; hs_cache_dir = "{folder}/"; history_rows = 1;
+  stats_file = "{folder}/stats.ucl"; rrd = "{folder}/rrd"; dynamic_conf = "{folder}/dynamic"; allow_raw_input = true;
+  task_timeout = 30s;
+}}
+logging {{ type = "file"; filename = "{folder}/log"; level = "error"; }}
+worker "rspamd_proxy" {{
+  bind_socket = "{socket} mode=0666"; milter = yes; timeout = 120s; count = 1; max_retries = 1;
+  upstream "local" {{ default = yes; self_scan = yes; }}
+}}
+actions {{ reject = 10000; add_header = 9000; greylist = 8000; }}
+dkim {{ dkim_cache_size = 2k; }}
+spf {{ spf_cache_size = 2k; }}
+modules {{ path = "{folder}/plugins"; }}
+"""
+_RSPAMD_VERIFIER = """\
+dmarc { }
+arc { sign_inbound = false; sign_local = false; }
+milter_headers { use = ["authentication-results"]; skip_local = false; skip_authenticated = false;
+  routines { authentication-results { remove = 1; } } }
+"""
+_RSPAMD_SIGNER = """\
+dkim_signing {{ sign_local = true; use_domain = "header"; allow_hdrfrom_mismatch = true; try_fallback = true;
+  allow_username_mismatch = true; path = "{key}"; selector = "{selector}"; use_esld = false; check_pubkey = false; }}
+"""
+
+
+class Peer:
+    """A filter that runs until the end of a `with`."""
+
+    def __init__(self, folder: Path, words: list[str]) -> None:
+        self._socket = folder / "socket"
+        self.address = f"unix:{self._socket}"
+        with open(folder / "output", "wb") as output:
+            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + 20
+        while not self._socket.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__(None, None, None)
+                raise RuntimeError(f"{self._process.args!r} does not start: see {self._socket.parent}")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+            return
+        self._process.kill()
+        self._process.wait()
+
+
+def opendkim(folder: Path, zone: Mapping[str, Any], selector: str = "", key: Path | None = None) -> Peer | None:
+    """OpenDKIM that verifies, or with a key signs; None where it is not installed."""
+    program = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
+    if program is None:
+        return None
+    folder.mkdir()
+    texts = [(name, entry["TXT"]) for name, entries in zone.items() for entry in entries if "_domainkey" in name]
+    (folder / "zone").write_text("".join(f"{name} {text}\n" for name, text in texts))
+    config = _OPENDKIM.format(mode="s" if key else "v", socket=folder / "socket", zone=folder / "zone")
+    if key is not None:
+        algorithm = "ed25519-sha256" if selector == "ed" else "rsa-sha256"
+        config += _OPENDKIM_SIGNER.format(selector=selector, key=key, algorithm=algorithm)
+    (folder / "config").write_text(config)
+    return Peer(folder, [program, "-f", "-x", str(folder / "config")])
+
+
+def rspamd(folder: Path, nameserver: str, selector: str = "", key: Path | None = None) -> Peer | None:
+    """rspamd with SPF, DKIM and DMARC alone, or with a key with DKIM signing alone; None where it is not installed."""
+    program = shutil.which("rspamd")
+    if program is None or not _PLUGINS.is_dir():
+        return None
+    (folder / "plugins").mkdir(parents=True)
+    for name in ("spf", "dmarc", "arc", "milter_headers") if key is None else ("dkim_signing",):
+        (folder / "plugins" / f"{name}.lua").symlink_to(_PLUGINS / f"{name}.lua")
+    (folder / "tld.dat").write_text("com\norg\nexample\n")
+    local = "10.0.0.0/8" if key is None else "192.0.2.0/24"
+    config = _RSPAMD.format(folder=folder, nameserver=nameserver, socket=folder / "socket", local=local)
+    config += _RSPAMD_VERIFIER if key is None else _RSPAMD_SIGNER.format(key=key, selector=selector)
+    (folder / "config").write_text(config)
+    return Peer(folder, [program, "-f", "-i", "-c", str(folder / "config")])

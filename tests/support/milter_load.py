@@ -1,0 +1,204 @@
+"""An MTA that loads a milter: as many processes as connections, each of which plays packets that were built before.
+
+The packets are those of `MilterClient`, and so of Postfix, for the flags that the filter negotiates. A process spends
+some 50 µs on a message of 4 KB.
+"""
+
+import multiprocessing
+import os
+import struct
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from support.milter_client import ALL_ACTIONS, ALL_PROTOCOL, VERSION, MilterClient, Response, open_socket
+
+_OFFER = struct.pack(">IcIII", 13, b"O", VERSION, ALL_ACTIONS, ALL_PROTOCOL)
+_FINAL = b"cartdfys4"  # packets that end an answer; others are modifications, and signs of progress
+_WARM_UP = 0.7  # seconds before the measurement begins
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Script(MilterClient):
+    """What is sent for a message, cut where the filter has to answer. It negotiates as a client of its own."""
+
+    def __init__(self, address: str, message: bytes, **envelope: Any) -> None:
+        self._recording = False
+        self._pieces: list[bytes] = []
+        super().__init__(address)
+        self._recording = True
+        self.first = self._record(message, envelope)  # with the connection's beginning
+        self.next = self._record(message, envelope)
+        self._recording = False
+        self.close()
+
+    def _record(self, message: bytes, envelope: dict[str, Any]) -> list[bytes]:
+        self._pieces = []
+        self.send_message(message, **envelope)
+        return self._pieces
+
+    def flush(self) -> None:
+        """Sends nothing while it records."""
+        if not self._recording:
+            super().flush()
+
+    def _response(self, event: bytes) -> Response:  # noqa: ARG002 - as its base has it
+        self._pieces.append(bytes(self._out))
+        self._out.clear()
+        return Response("c")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a filter did in a second, and what it took: `cpu` milliseconds a message of all its processes, `p50` and
+    `p99` milliseconds of a message's whole way, `pss` its memory in MiB; `wrong` messages that were not taken, or not
+    changed as `expect` says."""
+
+    rate: float
+    cpu: float
+    p50: float
+    p99: float
+    pss: float
+    wrong: int
+
+
+def middle(loads: Sequence[Load]) -> Load:
+    """The median of each figure."""
+    rate, cpu, p50, p99, pss = (
+        median(getattr(one, name) for one in loads) for name in ("rate", "cpu", "p50", "p99", "pss")
+    )
+    return Load(rate, cpu, p50, p99, pss, sum(one.wrong for one in loads))
+
+
+def load(
+    script: Script,
+    address: str,
+    pid: int,
+    *,
+    expect: bytes,
+    connections: int = 10,
+    per_connection: int = 100,
+    seconds: float = 2.0,
+) -> Load:
+    """Loads the filter at `address`, whose first process is `pid`. `expect` stands in each answer to a message."""
+    start = time.monotonic() + _WARM_UP
+    end = start + seconds
+    context = multiprocessing.get_context("fork")
+    clients = []
+    for _ in range(connections):
+        ours, theirs = context.Pipe(duplex=False)
+        arguments = (script, address, expect, per_connection, start, end, theirs)
+        process = context.Process(target=_client, args=arguments)
+        process.start()
+        theirs.close()
+        clients.append((process, ours))
+    time.sleep(max(start - time.monotonic(), 0))
+    pids = _tree(pid)
+    cpu, began = _cpu_seconds(pids), time.monotonic()
+    time.sleep(max((start + end) / 2 - time.monotonic(), 0))
+    pss = sum(map(_pss, pids))  # while it is at work
+    time.sleep(max(end - time.monotonic(), 0))
+    cpu, lasted = _cpu_seconds(pids) - cpu, time.monotonic() - began
+    times: list[float] = []
+    wrong = 0
+    for process, pipe in clients:
+        found, bad = pipe.recv()
+        times += found
+        wrong += bad
+        process.join()
+    times.sort()
+    count = len(times)
+    if not count:
+        return Load(0, 0, 0, 0, pss, wrong)
+    return Load(
+        count / lasted,
+        1000 * cpu / count,
+        1000 * times[count // 2],
+        1000 * times[min(count * 99 // 100, count - 1)],
+        pss,
+        wrong,
+    )
+
+
+def _client(
+    script: Script, address: str, expect: bytes, per_connection: int, start: float, end: float, pipe: Any
+) -> None:
+    """One connection after the other; sends the times of the messages that came to an end between start and end."""
+    times: list[float] = []
+    wrong = 0
+    now = time.monotonic()
+    while now < end:
+        sock = open_socket(address, timeout=60)
+        try:
+            sock.sendall(_OFFER)
+            _answer(sock)
+            for sent in range(per_connection):
+                began = now
+                answer = b""
+                for piece in script.next if sent else script.first:
+                    sock.sendall(piece)
+                    answer = _answer(sock)
+                now = time.monotonic()
+                wrong += expect not in answer
+                if start <= now <= end:
+                    times.append(now - began)
+                if now >= end:
+                    break
+            sock.sendall(struct.pack(">Ic", 1, b"Q"))
+        except OSError:
+            wrong += 1
+            now = time.monotonic()
+        finally:
+            sock.close()
+    pipe.send((times, wrong))
+
+
+def _answer(sock: Any) -> bytes:
+    """Reads up to the packet that ends an answer."""
+    data = bytearray()
+    at = 0
+    while True:
+        while len(data) >= at + 5:
+            (length,) = struct.unpack_from(">I", data, at)
+            if len(data) < at + 4 + length:
+                break
+            command = data[at + 4]
+            at += 4 + length
+            if command in _FINAL or command == ord("O"):
+                return bytes(data)
+        more = sock.recv(65_536)
+        if not more:
+            raise ConnectionError
+        data += more
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for parent in found:
+        found += [child for child, its in parents.items() if its == parent]
+    return found
+
+
+def _cpu_seconds(pids: Sequence[int]) -> float:
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICK
+
+
+def _pss(pid: int) -> float:
+    """The memory of a process in MiB, a share of what it shares."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
