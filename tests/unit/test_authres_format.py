@@ -16,7 +16,7 @@ from mailnotary.authres import (
     from_results,
     parse,
 )
-from mailnotary.authres.writing import _fold
+from mailnotary.authres.writing import fold
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.spf.result import SpfIdentity, SpfResult
@@ -273,12 +273,15 @@ def breaks_in_order(text: str) -> list[str]:
     )
 )
 def test_lines_break_at_the_last_place(text: str) -> None:
-    assert _fold(text).split("\r\n") == breaks_in_order(text)
+    assert fold(text).split("\r\n") == breaks_in_order(text)
 
 
 _WORDS = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(["", "a.example", "b.example", "x" * 500])
 _SPF = st.builds(SpfResult, st.sampled_from(SpfStatus), st.sampled_from(SpfIdentity), _WORDS, reason=_WORDS)
-_DKIM = st.builds(DkimResult, st.sampled_from(DkimStatus), _WORDS, _WORDS, _WORDS, _WORDS, st.integers(0, 9), _WORDS)
+_SIGNATURES = st.text("ab/=", max_size=12)
+_DKIM = st.builds(
+    DkimResult, st.sampled_from(DkimStatus), _WORDS, _WORDS, _WORDS, _WORDS, st.integers(0, 9), _WORDS, _SIGNATURES
+)
 _DMARC = st.builds(
     DmarcResult,
     st.sampled_from(DmarcStatus),

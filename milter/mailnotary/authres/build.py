@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from mailnotary.authres.types import AuthenticationResults, MethodResult, Property
-from mailnotary.authres.writing import MAX_TEXT, assemble, line
+from mailnotary.authres.writing import MAX_TEXT, assemble, fold, line, pvalue, unfolded
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.escape import ascii_printable
@@ -53,11 +53,15 @@ def field_value(
     helo: str,
 ) -> str:
     """The same as `format(from_results(...))` in half the time: what SPF and DMARC say of one sender's messages is the
-    same for each, and written once."""
+    same for each, and written once; so is nearly all of what is said of a signature."""
     lines = [_spf_line(*_spf_facts(result, mail_from, helo)) for result in spf]
     if len(lines) > 1:
         lines = list(dict.fromkeys(lines))
-    lines += [line(result) for result in _dkim(dkim)]
+    if not dkim:
+        lines.append(_NO_SIGNATURE)
+    for signature, prefix in _shown(dkim) if dkim else ():
+        text = _signature_text(*_signature_facts(signature))
+        lines.append(fold(f"{text} header.b={pvalue(prefix)}" if prefix else text))
     if dmarc is not None:
         lines.append(_dmarc_line(*_dmarc_facts(dmarc)))
     return assemble(authserv_id, 1, lines)
@@ -113,19 +117,43 @@ def _dkim(results: Sequence[DkimResult]) -> list[MethodResult]:
     """The signatures' results, the topmost first. Of too many, those that pass and then the topmost are told of."""
     if not results:
         return [MethodResult("dkim", DkimStatus.NONE, comment="no signature")]
-    prefixes = _prefixes([result.signature for result in results])
+    return [_signature(*_signature_facts(result), prefix) for result, prefix in _shown(results)]
+
+
+def _shown(results: Sequence[DkimResult]) -> list[tuple[DkimResult, str]]:
+    """The results that are told of, each with its header.b."""
+    all_of_them = list(zip(results, _prefixes([result.signature for result in results]), strict=True))
+    if len(results) <= MAX_DKIM:
+        return all_of_them
     passed_first = sorted(range(len(results)), key=lambda number: results[number].status != DkimStatus.PASS)
-    return [_signature(results[number], prefixes[number]) for number in sorted(passed_first[:MAX_DKIM])]
+    return [all_of_them[number] for number in sorted(passed_first[:MAX_DKIM])]
 
 
-def _signature(result: DkimResult, prefix: str) -> MethodResult:
-    return MethodResult(
-        "dkim",
-        result.status,
-        _properties("header", d=result.domain, i=result.identity, s=result.selector, a=result.algorithm, b=prefix),
+def _signature_facts(result: DkimResult) -> tuple[DkimStatus, str, str, str, str, int, str]:
+    identity = result.identity[:MAX_TEXT]
+    algorithm = result.algorithm[:MAX_TEXT]
+    return (
+        *(result.status, result.domain, identity, result.selector, algorithm, result.key_bits),
         _reason(result.reason),
-        comment=f"{result.key_bits}-bit key" if result.key_bits else "",
     )
+
+
+def _signature(
+    status: DkimStatus, domain: str, identity: str, selector: str, algorithm: str, bits: int, reason: str, prefix: str
+) -> MethodResult:
+    properties = _properties("header", d=domain, i=identity, s=selector, a=algorithm, b=prefix)
+    return MethodResult("dkim", status, properties, reason, comment=f"{bits}-bit key" if bits else "")
+
+
+@lru_cache(maxsize=1024)
+def _signature_text(
+    status: DkimStatus, domain: str, identity: str, selector: str, algorithm: str, bits: int, reason: str
+) -> str:
+    """What the field says of a signature but for header.b, which ends it and is another one each time."""
+    return unfolded(_signature(status, domain, identity, selector, algorithm, bits, reason, ""))
+
+
+_NO_SIGNATURE = line(_dkim(())[0])
 
 
 def _prefixes(signatures: Sequence[str]) -> list[str]:

@@ -36,7 +36,7 @@ def format(results: AuthenticationResults) -> str:
 
 def line(result: MethodResult) -> str:
     """One result, folded."""
-    return _fold(_result(result))
+    return fold(unfolded(result))
 
 
 def assemble(authserv_id: str, version: int, lines: Sequence[str]) -> str:
@@ -57,7 +57,8 @@ def safe(text: str) -> str:
     return text
 
 
-def _result(result: MethodResult) -> str:
+def unfolded(result: MethodResult) -> str:
+    """One result on one line."""
     text = f"{_keyword(result.method)}={_keyword(result.result)}"
     if result.method_version != 1:
         text = f"{_keyword(result.method)}/{result.method_version}={_keyword(result.result)}"
@@ -66,7 +67,7 @@ def _result(result: MethodResult) -> str:
     if result.reason:
         text += f" reason={cfws.quote(safe(result.reason))}"
     for ptype, name, value in result.properties:
-        text += f" {_keyword(ptype)}.{_keyword(name)}={_pvalue(value)}"
+        text += f" {_keyword(ptype)}.{_keyword(name)}={pvalue(value)}"
     return text
 
 
@@ -82,7 +83,8 @@ def _value(text: str) -> str:
     return text if _TOKEN.match(text) and not _has_wide_space(text) else cfws.quote(text)
 
 
-def _pvalue(text: str) -> str:
+def pvalue(text: str) -> str:
+    """A property's value, in quotes where it needs them."""
     text = safe(text)
     plain = (_TOKEN.match(text) or _ADDRESS.match(text)) and not _has_wide_space(text)
     return text if plain else cfws.quote(text)
@@ -92,7 +94,7 @@ def _has_wide_space(text: str) -> bool:
     return not text.isascii() and _WIDE_SPACE.search(text) is not None
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """One result over as many lines as it takes. A line breaks before a single space, never within a run of them:
     so none ends with a blank or has only blanks. The space stays: it may be a quoted string's."""
     lines = []

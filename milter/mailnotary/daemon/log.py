@@ -27,6 +27,7 @@ _FRAMES = 12  # of a traceback
 _FACILITY_MAIL = 2 << 3  # RFC 5424 section 6.2.1
 _SEVERITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_RECURRING = 200  # characters of a value that may well be written again
 _QUOTED = re.compile(r'[\s"=]')
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+\Z")  # printable US-ASCII that is written as it is, without quotes: most values
 
@@ -147,11 +148,19 @@ def format_text(level: str, event: str, fields: Mapping[str, object], timestamp:
     for key, value in fields.items():
         text = str(value)
         if len(text) > limit or not _PLAIN.match(text):
-            text = printable(text, limit)
-            if not text or _QUOTED.search(text):
-                text = '"' + text.replace('"', '\\"') + '"'
+            text = _quoted_cached(text, limit) if len(text) <= _RECURRING else _quoted(text, limit)
         parts.append(f"{key}={text}")
     return " ".join(parts)
+
+
+def _quoted(text: str, limit: int) -> str:
+    text = printable(text, limit)
+    if not text or _QUOTED.search(text):
+        text = '"' + text.replace('"', '\\"') + '"'
+    return text
+
+
+_quoted_cached = lru_cache(maxsize=1024)(_quoted)  # what needs quotes is reasons, and most mail has the same ones
 
 
 def format_json(level: str, event: str, fields: Mapping[str, object], timestamp: bool, limit: int) -> str:

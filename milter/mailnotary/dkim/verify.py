@@ -194,6 +194,8 @@ class Verifier:
 
 def _cap(items: list[Signature | DkimResult], author_domains: Sequence[str], limit: int) -> None:
     """Leaves so many signatures to be verified: the author's first (they decide DMARC), then from the top."""
+    if len(items) <= limit:
+        return
     signatures = [(number, item) for number, item in enumerate(items) if isinstance(item, Signature)]
     if len(signatures) > limit:
         signatures.sort(key=lambda pair: not _is_aligned(pair[1].domain, author_domains))  # a stable sort
