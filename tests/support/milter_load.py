@@ -85,17 +85,19 @@ def load(
     seconds: float = 2.0,
 ) -> Load:
     """Loads the filter at `address`, whose first process is `pid`. `expect` stands in each answer to a message."""
-    start = time.monotonic() + _WARM_UP
-    end = start + seconds
     context = multiprocessing.get_context("fork")
     clients = []
     for _ in range(connections):
-        ours, theirs = context.Pipe(duplex=False)
-        arguments = (script, address, expect, per_connection, start, end, theirs)
+        ours, theirs = context.Pipe()
+        arguments = (script, address, expect, per_connection, theirs)
         process = context.Process(target=_client, args=arguments)
         process.start()
         theirs.close()
         clients.append((process, ours))
+    start = time.monotonic() + _WARM_UP  # now that all of them are there
+    end = start + seconds
+    for _, pipe in clients:
+        pipe.send((start, end))
     time.sleep(max(start - time.monotonic(), 0))
     pids = _tree(pid)
     cpu, began = _cpu_seconds(pids), time.monotonic()
@@ -115,8 +117,8 @@ def load(
     if not count:
         return Load(0, 0, 0, 0, pss, wrong)
     return Load(
-        count / lasted,
-        1000 * cpu / count,
+        count / seconds,
+        1000 * cpu / lasted * seconds / count,
         1000 * times[count // 2],
         1000 * times[min(count * 99 // 100, count - 1)],
         pss,
@@ -124,12 +126,11 @@ def load(
     )
 
 
-def _client(
-    script: Script, address: str, expect: bytes, per_connection: int, start: float, end: float, pipe: Any
-) -> None:
+def _client(script: Script, address: str, expect: bytes, per_connection: int, pipe: Any) -> None:
     """One connection after the other; sends the times of the messages that came to an end between start and end."""
     times: list[float] = []
     wrong = 0
+    start, end = pipe.recv()
     now = time.monotonic()
     while now < end:
         sock = open_socket(address, timeout=60)
