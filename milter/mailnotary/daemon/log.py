@@ -173,7 +173,11 @@ def format_json(level: str, event: str, fields: Mapping[str, object], timestamp:
 
 def _json_text(text: str, limit: int) -> str:
     r"""Lone surrogates (octets that were no UTF-8) as \xNN: many a reader of JSON refuses them."""
-    return text[:limit].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = text[:limit]
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no octet
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _now() -> str:
