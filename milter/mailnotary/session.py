@@ -197,7 +197,7 @@ class Session:
         message = self._message
         if message is None:
             return (_TEMPORARY,)
-        message.error = f"{type(error).__name__}: {error}"
+        self.broken(error)
         return self._internal_error(message, queue_id)
 
     def abort(self) -> None:
@@ -291,15 +291,10 @@ class Session:
         signed: tuple[tuple[str, str], ...] = ()
         if message.signer is not None and signing is not None:
             # The last key's signature is inserted first, so that the keystore's order reads from the top down.
-            signatures = message.signer.finish()
-            for signature in reversed(signatures):
+            for signature in reversed(message.signer.finish()):
                 name, value = signature.name.decode("ascii"), signature.value.decode("ascii").removeprefix(" ")
                 inserts.append(InsertHeader(0, name, value))
-            signed = tuple(
-                (one.domain, one.selector)
-                for one in signing.signers
-                if dkim.signed_by(signatures, one.domain, one.selector)
-            )
+            signed = message.signer.signed
             if len(signed) < len(signing.signers):
                 message.why += "; a valid signature of ours was there before and is not doubled"
         settings = message.env.settings

@@ -15,6 +15,7 @@ from mailnotary.cli.spf import spf_tree
 from mailnotary.dkim.diagnose import Diagnosis
 from mailnotary.dmarc import Trace
 from mailnotary.escape import printable
+from mailnotary.message import unfold
 from mailnotary.policy import InsertHeader, Quarantine, Reply
 from mailnotary.record import MessageMode, MessageRecord
 
@@ -133,7 +134,7 @@ def _questions(console: Console, explanation: Explanation) -> None:
 
 def _changes(console: Console, explanation: Explanation) -> None:
     for field in explanation.removed:
-        _section(console, "Removed", Text(printable(field.raw.replace(b"\r\n", b"")), "red"))
+        _section(console, "Removed", Text(printable(unfold(field.raw)), "red"))
     for action in explanation.record.actions:
         match action:
             case InsertHeader():

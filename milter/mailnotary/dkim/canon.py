@@ -40,6 +40,13 @@ def simple_header(field: HeaderField) -> bytes:
     return field.raw
 
 
+def header_hash(fields: Iterable[HeaderField], relaxed: bool) -> bytes:
+    """Hash step 2 of RFC 6376 3.7: over the signed fields, the last of which is the signature itself, with an empty
+    b=. It alone has no CRLF."""
+    canonical = relaxed_header if relaxed else simple_header
+    return sha256(b"\r\n".join([canonical(field) for field in fields])).digest()
+
+
 class BodyCanonicalizer:
     """Streams a body through "simple" (RFC 6376 3.4.3) or "relaxed" (3.4.4). However it is cut into chunks, what comes
     out is the same; the pieces that come out are of bounded size."""

@@ -9,14 +9,13 @@ import quopri
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
-from mailnotary.dkim.canon import BodyHash, relaxed_header, simple_header
+from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim.signature import Signature, SignatureError, read_labels, read_tags, validate
 from mailnotary.dkim.verify import Verifier
 from mailnotary.escape import printable
-from mailnotary.message import FieldIndex, HeaderField
+from mailnotary.message import FieldIndex, HeaderField, unfold
 from mailnotary.resolver import Resolver
 from mailnotary.status import DkimStatus
 
@@ -67,7 +66,7 @@ def _diagnose(
     holds = computed == signature.body_hash
     findings = tuple(_findings(fields, body, signature, resolver, now, holds)) if failed else ()
     return Diagnosis(
-        _text(_header_hash(fields, signature)),
+        _text(header_hash(signature.signed_fields(FieldIndex(fields)), signature.relaxed_header)),
         _text(computed) if computed is not None else "",
         _text(signature.body_hash),
         findings,
@@ -83,13 +82,6 @@ def _body_hash(signature: Signature, body: bytes) -> bytes | None:
     hashed.update(body)
     hashed.finish()
     return hashed.digest(signature.length)
-
-
-def _header_hash(fields: Sequence[HeaderField], signature: Signature) -> bytes:
-    """RFC 6376 3.7, hash step 2."""
-    canonical = relaxed_header if signature.relaxed_header else simple_header
-    parts = [canonical(field) for field in FieldIndex(fields).select(signature.headers, but=signature.field)]
-    return sha256(b"\r\n".join([*parts, signature.unsigned_field])).digest()
 
 
 def _findings(
@@ -183,7 +175,7 @@ def _headers(fields: Sequence[HeaderField], signature: Signature) -> Iterator[Fi
 
 def _values(field: HeaderField) -> Iterator[tuple[str, bytes]]:
     value = field.value
-    unfolded = value.replace(b"\r\n", b"")
+    unfolded = unfold(value)
     if unfolded != value:
         yield "the value was folded", unfolded
     if _LIST_TAG.match(unfolded):

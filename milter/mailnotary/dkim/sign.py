@@ -6,10 +6,9 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 
 from mailnotary.crypto import PrivateKey
-from mailnotary.dkim.canon import BodyHash, relaxed_header, simple_header
+from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.signature import SignatureError, read_labels, read_tags
 from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
@@ -127,13 +126,15 @@ class MessageSigner:
 
     Mail that we signed before is not signed twice: a key whose valid signature the message still carries is left out
     (`again` signs all the same). A signature that no longer holds counts for nothing, so mail that was changed on
-    its way back to us is signed anew. Raises SigningError for a message or a signer that can't be."""
+    its way back to us is signed anew. `signed`: the domain and selector of each field that `finish` gave. Raises
+    SigningError for a message or a signer that can't be."""
 
     def __init__(
         self, fields: Sequence[HeaderField], signers: Sequence[Signer], *, now: int, again: bool = False
     ) -> None:
         self._index = FieldIndex(fields)
         self._now = now
+        self.signed: tuple[tuple[str, str], ...] = ()
         authors = self._index.count(b"from")
         if authors != 1:
             # From MUST be signed (RFC 6376 5.4) and stands once (RFC 5322 3.6); of several, readers show any (8.15).
@@ -157,18 +158,16 @@ class MessageSigner:
         if self._earlier is not None:
             passed = (result for result in self._earlier.finish() if result.status is DkimStatus.PASS)
             valid = {(result.domain, result.selector) for result in passed}
-        return [
-            job.sign(self._bodies[job.relaxed_body].digest(None) or b"", self._now)
-            for job in self._jobs
-            if (job.domain, job.selector) not in valid
-        ]
+        jobs = [job for job in self._jobs if (job.domain, job.selector) not in valid]
+        self.signed = tuple([(job.signer.domain, job.signer.selector) for job in jobs])
+        return [job.sign(self._bodies[job.relaxed_body].digest(None) or b"", self._now) for job in jobs]
 
 
 class _Job:
     """One signer at one message."""
 
     def __init__(self, signer: Signer, index: FieldIndex) -> None:
-        self._signer = signer
+        self.signer = signer
         self.key = signer.key
         self.domain = _usable_name(signer.domain, "domain")
         self.selector = _usable_name(signer.selector, "selector")
@@ -184,7 +183,7 @@ class _Job:
         self._fields = index.select(self._names)
 
     def sign(self, body_hash: bytes, now: int) -> HeaderField:
-        signer = self._signer
+        signer = self.signer
         tags = [
             b"v=1;",
             b"a=%s-sha256;" % self.key.algorithm.encode(),
@@ -200,10 +199,8 @@ class _Job:
         names = [name + b":" for name in self._names]
         names[0], names[-1] = b"h=" + names[0], names[-1][:-1] + b";"
         unsigned = _fold(tags, names, b"bh=%s;" % b64encode(body_hash))
-        canonical = relaxed_header if self._relaxed_header else simple_header
-        parts = [canonical(field) for field in self._fields]
-        parts.append(canonical(HeaderField(_NAME, unsigned)))
-        value = b64encode(self.key.sign(sha256(b"\r\n".join(parts)).digest()))
+        digest = header_hash([*self._fields, HeaderField(_NAME, unsigned)], self._relaxed_header)
+        value = b64encode(self.key.sign(digest))
         lines = [value[start : start + _LINE - 4] for start in range(0, len(value), _LINE - 4)]
         return HeaderField(_NAME, unsigned + _FOLD.join(lines))
 

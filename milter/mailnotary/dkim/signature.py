@@ -20,10 +20,9 @@ from binascii import a2b_base64
 from functools import lru_cache
 from typing import NamedTuple
 
-from mailnotary.dkim.canon import relaxed_header
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
-from mailnotary.message import HeaderField
+from mailnotary.message import FieldIndex, HeaderField
 from mailnotary.status import DkimStatus
 from mailnotary.tags import TagError, TagList, parse_tags
 
@@ -99,7 +98,11 @@ class Signature(NamedTuple):
     length: int | None
     timestamp: int | None
     expiration: int | None
-    unsigned_field: bytes  # the field in canonical form, without the value of b= and without CRLF (RFC 6376 3.7)
+    unsigned_field: HeaderField  # the field without the value of b= (RFC 6376 3.7)
+
+    def signed_fields(self, index: FieldIndex) -> list[HeaderField]:
+        """What `header_hash` goes over. A field is never part of its own h= (RFC 6376 3.5 h=); it comes last."""
+        return [*index.select(self.headers, but=self.field), self.unsigned_field]
 
     @property
     def key_name(self) -> str:
@@ -170,7 +173,7 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
         length=length,
         timestamp=timestamp,
         expiration=expiration,
-        unsigned_field=relaxed_header(unsigned) if header_canon else unsigned.raw,
+        unsigned_field=unsigned,
     )
 
 

@@ -4,10 +4,9 @@ the keys and the mathematics come at the end."""
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from hashlib import sha256
 
 from mailnotary.address import author
-from mailnotary.dkim.canon import BodyHash, relaxed_header, simple_header
+from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.key import KeyRecord, KeyRecordError, check_key, parse_key_record
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim.signature import Labels, Signature, SignatureError, read_labels, read_tags, validate
@@ -180,12 +179,7 @@ class Verifier:
         return DkimStatus.PASS, ""
 
     def _header_hash(self, signature: Signature) -> bytes:
-        """Hash step 2 of RFC 6376 3.7."""
-        canonical = relaxed_header if signature.relaxed_header else simple_header
-        parts = [canonical(field) for field in self._index.select(signature.headers, but=signature.field)]
-        # A field is never part of its own h= (RFC 6376 3.5 h=); it comes last, and without CRLF.
-        parts.append(signature.unsigned_field)
-        return sha256(b"\r\n".join(parts)).digest()
+        return header_hash(signature.signed_fields(self._index), signature.relaxed_header)
 
     @cached_property
     def _index(self) -> FieldIndex:
