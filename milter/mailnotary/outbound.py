@@ -4,22 +4,19 @@ The chain of decisions, in order: exempt, ours (authenticated, network, daemon n
 keystore's entry for it, what that entry allows, its keys. Each step that ends the chain says why, for the log and for
 `explain`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary import dkim
 from mailnotary.address import Author
 from mailnotary.crypto import load_private_key
 from mailnotary.domain import to_ascii
 from mailnotary.keystore import Allow, KeyEntry, KeyStore, StoredKey
-from mailnotary.policy import Reply, reply
-from mailnotary.settings import Network, OnBadAuthor, OnRefused, Settings, SigningSettings
-
-Address = IPv4Address | IPv6Address
+from mailnotary.policy import Address, Reply, containing, reply
+from mailnotary.settings import OnBadAuthor, OnRefused, Settings, SigningSettings
 
 
 class Origin(StrEnum):
@@ -38,16 +35,6 @@ class Client:
     auth_user: str | None
     daemon_name: str | None
     mail_from: str  # without the angle brackets
-
-
-def containing(networks: Sequence[Network], address: Address | None) -> Network | None:
-    """The first network that an address is in."""
-    if address is None:
-        return None
-    for network in networks:
-        if network.version == address.version and address in network:
-            return network
-    return None
 
 
 def origin(settings: Settings, client: Client) -> tuple[Origin, str]:

@@ -13,6 +13,7 @@ from mailnotary.settings import (
     DmarcAction,
     DmarcMode,
     DmarcSettings,
+    Network,
     OnAuthor,
     Settings,
     SpfAction,
@@ -66,6 +67,16 @@ Action = InsertHeader | DeleteHeader | Quarantine | Reply
 def reply(code: int, detail: str, text: str) -> Reply:
     """A reply with the enhanced code of its class (RFC 3463 section 2): `detail` "7.1" under 550 is 5.7.1."""
     return Reply(code, f"{code // 100}.{detail}", ascii_printable(text, MAX_REPLY_TEXT)[:MAX_REPLY_TEXT])
+
+
+def containing(networks: Sequence[Network], address: Address | None) -> Network | None:
+    """The first network that an address is in."""
+    if address is None:
+        return None
+    for network in networks:
+        if network.version == address.version and address in network:
+            return network
+    return None
 
 
 # --- SPF (RFC 7208 section 8) ---
@@ -165,10 +176,11 @@ def dmarc_verdict(
         return DmarcVerdict()
     rule = _rule(settings, result.domain)
     action = rule.reject if result.disposition is Policy.REJECT else rule.quarantine
-    if exemption := _exemption(settings, dkim, client):
-        return DmarcVerdict("tag", "" if action is DmarcAction.TAG else action, exemption)
-    if rule.mode is not DmarcMode.ENFORCE:
-        return DmarcVerdict("tag", "" if action is DmarcAction.TAG else action, "dmarc.mode is monitor")
+    why = _exemption(settings, dkim, client)
+    if not why and rule.mode is not DmarcMode.ENFORCE:
+        why = "dmarc.mode is monitor"
+    if why:
+        return DmarcVerdict("tag", "" if action is DmarcAction.TAG else action, why)
     match action:
         case DmarcAction.REJECT:
             return DmarcVerdict(action, reply=_dmarc_refusal(result))
@@ -190,9 +202,8 @@ def _rule(settings: DmarcSettings, domain: str) -> DmarcSettings:
 
 def _exemption(settings: DmarcSettings, dkim: Sequence[DkimResult], client: Address | None) -> str:
     exempt = settings.exempt
-    for network in exempt.networks:
-        if client is not None and client.version == network.version and client in network:
-            return f"{client} is in dmarc.exempt.networks ({network})"
+    if network := containing(exempt.networks, client):
+        return f"{client} is in dmarc.exempt.networks ({network})"
     for result in dkim:
         if result.status is DkimStatus.PASS:
             for domain in exempt.dkim_domains:

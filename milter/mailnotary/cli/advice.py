@@ -1,6 +1,5 @@
 """A domain's SPF and DMARC records as DNS has them, and what is weak in them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailnotary import spf
@@ -129,8 +128,3 @@ def as_json(view: View) -> dict[str, object]:
     if view.lookups is not None:
         found["lookups"] = view.lookups
     return found
-
-
-def any_advice(views: Sequence[View]) -> bool:
-    """Whether there is anything to say."""
-    return any(view.advice for view in views)
