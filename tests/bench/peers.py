@@ -1,13 +1,21 @@
-"""OpenDKIM and rspamd of the system, where they are installed, each with the zone and the key of the benchmark."""
+"""The filters that mailnotary is measured beside, where they are installed, each with the benchmark's DNS and keys.
 
+pyspf-milter and OpenDMARC take their nameserver from /etc/resolv.conf alone. Each runs in a mount namespace with one of
+its own, which takes root and a nameserver on port 53.
+"""
+
+import os
+import shlex
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 _PLUGINS = Path("/usr/share/rspamd/plugins")
 
@@ -61,6 +69,32 @@ dkim_signing {{ sign_local = true; use_domain = "header"; allow_hdrfrom_mismatch
   allow_username_mismatch = true; path = "{key}"; selector = "{selector}"; use_esld = false; check_pubkey = false; }}
 """
 
+_PYSPF = """\
+debugLevel = 0
+TestOnly = 1
+HELO_reject = False
+Mail_From_reject = False
+PermError_reject = False
+TempError_Defer = False
+skip_addresses = 127.0.0.0/8
+Authserv_Id = mx.rcpt.example
+Header_Type = AR
+Socket = local:{folder}/socket
+PidFile = {folder}/pid
+UserID = root
+InternalHosts = 127.0.0.1
+"""
+
+_OPENDMARC = """\
+Socket local:{folder}/socket
+PidFile {folder}/pid
+AuthservID mx.rcpt.example
+TrustedAuthservIDs mx.rcpt.example
+Syslog false
+UMask 000
+RejectFailures false
+"""
+
 
 class Peer:
     """A filter that runs until the end of a `with`."""
@@ -69,7 +103,9 @@ class Peer:
         self._socket = folder / "socket"
         self.address = f"unix:{self._socket}"
         with open(folder / "output", "wb") as output:
-            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
         self.pid = self._process.pid
 
     def __enter__(self) -> Self:
@@ -82,22 +118,20 @@ class Peer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-            return
-        self._process.kill()
-        self._process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):  # for all of its processes
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
 
 
-def opendkim(folder: Path, zone: Mapping[str, Any], selector: str = "", key: Path | None = None) -> Peer | None:
+def opendkim(folder: Path, records: Mapping[str, str], selector: str = "", key: Path | None = None) -> Peer | None:
     """OpenDKIM that verifies, or with a key signs; None where it is not installed."""
     program = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
     if program is None:
         return None
     folder.mkdir()
-    texts = [(name, entry["TXT"]) for name, entries in zone.items() for entry in entries if "_domainkey" in name]
-    (folder / "zone").write_text("".join(f"{name} {text}\n" for name, text in texts))
+    (folder / "zone").write_text("".join(f"{name} {text}\n" for name, text in records.items()))
     config = _OPENDKIM.format(mode="s" if key else "v", socket=folder / "socket", zone=folder / "zone")
     if key is not None:
         algorithm = "ed25519-sha256" if selector == "ed" else "rsa-sha256"
@@ -120,3 +154,32 @@ def rspamd(folder: Path, nameserver: str, selector: str = "", key: Path | None =
     config += _RSPAMD_VERIFIER if key is None else _RSPAMD_SIGNER.format(key=key, selector=selector)
     (folder / "config").write_text(config)
     return Peer(folder, [program, "-f", "-i", "-c", str(folder / "config")])
+
+
+def pyspf_milter(folder: Path, nameserver: str) -> Peer | None:
+    """pyspf-milter; None where it is not installed or we may not give it a nameserver."""
+    return _with_resolv_conf(folder, nameserver, "pyspf-milter", _PYSPF, [])
+
+
+def opendmarc(folder: Path, nameserver: str) -> Peer | None:
+    """OpenDMARC; None where it is not installed or we may not give it a nameserver."""
+    return _with_resolv_conf(folder, nameserver, "opendmarc", _OPENDMARC, ["-f", "-c"])
+
+
+def _with_resolv_conf(folder: Path, nameserver: str, name: str, config: str, options: list[str]) -> Peer | None:
+    program = shutil.which(name, path="/usr/sbin:/usr/bin")
+    host, _, port = nameserver.rpartition(":")
+    if program is None or os.geteuid() != 0 or port != "53":
+        return None
+    folder.mkdir()
+    (folder / "config").write_text(config.format(folder=folder))
+    (folder / "resolv.conf").write_text(f"nameserver {host}\n")
+    mount = f"mount --bind {shlex.quote(str(folder / 'resolv.conf'))} /etc/resolv.conf"
+    words = shlex.join([program, *options, str(folder / "config")])
+    return Peer(folder, ["unshare", "-m", "sh", "-c", f"{mount} && exec {words}"])
+
+
+def bare(folder: Path) -> Peer:
+    """pymilter and SHA-256, as many processes as cores: the least that a filter in Python can do."""
+    folder.mkdir()
+    return Peer(folder, [sys.executable, str(Path(__file__).with_name("bare_filter.py")), str(folder / "socket")])

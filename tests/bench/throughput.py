@@ -1,10 +1,11 @@
-"""How fast mailnotary is, alone or beside OpenDKIM and rspamd where these are installed.
+"""How fast mailnotary is, alone or beside its peers where these are installed.
 
-    PYTHONPATH=tests python -m bench.throughput [--rounds 3] [--seconds 2] [--only WORD] [--plots FOLDER]
+    PYTHONPATH=tests python -m bench.throughput [--rounds 5] [--seconds 2] [--only WORD] [--plots FOLDER]
 
 Each piece of work is measured in turn with each filter, round after round, and medians are shown: a machine that is
-busy with something else slows all of them down. `CPU` is milliseconds a message of all of a filter's processes. The
-messages come from as many clients as there are connections; DNS is a server on loopback, and every cache is warm.
+busy with something else slows all of them down. `CPU` is milliseconds a message of all of a filter's processes; the two
+columns after the memory are our rate by the other's and our CPU by the other's. The messages come from as many clients
+as there are connections; DNS is a server on loopback.
 """
 
 import argparse
@@ -12,248 +13,314 @@ import os
 import random
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from bench import peers, svg
+from bench.senders import CLIENT, Senders
 from mailnotary import dkim
-from mailnotary.crypto import generate_private_key, load_private_key
+from mailnotary.crypto import PrivateKey, generate_private_key, load_private_key
 from support.daemon import Daemon
-from support.dns_server import DnsServer
 from support.mail import record_of
 from support.milter_load import Load, Script, load, middle
 
-DOMAIN = "good.example"
-ENVELOPE: dict[str, Any] = {"mail_from": f"alice@{DOMAIN}", "helo": f"mail.{DOMAIN}", "client_ip": "192.0.2.10"}
+GOOD = "good.example"
+SELECTORS = {"rsa": "rsa", "ed": "ed25519"}
 MANY = 10_000  # domains of a large keystore
 
 _HEADER = """\
-Received: from mail.good.example (mail.good.example [192.0.2.10])
-\tby relay.good.example (Postfix) with ESMTPS id 4XyZab12Cdz9v
+Received: from mail.{domain} (mail.{domain} [192.0.2.10])
+\tby relay.{domain} (Postfix) with ESMTPS id 4XyZab12Cdz9v
 \tfor <user@rcpt.example>; Sat, 21 Nov 2020 10:11:12 +0000 (UTC)
-Received: from app-7.internal.good.example (app-7.internal.good.example [198.51.100.23])
+Received: from app-7.internal.{domain} (app-7.internal.{domain} [198.51.100.23])
 \t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))
-\tby mail.good.example (Postfix) with ESMTPSA id 4XyZaa0Kqjz3w
+\tby mail.{domain} (Postfix) with ESMTPSA id 4XyZaa0Kqjz3w
 \tfor <user@rcpt.example>; Sat, 21 Nov 2020 10:11:11 +0000 (UTC)
-From: Alice Example <alice@good.example>
+From: Alice Example <alice@{domain}>
 To: Bob Receiver <user@rcpt.example>
 Cc: =?utf-8?q?Zo=C3=AB?= <zoe@rcpt.example>,
  Team <team@rcpt.example>
-Reply-To: support@good.example
+Reply-To: support@{domain}
 Subject: Quarterly   numbers, and the meeting
 Date: Sat, 21 Nov 2020 10:11:10 +0000
-Message-ID: <20201121101110.52e6b438@good.example>
+Message-ID: <20201121101110.52e6b438@{domain}>
 In-Reply-To: <20201120.prev@rcpt.example>
 References: <20201119.first@rcpt.example>
  <20201120.prev@rcpt.example>
 MIME-Version: 1.0
 Content-Type: {type}
 Content-Transfer-Encoding: 8bit
-List-Unsubscribe: <https://news.good.example/unsubscribe/f2a74de4>
+List-Unsubscribe: <https://news.{domain}/unsubscribe/f2a74de4>
 User-Agent: Bench/1.0
 
 """
+# As OpenDMARC gets it from the two filters before it.
+_BEFORE_OPENDMARC = f"""\
+Authentication-Results: mx.rcpt.example; spf=pass (sender SPF authorized) smtp.mailfrom=alice@{GOOD}
+Authentication-Results: mx.rcpt.example;
+\tdkim=pass (2048-bit key; unprotected) header.d={GOOD} header.i=@{GOOD} header.a=rsa-sha256
+""".encode()
 _WORDS = ("the", "of", "and", "meeting", "invoice", "delivery", "is", "that", "for", "schedule", "their", "payment")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One row: what is asked of the filters in a role (`verify`, `sign` ...)."""
+    """One row: what is asked of which filters. `senders`: how many domains the messages come from, 0 for a new one
+    each."""
 
     name: str
-    role: str
     octets: int
+    filters: tuple[str, ...]
     prose: bool = False
     connections: int = 10
     per_connection: int = 100
+    senders: int = 1
+
+    @property
+    def signs(self) -> bool:
+        """Whether the messages are to be signed, else to be verified."""
+        return self.name.startswith("sign")
 
 
+_VERIFIERS = ("mailnotary", "OpenDKIM", "rspamd")
 WORK = (
-    Work("verify 4 KB", "verify", 4_000),
-    Work("verify 4 KB, one message a connection", "verify", 4_000, per_connection=1),
-    Work("verify 50 KB", "verify", 50_000),
-    Work("verify 2 MB, base64", "verify", 2_000_000),
-    Work("verify 2 MB, prose with double spaces and trailing blanks", "verify", 2_000_000, prose=True),
-    Work("verify 10 MB, base64, 50 connections", "verify", 10_000_000, connections=50),
-    Work("sign 4 KB, RSA-2048, OpenSSL", "sign", 4_000),
-    Work("sign 4 KB, RSA-2048, pycryptodome", "sign-pycryptodome", 4_000),
-    Work(f"sign 4 KB, RSA-2048, {MANY:,} domains", "sign-many", 4_000),
-    Work("sign 4 KB, Ed25519", "sign-ed25519", 4_000),
+    Work("verify 4 KB", 4_000, (*_VERIFIERS, "pyspf-milter", "OpenDMARC")),
+    Work("verify 4 KB, one message a connection", 4_000, _VERIFIERS, per_connection=1),
+    Work("verify 4 KB, every sender domain new", 4_000, ("mailnotary", "pyspf-milter", "rspamd"), senders=0),
+    Work("verify 50 KB", 50_000, _VERIFIERS),
+    Work("verify 2 MB, base64", 2_000_000, (*_VERIFIERS, "bare filter")),
+    Work("verify 10 MB, base64", 10_000_000, (*_VERIFIERS, "bare filter")),
+    Work(
+        "verify 2 MB, prose with double spaces and trailing blanks", 2_000_000, ("mailnotary", "OpenDKIM"), prose=True
+    ),
+    Work("verify 10 MB, base64, 50 connections", 10_000_000, _VERIFIERS, connections=50),
+    Work("sign 4 KB, RSA-2048", 4_000, ("sign mailnotary", "sign OpenDKIM", "sign rspamd")),
+    Work("sign 4 KB, RSA-2048, pycryptodome", 4_000, ("sign mailnotary pycryptodome", "sign OpenDKIM")),
+    Work("sign 4 KB, Ed25519", 4_000, ("sign mailnotary ed25519", "sign OpenDKIM ed25519")),
+    Work("sign 4 KB, RSA-2048, 100 domains", 4_000, ("sign mailnotary 100",), senders=100),
+    Work(f"sign 4 KB, RSA-2048, {MANY:,} domains", 4_000, ("sign mailnotary many",), senders=2_000),
 )
+_CHAIN = ("OpenDKIM", "pyspf-milter", "OpenDMARC")  # what a message goes through without us
+COLD = 2_000  # messages from as many new domains
 CONNECTIONS = (1, 2, 5, 10, 20, 50)
 SIZES = (4_000, 50_000, 500_000, 2_000_000, 10_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that runs."""
+    """A filter that runs. `expect` stands in its answer to each message, `above` above each message that it gets."""
 
     name: str
     address: str
     pid: int
+    expect: bytes
+    above: bytes = b""
 
 
 @cache
 def pem(algorithm: str) -> bytes:
-    """The sender's key."""
+    """The senders' key."""
     return generate_private_key(algorithm)
 
 
 @cache
-def message(octets: int, prose: bool, signed: bool) -> bytes:
-    """A message of about so many octets, with LF: words (with `prose`: and many blanks), else a large attachment."""
+def _private(algorithm: str) -> PrivateKey:
+    return load_private_key(pem(algorithm))
+
+
+@cache
+def _body(octets: int, prose: bool, attached: bool) -> bytes:
     rng = random.Random(octets)
-    attached = octets > 60_000 and not prose
-    head = _HEADER.format(type='multipart/mixed; boundary="b"' if attached else "text/plain; charset=utf-8").encode()
     ends = (" \n", "  ", "\n", " ") if prose else (" ", " ", " ", "\n")
     words = "".join(rng.choice(_WORDS) + ends[n % 7 % 4] for n in range(2_000)).encode()
-    block, tail = words, b""
+    head, block, tail = b"", words, b""
     if attached:
-        head += (
-            b"--b\nContent-Type: text/plain\n\n" + words[:2_000] + b"\n--b\nContent-Type: application/octet-stream\n"
-        )
-        head += b"Content-Transfer-Encoding: base64\n\n"
+        head = b"--b\nContent-Type: text/plain\n\n" + words[:2_000] + b"\n--b\n"
+        head += b"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n"
         block = b64encode(rng.randbytes(57 * 400))
         block = b"".join(block[start : start + 76] + b"\n" for start in range(0, len(block), 76))
         tail = b"--b--\n"
-    size = octets - len(head) - 700 * signed
-    body = (block * (size // len(block) + 1))[:size].rstrip() + b"\n" + tail
+    size = octets - len(head)
+    return head + (block * (size // len(block) + 1))[:size].rstrip() + b"\n" + tail
+
+
+def message(domain: str, octets: int, *, prose: bool = False, signed: bool = False) -> bytes:
+    """A message of about so many octets, with LF: words (with `prose`: and many blanks), or a large attachment."""
+    attached = octets > 60_000 and not prose
+    kind = 'multipart/mixed; boundary="b"' if attached else "text/plain; charset=utf-8"
+    head = _HEADER.format(type=kind, domain=domain).encode()
+    data = head + _body(octets - len(head) - 700 * signed, prose, attached)
     if not signed:
-        return head + body
-    data = (head + body).replace(b"\n", b"\r\n")
-    signer = dkim.Signer(DOMAIN, "rsa", load_private_key(pem("rsa")), canonicalization="relaxed/relaxed")
+        return data
+    data = data.replace(b"\n", b"\r\n")
+    signer = dkim.Signer(domain, "rsa", _private("rsa"), canonicalization="relaxed/relaxed")
     return (dkim.sign(data, signer) + b"\r\n" + data).replace(b"\r\n", b"\n")
 
 
-def zone() -> dict[str, Any]:
-    """The sender's: SPF that passes, its keys, a policy."""
-    return {
-        DOMAIN: [{"TXT": "v=spf1 ip4:192.0.2.0/24 -all"}],
-        f"mail.{DOMAIN}": [{"TXT": "v=spf1 a -all"}, {"A": "192.0.2.10"}],
-        f"_dmarc.{DOMAIN}": [{"TXT": "v=DMARC1; p=reject; rua=mailto:d@good.example"}],
-        f"rsa._domainkey.{DOMAIN}": [{"TXT": record_of(pem("rsa"))}],
-        f"ed._domainkey.{DOMAIN}": [{"TXT": record_of(pem("ed25519"))}],
-    }
+class Filters:
+    """The filters, each started when it is first asked for, and ended with a `with`."""
+
+    def __init__(self, folder: Path, senders: Senders) -> None:
+        self._folder = folder
+        self._senders = senders
+        self._running: dict[str, Filter | None] = {}
+        self._stack = ExitStack()
+        self._keys = {}
+        for selector, algorithm in SELECTORS.items():
+            self._keys[selector] = folder / f"{selector}.pem"
+            self._keys[selector].write_bytes(pem(algorithm))
+            self._keys[selector].chmod(0o600)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._stack.close()
+
+    def get(self, wanted: str) -> Filter | None:
+        """The filter of this name, as it stands in `WORK`; None where it is not installed."""
+        if wanted not in self._running:
+            self._running[wanted] = self._start(wanted)
+        return self._running[wanted]
+
+    def _start(self, wanted: str) -> Filter | None:
+        words = wanted.removeprefix("sign ").split()
+        name, kinds = words[0], set(words[1:])
+        signs = wanted.startswith("sign ")
+        selector = ("ed" if "ed25519" in kinds else "rsa") if signs else ""
+        expect = b"DKIM-Signature" if signs else b"dkim=pass"
+        folder = self._folder / wanted.replace(" ", "-")
+        if name == "mailnotary":
+            daemon = self._stack.enter_context(self._mailnotary(folder, selector, kinds))
+            return Filter(name, daemon.address, daemon.pid, expect)
+        key, nameserver, above = self._keys.get(selector), self._senders.nameserver, b""
+        match name:
+            case "OpenDKIM":
+                peer = peers.opendkim(folder, {f"rsa._domainkey.{GOOD}": record_of(pem("rsa"))}, selector, key)
+            case "rspamd":
+                peer = peers.rspamd(folder, nameserver, selector, key)
+            case "pyspf-milter":
+                peer, expect = peers.pyspf_milter(folder, nameserver), b"spf=pass"
+            case "OpenDMARC":
+                peer, expect, above = peers.opendmarc(folder, nameserver), b"dmarc=pass", _BEFORE_OPENDMARC
+            case _:
+                peer, expect = peers.bare(folder), b"X-Hash"
+        if peer is None:
+            return None
+        self._stack.enter_context(peer)
+        return Filter(
+            wanted.removeprefix("sign ").partition(" ")[0] if signs else wanted, peer.address, peer.pid, expect, above
+        )
+
+    def _mailnotary(self, folder: Path, selector: str, kinds: set[str]) -> Daemon:
+        folder.mkdir()
+        config: dict[str, Any] = {"listen": f"unix:{folder / 'socket'}", "workers": "auto", "state_dir": str(folder)}
+        config["dns"] = {"nameservers": [self._senders.nameserver]}
+        env = {"MAILNOTARY_CRYPTO": "pycryptodome"} if "pycryptodome" in kinds else {}
+        if not selector:
+            return Daemon(folder, env=env, **config)
+        config["sign_for"] = {"networks": ["192.0.2.0/24"]}
+        count = MANY if "many" in kinds else 100 if "100" in kinds else 1
+        domains = {}
+        for name in [GOOD] if count == 1 else map(_sender, range(count)):
+            file = str(self._keys[selector])
+            if count > 1:  # a file of its own, as it has in life
+                file = str(folder / f"{name}.pem")
+                Path(file).write_bytes(name.encode() + b"\n" + pem(SELECTORS[selector]))
+                Path(file).chmod(0o600)
+            domains[name] = {"keys": [{"selector": selector, "file": file}]}
+        return Daemon(folder, env=env, keystore={"domains": domains}, **config)
 
 
-@contextmanager
-def filters(folder: Path, roles: set[str]) -> Iterator[dict[str, list[Filter]]]:
-    """Starts the filters of these roles: mailnotary first, then its peers."""
-    keys = {}
-    for selector, algorithm in (("rsa", "rsa"), ("ed", "ed25519")):
-        keys[selector] = folder / f"{selector}.pem"
-        keys[selector].write_bytes(pem(algorithm))
-        keys[selector].chmod(0o600)
-    with ExitStack() as stack:
-        names = zone()
-        if "sign-many" in roles:
-            record = names[f"rsa._domainkey.{DOMAIN}"]
-            names |= {f"rsa._domainkey.d{number}.example": record for number in range(MANY)}
-        server = stack.enter_context(DnsServer(names))
-        nameserver = server.nameserver
-        found: dict[str, list[Filter]] = {}
-        for role in sorted(roles):
-            selector = "" if role == "verify" else "ed" if role == "sign-ed25519" else "rsa"
-            daemon = stack.enter_context(_mailnotary(folder / role, role, nameserver, keys.get(selector)))
-            found[role] = [Filter("mailnotary", daemon.address, daemon.pid)]
-            if role in ("sign-many", "sign-pycryptodome"):  # what the peers have is in the row of `sign`
-                continue
-            key = keys.get(selector)
-            candidates = [("OpenDKIM", peers.opendkim(folder / f"opendkim-{role}", zone(), selector, key))]
-            if role != "sign-ed25519":
-                candidates.append(("rspamd", peers.rspamd(folder / f"rspamd-{role}", nameserver, selector, key)))
-            for name, peer in candidates:
-                if peer is not None:
-                    stack.enter_context(peer)
-                    found[role].append(Filter(name, peer.address, peer.pid))
-        yield found
+def _sender(number: int) -> str:
+    return f"d{number}.example"
 
 
-def _mailnotary(folder: Path, role: str, nameserver: str, key: Path | None) -> Daemon:
-    folder.mkdir()
-    config: dict[str, Any] = {"dns": {"nameservers": [nameserver]}, "workers": "auto", "state_dir": str(folder)}
-    config["listen"] = f"unix:{folder / 'socket'}"
-    env = {"MAILNOTARY_CRYPTO": "pycryptodome"} if role == "sign-pycryptodome" else {}
-    if key is None:
-        return Daemon(folder, env=env, **config)
-    config["sign_for"] = {"networks": ["192.0.2.0/24"]}
-    entry = {"keys": [{"selector": key.stem, "file": str(key)}]}
-    domains = {DOMAIN: entry}
-    if role == "sign-many":
-        domains |= {f"d{number}.example": entry for number in range(MANY)}
-    return Daemon(folder, env=env, keystore={"domains": domains}, **config)
+_new = count()
+
+
+def _letters(work: Work, above: bytes) -> list[tuple[bytes, dict[str, Any]]]:
+    if work.senders == 1:
+        domains = [GOOD]
+    else:
+        domains = [_sender(number) for number in (range(work.senders) if work.senders else islice(_new, COLD))]
+    return [
+        (
+            above + message(domain, work.octets, prose=work.prose, signed=not work.signs),
+            {"mail_from": f"alice@{domain}", "helo": f"mail.{GOOD}", "client_ip": CLIENT},
+        )
+        for domain in domains
+    ]
 
 
 def measure(work: Work, subjects: Sequence[Filter], rounds: int, seconds: float) -> list[Load]:
     """One piece of work for each filter in turn, round after round; the medians."""
-    signs = work.role != "verify"
-    data = message(work.octets, work.prose, not signs)
-    scripts = [Script(subject.address, data, **ENVELOPE) for subject in subjects]
+    scripts = [Script(subject.address, *_letters(work, subject.above)) for subject in subjects] if work.senders else []
     loads: list[list[Load]] = [[] for _ in subjects]
     for _ in range(rounds):
-        for subject, script, found in zip(subjects, scripts, loads, strict=True):
+        for number, subject in enumerate(subjects):
             one = load(
-                script,
+                scripts[number] if scripts else Script(subject.address, *_letters(work, subject.above)),
                 subject.address,
                 subject.pid,
-                expect=b"DKIM-Signature" if signs else b"dkim=pass",
+                expect=subject.expect,
                 connections=work.connections,
                 per_connection=work.per_connection,
-                seconds=seconds * (4 if work.octets > 5_000_000 else 1),
+                seconds=(seconds * (4 if work.octets > 5_000_000 else 1)) if work.senders else None,
             )
-            found.append(one)
+            loads[number].append(one)
     return [middle(found) for found in loads]
 
 
-def table(running: dict[str, list[Filter]], works: Sequence[Work], rounds: int, seconds: float) -> None:
+def table(filters: Filters, works: Sequence[Work], rounds: int, seconds: float) -> None:
     """Prints a row for each piece of work and filter."""
-    columns = [
-        "work",
-        "filter",
-        "messages/s",
-        "CPU ms",
-        "p50 ms",
-        "p99 ms",
-        "PSS MiB",
-        "wrong",
-        "× its rate",
-        "× its CPU",
-    ]
+    columns = ["work", "filter", "messages/s", "CPU ms", "p50 ms", "p99 ms", "PSS MiB", "largest", "wrong"]
+    columns += ["× its rate", "× its CPU"]
     print("|", " | ".join(columns), "|")
     print("|---|---|" + "--:|" * (len(columns) - 2))
     for work in works:
-        subjects = running[work.role]
-        results = measure(work, subjects, rounds, seconds)
-        ours = results[0]
-        for subject, one in zip(subjects, results, strict=True):
-            beside = ["", ""]
-            if one is not ours and one.rate and one.cpu:
-                beside = [f"{ours.rate / one.rate:.2f}", f"{ours.cpu / one.cpu:.2f}"]
+        subjects = [found for name in work.filters if (found := filters.get(name)) is not None]
+        results = dict(
+            zip([subject.name for subject in subjects], measure(work, subjects, rounds, seconds), strict=True)
+        )
+        ours = results["mailnotary"]
+        for name, one in results.items():
             figures = [f"{one.rate:.0f}", f"{one.cpu:.3f}", f"{one.p50:.2f}", f"{one.p99:.2f}", f"{one.pss:.0f}"]
-            print("|", " | ".join([work.name, subject.name, *figures, str(one.wrong), *beside]), "|", flush=True)
+            figures += [f"{one.largest:.0f}", str(one.wrong), *_beside(ours, one)]
+            print("|", " | ".join([work.name, name, *figures]), "|", flush=True)
+        if all(name in results for name in _CHAIN):
+            cpu = sum(results[name].cpu for name in _CHAIN)
+            cells = ["", f"{cpu:.3f}", "", "", f"{sum(results[name].pss for name in _CHAIN):.0f}", "", "", ""]
+            print("|", " | ".join([work.name, "all three", *cells, f"{ours.cpu / cpu:.2f}"]), "|", flush=True)
 
 
-def plots(folder: Path, subjects: Sequence[Filter], rounds: int, seconds: float) -> None:
+def _beside(ours: Load, one: Load) -> tuple[str, str]:
+    if one is ours or not one.rate or not one.cpu:
+        return "", ""
+    return f"{ours.rate / one.rate:.2f}", f"{ours.cpu / one.cpu:.2f}"
+
+
+def plots(folder: Path, filters: Filters, rounds: int, seconds: float) -> None:
     """Writes messages/s over connections, and CPU over message size."""
     folder.mkdir(parents=True, exist_ok=True)
+    subjects = [found for name in _VERIFIERS if (found := filters.get(name)) is not None]
     rates: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in subjects}
     cpus: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in subjects}
-    for count in CONNECTIONS:
-        for subject, one in zip(
-            subjects, measure(Work("", "verify", 4_000, connections=count), subjects, rounds, seconds), strict=True
-        ):
-            rates[subject.name].append((count, one.rate))
+    for connections in CONNECTIONS:
+        work = Work("", 4_000, _VERIFIERS, connections=connections)
+        for subject, one in zip(subjects, measure(work, subjects, rounds, seconds), strict=True):
+            rates[subject.name].append((connections, one.rate))
     for size in SIZES:
-        for subject, one in zip(
-            subjects, measure(Work("", "verify", size, connections=4), subjects, rounds, seconds), strict=True
-        ):
+        work = Work("", size, _VERIFIERS, connections=4)
+        for subject, one in zip(subjects, measure(work, subjects, rounds, seconds), strict=True):
             cpus[subject.name].append((size, one.cpu))
-    cores = os.cpu_count()
-    title = f"Messages of 4 KB verified in a second ({cores} cores)"
+    title = f"Messages of 4 KB verified in a second ({os.cpu_count()} cores)"
     (folder / "rate.svg").write_text(svg.plot(title, "connections", "messages/s", rates))
     title = "CPU to verify a message"
     (folder / "cpu.svg").write_text(svg.plot(title, "octets of the message", "milliseconds", cpus, log_y=True))
@@ -263,17 +330,21 @@ def plots(folder: Path, subjects: Sequence[Filter], rounds: int, seconds: float)
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--only", default="", metavar="WORD", help="the rows with this in their name")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write SVG plots there")
     options = parser.parse_args()
     works = [work for work in WORK if options.only in work.name]
-    roles = {work.role for work in works} | ({"verify"} if options.plots else set())
-    with tempfile.TemporaryDirectory(prefix="mailnotary-bench-") as folder, filters(Path(folder), roles) as running:
-        table(running, works, options.rounds, options.seconds)
+    records = {selector: record_of(pem(algorithm)) for selector, algorithm in SELECTORS.items()}
+    with (
+        tempfile.TemporaryDirectory(prefix="mailnotary-bench-") as folder,
+        Senders(records) as senders,
+        Filters(Path(folder), senders) as filters,
+    ):
+        table(filters, works, options.rounds, options.seconds)
         if options.plots:
-            plots(options.plots, running["verify"], options.rounds, options.seconds)
+            plots(options.plots, filters, options.rounds, options.seconds)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ import multiprocessing
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
+from multiprocessing.connection import Connection, wait
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,23 +23,30 @@ from support.milter_client import ALL_ACTIONS, ALL_PROTOCOL, VERSION, MilterClie
 _OFFER = struct.pack(">IcIII", 13, b"O", VERSION, ALL_ACTIONS, ALL_PROTOCOL)
 _FINAL = b"cartdfys4"  # packets that end an answer; others are modifications, and signs of progress
 _WARM_UP = 0.7  # seconds before the measurement begins
+_PATIENCE = 30.0  # seconds for which a client waits for an answer
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Script(MilterClient):
-    """What is sent for a message, cut where the filter has to answer. It negotiates as a client of its own."""
+    """What is sent for each of `messages` (the octets, and the envelope as `send_message` takes it), cut where the
+    filter has to answer. It negotiates as a client of its own."""
 
-    def __init__(self, address: str, message: bytes, **envelope: Any) -> None:
+    def __init__(self, address: str, *messages: tuple[bytes, Mapping[str, Any]]) -> None:
         self._recording = False
         self._pieces: list[bytes] = []
         super().__init__(address)
         self._recording = True
-        self.first = self._record(message, envelope)  # with the connection's beginning
-        self.next = self._record(message, envelope)
+        self.first = []  # by message, with the connection's beginning
+        self.next = []  # without
+        for message, envelope in messages:
+            self.greeted = False
+            self._out.clear()  # the abort of the connection before
+            self.first.append(self._record(message, envelope))
+            self.next.append(self._record(message, envelope))
         self._recording = False
         self.close()
 
-    def _record(self, message: bytes, envelope: dict[str, Any]) -> list[bytes]:
+    def _record(self, message: bytes, envelope: Mapping[str, Any]) -> list[bytes]:
         self._pieces = []
         self.send_message(message, **envelope)
         return self._pieces
@@ -55,23 +65,23 @@ class Script(MilterClient):
 @dataclass(frozen=True, slots=True)
 class Load:
     """What a filter did in a second, and what it took: `cpu` milliseconds a message of all its processes, `p50` and
-    `p99` milliseconds of a message's whole way, `pss` its memory in MiB; `wrong` messages that were not taken, or not
-    changed as `expect` says."""
+    `p99` milliseconds of a message's whole way, `pss` its memory in MiB and `largest` that of its largest process;
+    `wrong` messages that were not taken, or not changed as `expect` says."""
 
     rate: float
     cpu: float
     p50: float
     p99: float
     pss: float
+    largest: float
     wrong: int
 
 
 def middle(loads: Sequence[Load]) -> Load:
-    """The median of each figure."""
-    rate, cpu, p50, p99, pss = (
-        median(getattr(one, name) for one in loads) for name in ("rate", "cpu", "p50", "p99", "pss")
-    )
-    return Load(rate, cpu, p50, p99, pss, sum(one.wrong for one in loads))
+    """The median of each figure; of `wrong` the sum."""
+    figures = (median(getattr(one, name) for one in loads) for name in ("rate", "cpu", "p50", "p99", "pss", "largest"))
+    rate, cpu, p50, p99, pss, largest = figures
+    return Load(rate, cpu, p50, p99, pss, largest, sum(one.wrong for one in loads))
 
 
 def load(
@@ -82,28 +92,35 @@ def load(
     expect: bytes,
     connections: int = 10,
     per_connection: int = 100,
-    seconds: float = 2.0,
+    seconds: float | None = 2.0,
 ) -> Load:
-    """Loads the filter at `address`, whose first process is `pid`. `expect` stands in each answer to a message."""
+    """Loads the filter at `address`, whose first process is `pid`, for so many seconds, with the script's messages over
+    and over again. None: each of them is sent once, and it is over when one of the clients has sent its share.
+    `expect` stands in each answer to a message."""
     context = multiprocessing.get_context("fork")
+    over = context.Event()
     clients = []
-    for _ in range(connections):
+    for number in range(connections):
         ours, theirs = context.Pipe()
-        arguments = (script, address, expect, per_connection, theirs)
-        process = context.Process(target=_client, args=arguments)
+        share = range(number, len(script.first), connections) if seconds is None else None
+        process = context.Process(target=_client, args=(script, address, expect, per_connection, share, over, theirs))
         process.start()
         theirs.close()
         clients.append((process, ours))
-    start = time.monotonic() + _WARM_UP  # now that all of them are there
-    end = start + seconds
+    begin = time.monotonic()  # now that all of them are there
+    start = begin + _WARM_UP if seconds is not None else begin
     for _, pipe in clients:
-        pipe.send((start, end))
-    time.sleep(max(start - time.monotonic(), 0))
+        pipe.send(start)
+    _sleep_until(start)
     pids = _tree(pid)
     cpu, began = _cpu_seconds(pids), time.monotonic()
-    time.sleep(max((start + end) / 2 - time.monotonic(), 0))
-    pss = sum(map(_pss, pids))  # while it is at work
-    time.sleep(max(end - time.monotonic(), 0))
+    _sleep_until(start + (seconds or 1.0) / 2)
+    memory = [_pss(pid) for pid in pids]  # while it is at work
+    if seconds is not None:
+        _sleep_until(start + seconds)
+    else:
+        wait([pipe for _, pipe in clients])
+    over.set()
     cpu, lasted = _cpu_seconds(pids) - cpu, time.monotonic() - began
     times: list[float] = []
     wrong = 0
@@ -115,44 +132,62 @@ def load(
     times.sort()
     count = len(times)
     if not count:
-        return Load(0, 0, 0, 0, pss, wrong)
+        return Load(0, 0, 0, 0, sum(memory), max(memory), wrong)
     return Load(
-        count / seconds,
-        1000 * cpu / lasted * seconds / count,
+        count / lasted,
+        1000 * cpu / count,
         1000 * times[count // 2],
         1000 * times[min(count * 99 // 100, count - 1)],
-        pss,
+        sum(memory),
+        max(memory),
         wrong,
     )
 
 
-def _client(script: Script, address: str, expect: bytes, per_connection: int, pipe: Any) -> None:
+def _sleep_until(when: float) -> None:
+    time.sleep(max(when - time.monotonic(), 0))
+
+
+def _client(
+    script: Script,
+    address: str,
+    expect: bytes,
+    per_connection: int,
+    share: Sequence[int] | None,
+    over: Event,
+    pipe: Connection,
+) -> None:
     """One connection after the other; sends the times of the messages that came to an end between start and end."""
     times: list[float] = []
     wrong = 0
-    start, end = pipe.recv()
-    now = time.monotonic()
-    while now < end:
-        sock = open_socket(address, timeout=60)
+    start = pipe.recv()
+    messages = iter(share) if share is not None else cycle(range(len(script.first)))
+    number = next(messages, None)
+    while number is not None and not over.is_set():
+        now = time.monotonic()
+        sock = open_socket(address, timeout=_PATIENCE)
         try:
             sock.sendall(_OFFER)
             _answer(sock)
             for sent in range(per_connection):
                 began = now
                 answer = b""
-                for piece in script.next if sent else script.first:
+                for piece in script.next[number] if sent else script.first[number]:
                     sock.sendall(piece)
                     answer = _answer(sock)
                 now = time.monotonic()
                 wrong += expect not in answer
-                if start <= now <= end:
+                number = next(messages, None)
+                if over.is_set():
+                    break
+                if now >= start:
                     times.append(now - began)
-                if now >= end:
+                if number is None:
                     break
             sock.sendall(struct.pack(">Ic", 1, b"Q"))
         except OSError:
             wrong += 1
-            now = time.monotonic()
+            number = next(messages, None)
         finally:
             sock.close()
     pipe.send((times, wrong))
