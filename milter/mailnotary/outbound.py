@@ -130,9 +130,9 @@ def signing_keys(entry: KeyEntry, published: Collection[tuple[str, str]]) -> tup
     return keys, "; ".join(why for _, why in idle if why) or "it has none"
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=512)  # a key in use takes 11 KB; to make it ready again takes less than a signature
 def signer_of(domain: str, key: StoredKey, settings: SigningSettings, *, relaxed_only: bool = False) -> dkim.Signer:
-    """The signer of a key, its PEM parsed once in a process. `relaxed_only`: the MTA withholds the space after the
+    """The signer of a key, kept for the next message. `relaxed_only`: the MTA withholds the space after the
     colon, so that "simple" header canonicalization would sign a guess. Raises crypto.KeyLoadError."""
     canonicalization = settings.canonicalization
     if relaxed_only:

@@ -1,104 +1,147 @@
-"""The snapshot in shared memory: whole or not at all, in every process."""
+"""What the supervisor and its workers share: snapshots, the channel on which they travel, signs of life."""
 
 import os
+import select
+import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from mailnotary.daemon.snapshot import Shared, SnapshotError
+from mailnotary.daemon.beats import Beats
+from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
+from mailnotary.daemon.snapshot import Snapshot
 
 
-def test_what_is_published_is_what_is_loaded() -> None:
-    shared = Shared(2)
-    for number in range(1, 5):
+def test_what_is_written_is_what_is_read() -> None:
+    for number in range(5):
         value = {"number": number, "keys": b"x" * 100_000 * number}
-        assert shared.publish(value) == number
-        assert shared.load() == (number, value)
+        entries = {f"d{n}": (n, b"y" * n) for n in range(number * 100)}
+        found, kept = Snapshot.write(value, entries).read()
+        assert found == value
+        assert kept == entries
+        assert list(kept) == list(entries)
+        assert len(kept) == len(entries)
+        assert "d0" in kept or not entries
+        assert "other" not in kept
+        assert kept.get("other") is None
 
 
-def test_a_child_sees_what_its_parent_publishes_after_the_fork() -> None:
-    shared = Shared(1)
-    shared.publish("before")
-    reader, writer = os.pipe()
+def test_entries_stay_when_the_snapshot_is_closed() -> None:
+    snapshot = Snapshot.write("value", {"a": "one"})
+    _, entries = snapshot.read()
+    snapshot.close()
+    snapshot.close()
+    assert entries["a"] == "one"
+
+
+def test_nobody_changes_a_snapshot() -> None:
+    snapshot = Snapshot.write("value", {"a": "one"})
+    with pytest.raises(PermissionError):
+        os.pwrite(snapshot.descriptor, b"x", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(snapshot.descriptor, 0)
+    value, entries = snapshot.read()
+    assert (value, dict(entries)) == ("value", {"a": "one"})
+
+
+def test_what_can_not_be_written_leaves_no_descriptor() -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises((TypeError, AttributeError)):
+        Snapshot.write(threading.Lock())
+    with pytest.raises((TypeError, AttributeError)):
+        Snapshot.write("value", {"a": threading.Lock()})
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_child_gets_what_its_parent_writes_after_the_fork() -> None:
+    ours, theirs = Channel.pair()
+    beats = Beats(1)
     pid = os.fork()
     if pid == 0:
-        os.read(reader, 1)
-        generation, value = shared.load()
-        shared.beat(0, generation)
-        os._exit(0 if (generation, value) == (2, "after") else 1)
-    shared.publish("after")
-    os.write(writer, b"x")
+        ours.close()
+        word, snapshot = theirs.receive()
+        value, entries = snapshot.read() if snapshot is not None else (None, {})
+        ok = (word, value, dict(entries)) == (CONFIGURATION, (2, "after"), {"a": 1})
+        theirs.send(SIGNING, Snapshot.write("from the child"))
+        beats.beat(0, 2)
+        os._exit(not ok)
+    theirs.close()
+    ours.send(CONFIGURATION, Snapshot.write((2, "after"), {"a": 1}))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    seconds, generation = shared.last_beat(0)
+    word, snapshot = ours.receive()  # what was said is not lost with the one who said it
+    assert word == SIGNING
+    assert snapshot is not None
+    assert snapshot.read()[0] == "from the child"
+    assert ours.receive() == (END, None)
+    with pytest.raises(OSError, match="Broken pipe"):
+        ours.send(STOP)
+    ours.close()
+    seconds, generation = beats.last(0)
     assert generation == 2
     assert 0 <= time.monotonic() - seconds < 60
-    os.close(reader)
-    os.close(writer)
 
 
-def test_a_reader_among_many_writes_gets_a_whole_snapshot_each_time() -> None:
-    shared = Shared(1)
-    shared.publish([0] * 1000)
-    done = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not done.is_set():
-            number += 1
-            shared.publish([number] * (1000 + number % 7 * 10_000))
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        newest = 0
-        for _ in range(100):
-            generation, value = shared.load()
-            assert len(set(value)) == 1
-            assert generation >= newest
-            newest = generation
-    finally:
-        done.set()
-        writer.join()
+def test_words_stay_apart_and_descriptors_are_not_lost_in_between() -> None:
+    ours, theirs = Channel.pair()
+    for number in range(20):
+        ours.send(CONFIGURATION, Snapshot.write(number))
+        ours.send(STOP)
+    for number in range(20):
+        word, snapshot = theirs.receive()
+        assert word == CONFIGURATION
+        assert snapshot is not None
+        assert snapshot.read()[0] == number
+        assert theirs.receive() == (STOP, None)
+    ours.close()
+    assert theirs.receive() == (END, None)
+    theirs.close()
 
 
-def test_a_snapshot_that_can_not_be_written_leaves_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = Shared(1)
-    shared.publish("old")
-
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OSError, match="No space"):
-        shared.publish("new")
-    monkeypatch.undo()
-    assert shared.load() == (1, "old")
-    assert shared.publish("newer") == 2
-    assert shared.load() == (2, "newer")
+def test_the_supervisor_never_waits() -> None:
+    ours, theirs = Channel.pair()
+    with pytest.raises(BlockingIOError):
+        ours.receive()
+    with pytest.raises(BlockingIOError):
+        _fill(ours)
+    assert select.select([theirs], [], [], 0)[0]
+    ours.close()
+    theirs.close()
 
 
-def test_what_can_not_be_pickled_leaves_the_old_one() -> None:
-    shared = Shared(1)
-    shared.publish("old")
-    with pytest.raises((TypeError, AttributeError)):
-        shared.publish(threading.Lock())
-    assert shared.load() == (1, "old")
+def _fill(channel: Channel) -> None:
+    for _ in range(100_000):
+        channel.send(STOP)
 
 
-def test_a_snapshot_that_stays_torn_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = Shared(1)
-    shared.publish("old")
-    monkeypatch.setattr("mailnotary.daemon.snapshot._PAUSE", 0)
-    monkeypatch.setattr(os, "pread", lambda *_: b"torn")
-    with pytest.raises(SnapshotError):
-        shared.load()
+def test_a_channel_whose_other_side_was_reset_has_ended() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.send(b"never read")
+    theirs.close()  # with something unread: the kernel says ECONNRESET
+    assert Channel(ours).receive() == (END, None)
+    ours.close()
+
+
+def test_a_worker_maps_a_snapshot_and_holds_no_copy() -> None:
+    snapshot = Snapshot.write("value", {f"d{n}": os.urandom(1000) for n in range(20_000)})
+    before = _private_kib()
+    _, entries = snapshot.read()
+    assert len(entries["d19999"]) == 1000
+    assert _private_kib() - before < 8_000  # of 20 MB
+
+
+def _private_kib() -> int:
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return sum(
+        int(line.split()[1]) for line in text.splitlines() if line.startswith(("Private_Clean", "Private_Dirty"))
+    )
 
 
 def test_signs_of_life_have_a_place_for_each_worker() -> None:
-    shared = Shared(3)
-    shared.beat(1, 7)
-    assert shared.last_beat(0) == (0.0, 0)
-    assert shared.last_beat(1)[1] == 7
-    shared.clear_beat(1)
-    assert shared.last_beat(1) == (0.0, 0)
+    beats = Beats(3)
+    beats.beat(1, 7)
+    assert beats.last(0) == (0.0, 0)
+    assert beats.last(1)[1] == 7
+    beats.clear(1)
+    assert beats.last(1) == (0.0, 0)

@@ -6,10 +6,12 @@ import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Protocol
 
 from mailnotary.configuration import Configuration
 from mailnotary.daemon import keywatch
-from mailnotary.daemon.snapshot import Shared
+from mailnotary.daemon.channel import CONFIGURATION, Channel
+from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.settings import Mode
 
 log = logging.getLogger(__name__)
@@ -20,20 +22,27 @@ LONGEST_DELAY = 60.0
 HEALTHY = 60.0  # seconds of life, after which the delay begins anew
 
 
+class Closable(Protocol):
+    """Something that holds a descriptor."""
+
+    def close(self) -> None:
+        """Gives it back."""
+
+
 class KeyHelper:
     """Starts the helper process where there are keys to watch, and again where it dies. What it finds is in `signing`
     for the workers to load. No thread, no waiting."""
 
-    def __init__(self, shared: Shared, configuration: Configuration) -> None:
-        self.control = -1
+    def __init__(self, snapshot: Snapshot, configuration: Configuration) -> None:
+        self.control: Channel | None = None
         self.pid = 0
-        self.signing = Shared(0)
         first = keywatch.initial(configuration.settings, configuration.keystore)
-        self.signing.publish(first.signing)
-        self._shared = shared
+        self.signing = Snapshot.write(first.signing)
+        self._snapshot = snapshot
         self._wanted = _is_wanted(configuration)
         self._wait_until = time.monotonic() + FIRST_LOOK if first.unseen else 0.0
-        self._told = self.signing.generation
+        self._heard = False  # ever anything from the process
+        self._news = False  # that was not asked for yet
         self._started = 0.0
         self._deaths = 0
         self._due = 0.0
@@ -42,33 +51,31 @@ class KeyHelper:
     def holds_start(self) -> bool:
         """Whether the workers should wait: a daemon without memory of its `auto` keys would let the first mail out
         unsigned."""
-        return self.signing.generation == keywatch.FIRST and time.monotonic() < self._wait_until
+        return not self._heard and time.monotonic() < self._wait_until
 
-    def keep(self, descriptors: Iterable[int]) -> None:
-        """Starts the process where it is due. `descriptors` are the supervisor's own, which it must not hold open."""
+    def keep(self, not_its: Iterable[Closable]) -> None:
+        """Starts the process where it is due. `not_its` are the supervisor's own, which it must not hold open."""
         if not self._wanted or self.pid or time.monotonic() < self._due:
             return
         try:
-            reader, self.control = os.pipe()
+            self.control, theirs = Channel.pair()
         except OSError as error:
             self._not_started(error)
             return
-        os.set_blocking(self.control, False)  # nothing here may make the supervisor wait
         try:
             self.pid = os.fork()
         except OSError as error:
-            os.close(reader)
+            theirs.close()
             self._not_started(error)
             return
         if self.pid == 0:
             try:
-                for descriptor in (self.control, *descriptors):
-                    if descriptor >= 0:
-                        os.close(descriptor)
-                keywatch.run(reader, self._shared, self.signing)
+                for other in (self.control, *not_its):
+                    other.close()
+                keywatch.run(theirs, self._snapshot, self.signing)
             finally:
                 os._exit(1)
-        os.close(reader)
+        theirs.close()
         self._started = time.monotonic()
 
     def _not_started(self, error: OSError) -> None:
@@ -80,6 +87,7 @@ class KeyHelper:
         """A child of the supervisor has ended; perhaps this one."""
         if pid != self.pid:
             return
+        self._listen()
         if time.monotonic() - self._started >= HEALTHY:
             self._deaths = 0
         self._died()
@@ -88,25 +96,36 @@ class KeyHelper:
             log.warning("the key watch has ended and will be replaced", extra={"fields": fields})
 
     def _died(self) -> None:
-        if self.control >= 0:
-            os.close(self.control)
-        self.pid, self.control = 0, -1
+        if self.control is not None:
+            self.control.close()
+        self.pid, self.control = 0, None
         self._due = time.monotonic() + min(FIRST_DELAY * 2**self._deaths, LONGEST_DELAY)
         self._deaths += 1
 
-    def reload(self, configuration: Configuration) -> None:
-        """There is a new configuration in the shared memory."""
+    def reload(self, configuration: Configuration, snapshot: Snapshot) -> None:
+        """There is a new configuration."""
+        self._snapshot = snapshot
         self._wanted = _is_wanted(configuration)
         if not self._wanted:
             self.stop()
-        elif self.pid:
+        elif self.control is not None:
             with suppress(OSError):  # it has just ended; its successor knows better
-                os.write(self.control, b"R")
+                self.control.send(CONFIGURATION, snapshot)
 
     def has_news(self) -> bool:
-        """Whether the signing keys have changed since this was last asked."""
-        before, self._told = self._told, self.signing.generation
-        return before != self._told
+        """Whether `signing` is another one since this was last asked."""
+        self._listen()
+        news, self._news = self._news, False
+        return news
+
+    def _listen(self) -> None:
+        with suppress(BlockingIOError):
+            while self.control is not None:
+                _, snapshot = self.control.receive()
+                if snapshot is None:
+                    return  # it has gone
+                self.signing = snapshot
+                self._heard = self._news = True
 
     def stop(self) -> None:
         """Ends the process; what it knows is on the disk."""

@@ -19,8 +19,9 @@ from typing import NoReturn
 
 from mailnotary import keystate
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.daemon.channel import END, SIGNING, Channel
 from mailnotary.daemon.log import set_up
-from mailnotary.daemon.snapshot import Shared
+from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.keydns import Look, Published, look
 from mailnotary.keystate import KeyId, Seen, SigningSet, StateError
 from mailnotary.keystore import KeyEntry, KeyState, KeyStore, StoredKey
@@ -30,8 +31,10 @@ from mailnotary.settings import LogSettings, Mode, Settings
 log = logging.getLogger(__name__)
 
 NAME = "mailnotary-keys"  # of the process, as `ps -c` and `top` show it
+NICE = 10  # mail goes first
 AT_ONCE = 16  # questions under way
 BATCH = 64  # looks between two times at which the process listens to the supervisor
+SETTLE = 2.0  # seconds of a round after which what was seen so far is passed on
 REPEAT = 3600.0  # seconds after which a bad record is reported again
 _STRENGTH = {KeyState.RETIRED: 0, KeyState.ACTIVE: 1, KeyState.AUTO: 2}
 
@@ -40,10 +43,14 @@ _STRENGTH = {KeyState.RETIRED: 0, KeyState.ACTIVE: 1, KeyState.AUTO: 2}
 class _Watched:
     """A key of the keystore, with all entries that it stands in (`"*"` may share one with a domain's own)."""
 
-    private: PrivateKey
     digest: bytes
     state: KeyState  # of several that of the entry that leaves most to us
     places: list[tuple[KeyEntry, StoredKey]]
+
+    @property
+    def private(self) -> PrivateKey:
+        """The key itself; parsed anew each time, for ten thousand of them would fill the memory."""
+        return load_private_key(self.places[0][1].pem)
 
 
 def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> dict[KeyId, _Watched]:
@@ -60,7 +67,7 @@ def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> d
             except KeyLoadError:
                 continue
             name = KeyId(entry.domain, key.selector, keystate.fingerprint(private))
-            one = keys.setdefault(name, _Watched(private, keystate.file_digest(key.pem), key.state, []))
+            one = keys.setdefault(name, _Watched(keystate.file_digest(key.pem), key.state, []))
             one.places.append((entry, key))
             if _STRENGTH[key.state] > _STRENGTH[one.state]:
                 one.state = key.state
@@ -107,7 +114,7 @@ class KeyWatch:
         self, publish: Callable[[SigningSet], object], signing: SigningSet, clock: Callable[[], float] = time.time
     ) -> None:
         self._publish = publish
-        self._signing = signing
+        self.signing = signing
         self._clock = clock
         self._keys: dict[KeyId, _Watched] = {}
         self._known: dict[KeyId, Seen] = {}
@@ -115,6 +122,7 @@ class KeyWatch:
         self._reported: dict[KeyId, tuple[str, float]] = {}
         self._folder: Path | None = None
         self._interval = 0.0
+        self._settled = 0.0
         self._unanswered = 0
         self._save_failed = False
 
@@ -131,7 +139,7 @@ class KeyWatch:
         self._interval = settings.key_check_seconds
         self._keys = {} if settings.mode is Mode.VERIFY else watched_keys(keystore)
         for name, one in self._keys.items():
-            if name not in self._known and (name.domain, name.selector, one.digest) in self._signing:
+            if name not in self._known and (name.domain, name.selector, one.digest) in self.signing:
                 self._known[name] = Seen(signing=True)  # a state file that can't be written has not kept it
         self._reported.clear()
         self.begin()
@@ -154,7 +162,8 @@ class KeyWatch:
             seen = self._known.get(name, Seen())
             self._known[name] = keystate.after_look(seen, outcome, now, self._interval / 2)
             self._unanswered += outcome.result is Published.ERROR
-        self._settle()
+        if not self._queue or abs(now - self._settled) >= SETTLE:  # each time, all workers look through all keys
+            self._settle()
         if not self._queue:
             self._end_round(now)
 
@@ -165,6 +174,7 @@ class KeyWatch:
 
     def _settle(self) -> None:
         """Decides which keys sign, says what is new of it, and passes it on."""
+        self._settled = self._clock()
         before = self._known
         self._known = keystate.decide({name: one.state for name, one in self._keys.items()}, before)
         for name in self._keys:
@@ -175,8 +185,8 @@ class KeyWatch:
                 fields = _fields(name) | {"reason": now.reason, "bad_looks": now.bad_looks}
                 log.error("a key no longer signs, for its record is gone", extra={"fields": fields})
         signing = _signing_set(self._keys, self._known)
-        if signing != self._signing:
-            self._signing = signing
+        if signing != self.signing:
+            self.signing = signing
             self._note_idle()
             self._save()  # first: what is in force must not be forgotten
             self._publish(signing)
@@ -184,7 +194,7 @@ class KeyWatch:
     def _note_idle(self) -> None:
         """Since when the keys do not sign that made room for others or are retired."""
         now = self._clock()
-        published = {(domain, selector) for domain, selector, _ in self._signing}
+        published = {(domain, selector) for domain, selector, _ in self.signing}
         for name, one in self._keys.items():
             done = all(
                 (key.state is KeyState.RETIRED or key.retire_after is not None) and entry.idle(key, published)
@@ -240,9 +250,9 @@ def _fields(name: KeyId) -> dict[str, object]:
 # --- the process ----------------------------------------------------------------------------------------------------
 
 
-def run(control: int, shared: Shared, signing: Shared) -> NoReturn:
-    """The life of the helper process. On `control` the supervisor says when there is a new configuration in `shared`;
-    its end is this one's too. `signing` takes the result. SIGTERM ends it at any time."""
+def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoReturn:
+    """The life of the helper process. On `control` the supervisor hands over new configurations, and takes new signing
+    sets; its end is this one's too. SIGTERM ends it at any time."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number in (signal.SIGHUP, signal.SIGINT):
@@ -250,42 +260,49 @@ def run(control: int, shared: Shared, signing: Shared) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         with suppress(OSError):
             Path("/proc/self/comm").write_text(NAME)
-        _watch(control, shared, signing)
+        os.nice(NICE)
+        _watch(control, configuration, signing)
     except BaseException as error:
         log.critical("defect in the key watch", exc_info=error)
     os._exit(1)
 
 
-def _watch(control: int, shared: Shared, signing: Shared) -> None:
-    watch = KeyWatch(signing.publish, signing.load()[1])
-    settings, resolver = _take(watch, shared, None)
+def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None:
+    def publish(signing: SigningSet) -> None:
+        with suppress(ConnectionError):  # the supervisor has gone, and we go when we next listen to him
+            control.send(SIGNING, Snapshot.write(signing))
+
+    watch = KeyWatch(publish, signing.read()[0])
+    signing.close()
+    settings, resolver = _take(watch, configuration, None)
     due = time.monotonic() + settings.key_check_seconds
+    first = True
     while True:
         pause = 0.0 if watch.busy else max(due - time.monotonic(), 0.0)
         readable, _, _ = select.select([control], [], [], pause)
         if readable:
-            if not os.read(control, 64):
+            word, snapshot = control.receive()
+            if word == END:
                 os._exit(0)
-            settings, resolver = _take(watch, shared, settings.log)
-            due = time.monotonic() + settings.key_check_seconds
+            if snapshot is not None:
+                settings, resolver = _take(watch, snapshot, settings.log)
+                due = time.monotonic() + settings.key_check_seconds
         if watch.busy:
             watch.step(resolver)
-            if not watch.busy and signing.generation == FIRST:
-                signing.publish(signing.load()[1])  # the first round is done: those who wait for it go on
+            if first and not watch.busy:
+                first = False
+                publish(watch.signing)  # the first round is done: those who wait for it go on
         elif time.monotonic() >= due:
             due = time.monotonic() + settings.key_check_seconds
             watch.begin()
 
 
-FIRST = 1
-"""The generation of the signing set that `initial` gave: a later one is the result of a look."""
-
-
-def _take(watch: KeyWatch, shared: Shared, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
-    _, (settings, keystore) = shared.load()
+def _take(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
+    (_, settings), entries = configuration.read()
+    configuration.close()
     if settings.log != old_log:
         set_up(settings.log)
     dns = settings.dns
-    watch.take(settings, keystore)
+    watch.take(settings, KeyStore(entries))
     # No cache: each look is to see what DNS has now.
     return settings, DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=0)

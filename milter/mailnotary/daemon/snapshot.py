@@ -1,76 +1,78 @@
-"""What the supervisor shares with its workers: the configuration in force, and the workers' signs of life.
+"""What the supervisor hands to its workers: the configuration in force, keys included, as one piece in a sealed memory
+file.
 
-The configuration travels as one piece, keys included, through a memory file opened before the fork; a header in shared
-memory says which generation lies there. The workers never read the admin's files: what they load was checked as a
-whole, and all of them load the same.
+The workers never read the admin's files: what they load was checked as a whole, and all of them load the same. Nobody
+can change the file, and whoever has it open keeps it, however many newer ones there are. Thousands of keys lie in it
+once for all workers, and each makes objects of those alone that it signs with.
 """
 
+import fcntl
 import mmap
 import os
 import pickle
 import struct
-import time
-import zlib
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Self
 
-_HEADER = struct.Struct("=QQL")  # generation, length, CRC-32
-_BEATS_AT = 64  # octets: where the signs of life begin
-_BEAT = struct.Struct("=dQ")  # monotonic time, generation in force
-_TRIES = 50
-_PAUSE = 0.1  # seconds
+_FOOTER: Final = struct.Struct("=Q")  # where the entries end and their index begins
+_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_NO_ENTRIES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-class SnapshotError(Exception):
-    """The snapshot could not be read whole."""
+class Snapshot:
+    """A memory file by its `descriptor`, which is closed with `close` or with the last reference."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def write(cls, value: Any, entries: Mapping[str, Any] = _NO_ENTRIES) -> Self:
+        """A new one of a value that is read as a whole, and of entries that are read one by one. Raises OSError for
+        want of memory or descriptors."""
+        snapshot = cls(os.memfd_create("mailnotary-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        with open(snapshot.descriptor, "wb", closefd=False) as file:
+            index = {}
+            for name, entry in entries.items():
+                index[name] = file.tell()
+                file.write(pickle.dumps(entry, pickle.HIGHEST_PROTOCOL))
+            end = file.tell()
+            file.write(pickle.dumps((value, index), pickle.HIGHEST_PROTOCOL))
+            file.write(_FOOTER.pack(end))
+        fcntl.fcntl(snapshot.descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        return snapshot
+
+    def read(self) -> tuple[Any, "Entries"]:
+        """The value and the entries, which need the descriptor no more. Raises OSError or MemoryError."""
+        memory = memoryview(mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ))
+        (end,) = _FOOTER.unpack_from(memory, len(memory) - _FOOTER.size)
+        value, index = pickle.loads(memory[end:])  # noqa: S301 - our own octets, which nobody can have changed
+        return value, Entries(memory, index)
+
+    def close(self) -> None:
+        """Gives the descriptor back. Those that others have of the file stay."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
+
+    __del__ = close
 
 
-class Shared:
-    """The shared memory of one supervisor with `workers` workers. Only the supervisor publishes."""
+class Entries(Mapping[str, Any]):
+    """The entries of a snapshot; each is a new object each time."""
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self._memory = mmap.mmap(-1, _BEATS_AT + workers * _BEAT.size)  # anonymous, shared over fork
-        # Two files in turn: a snapshot that can't be written leaves the one in force as it is.
-        self._files = tuple(os.memfd_create("mailnotary-snapshot", os.MFD_CLOEXEC) for _ in range(2))
+    def __init__(self, memory: memoryview, index: dict[str, int]) -> None:
+        self._memory = memory
+        self._index = index
 
-    @property
-    def generation(self) -> int:
-        """Counts the published snapshots from 1."""
-        return int(_HEADER.unpack_from(self._memory)[0])
+    def __getitem__(self, name: str) -> Any:
+        return pickle.loads(self._memory[self._index[name] :])  # noqa: S301 - as above
 
-    def publish(self, value: Any) -> int:
-        """Puts a new snapshot in the place of the old one; returns its generation. Raises OSError for want of memory;
-        the old one then stays in force."""
-        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-        generation = self.generation + 1
-        file = self._files[generation % 2]
-        os.ftruncate(file, 0)
-        written = 0
-        while written < len(data):
-            written += os.pwrite(file, data[written:], written)
-        _HEADER.pack_into(self._memory, 0, generation, len(data), zlib.crc32(data))
-        return generation
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
 
-    def load(self) -> tuple[int, Any]:
-        """The snapshot in force and its generation."""
-        for _ in range(_TRIES):
-            generation, length, checksum = _HEADER.unpack_from(self._memory)
-            data = os.pread(self._files[generation % 2], length, 0)
-            if len(data) == length and zlib.crc32(data) == checksum:  # else the next one came while we read
-                # The octets are the supervisor's own, in memory that none but its workers have.
-                return generation, pickle.loads(data)  # noqa: S301
-            time.sleep(_PAUSE)
-        raise SnapshotError("no snapshot could be read whole")
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
 
-    def beat(self, worker: int, generation: int) -> None:
-        """A worker says that it is well, and on which generation it works."""
-        _BEAT.pack_into(self._memory, _BEATS_AT + worker * _BEAT.size, time.monotonic(), generation)
-
-    def last_beat(self, worker: int) -> tuple[float, int]:
-        """The monotonic time of a worker's last sign of life, and its generation; 0 before the first one."""
-        seconds, generation = _BEAT.unpack_from(self._memory, _BEATS_AT + worker * _BEAT.size)
-        return seconds, generation
-
-    def clear_beat(self, worker: int) -> None:
-        """A new worker takes this place."""
-        _BEAT.pack_into(self._memory, _BEATS_AT + worker * _BEAT.size, 0.0, 0)
+    def __len__(self) -> int:
+        return len(self._index)

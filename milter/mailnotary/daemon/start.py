@@ -11,11 +11,12 @@ from mailnotary import settings_file
 from mailnotary.configuration import Configuration, load_configuration
 from mailnotary.daemon import privileges
 from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.beats import Beats
 from mailnotary.daemon.helper import KeyHelper
 from mailnotary.daemon.listener import ListenError, StandIns, open_listener
 from mailnotary.daemon.log import logger, set_up
 from mailnotary.daemon.notify import Notifier
-from mailnotary.daemon.snapshot import Shared
+from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.supervisor import Supervisor, Timing
 from mailnotary.listen import Listen
 from mailnotary.settings import Settings
@@ -45,12 +46,23 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         configuration = load()
         for warning in configuration.warnings:
             logger.warning("configuration", extra={"fields": {"problem": str(warning)}})
-        shared = Shared(settings.workers or len(os.sched_getaffinity(0)))
-        shared.publish((configuration.settings, configuration.keystore))
-        helper = KeyHelper(shared, configuration)
+        snapshot = Snapshot.write((1, configuration.settings), configuration.keystore.entries)
+        helper = KeyHelper(snapshot, configuration)
         del configuration  # the keys stay with the workers
-        notifier, timing = Notifier(), timing or Timing()
-        return Supervisor(settings, shared, load, listener, callbacks, stand_ins, helper, notifier, timing).run()
+        workers = settings.workers or len(os.sched_getaffinity(0))
+        return Supervisor(
+            settings,
+            snapshot,
+            Beats(workers),
+            workers,
+            load,
+            listener,
+            callbacks,
+            stand_ins,
+            helper,
+            Notifier(),
+            timing or Timing(),
+        ).run()
     finally:
         listener.remove()
 

@@ -9,17 +9,18 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from mailnotary.configuration import Configuration
 from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.beats import Beats
+from mailnotary.daemon.channel import CONFIGURATION, SIGNING, STOP, Channel
 from mailnotary.daemon.helper import KeyHelper
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.notify import Notifier
-from mailnotary.daemon.snapshot import Shared
-from mailnotary.daemon.worker import RELOAD, STOP, Worker
+from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.daemon.worker import Worker
 from mailnotary.settings import Settings
 from mailnotary.yamlfile import ConfigError
 
@@ -50,7 +51,7 @@ class _Place:
 
     number: int
     pid: int = 0
-    control: int = -1
+    control: Channel | None = None
     started: float = 0.0
     deaths: int = 0  # one after another
     due: float = 0.0
@@ -59,11 +60,14 @@ class _Place:
 
 @dataclass(slots=True)
 class Supervisor:
-    """`settings` are those that were read at the start and lie in `shared`, together with the keys; `load` reads both
-    files anew and raises ConfigError, and the old ones then stay in force. The keys themselves are not kept here."""
+    """`settings` are those that were read at the start and lie in `snapshot`, together with the keys and as generation
+    1; `load` reads both files anew and raises ConfigError, and the old ones then stay in force. The keys themselves are
+    not kept here."""
 
     settings: Settings
-    shared: Shared
+    snapshot: Snapshot
+    beats: Beats
+    workers: int
     load: Callable[[], Configuration]
     listener: Listener
     callbacks: Adapter
@@ -73,13 +77,14 @@ class Supervisor:
     timing: Timing = field(default_factory=Timing)
     _places: list[_Place] = field(init=False)
     _ready: bool = field(init=False, default=False)
+    _generation: int = field(init=False, default=1)
     _reloading: int = field(init=False, default=0)  # the generation that not all workers have yet
     _grace: float = field(init=False, default=0.0)  # until then nobody is taken for wedged
     _looked: float = field(init=False, default=0.0)
     _pinged: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        self._places = [_Place(number) for number in range(self.shared.workers)]
+        self._places = [_Place(number) for number in range(self.workers)]
 
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT; the exit status."""
@@ -110,7 +115,7 @@ class Supervisor:
     # -- workers
 
     def _fill_places(self) -> None:
-        self.helper.keep([self.listener.socket.fileno(), *(place.control for place in self._places)])
+        self.helper.keep([self.listener.socket, *(place.control for place in self._places if place.control)])
         if not self._ready and self.helper.holds_start:
             return
         now = time.monotonic()
@@ -119,36 +124,35 @@ class Supervisor:
                 self._start(place)
 
     def _start(self, place: _Place) -> None:
-        self.shared.clear_beat(place.number)
+        self.beats.clear(place.number)
         place.started = time.monotonic()
         place.killed = False
         try:
-            reader, place.control = os.pipe()
+            place.control, theirs = Channel.pair()
         except OSError as error:
             self._not_started(place, error)
             return
-        os.set_blocking(place.control, False)  # a worker that stands still must not make us stand still
         try:
             pid = os.fork()
         except OSError as error:
-            os.close(reader)
+            theirs.close()
             self._not_started(place, error)
             return
         if pid == 0:
             try:
-                self._become_worker(place, reader)
+                self._become_worker(place, theirs)
             finally:
                 os._exit(1)
-        os.close(reader)
+        theirs.close()
         place.pid = pid
 
-    def _become_worker(self, place: _Place, reader: int) -> None:
-        # Else the end of the supervisor would not be the end of these pipes.
-        for control in [*(other.control for other in self._places), self.helper.control]:
-            if control >= 0:
-                os.close(control)
-        signing = self.helper.signing
-        Worker(place.number, reader, self.shared, signing, self.callbacks, self.listener, self.stand_ins).run()
+    def _become_worker(self, place: _Place, control: Channel) -> None:
+        # Else the end of the supervisor would not be the end of these channels.
+        for other in [*(other.control for other in self._places), self.helper.control]:
+            if other is not None:
+                other.close()
+        worker = Worker(place.number, control, self.beats, self.callbacks, self.listener, self.stand_ins)
+        worker.run(self.snapshot, self.helper.signing)
 
     def _not_started(self, place: _Place, error: OSError) -> None:
         """No descriptors, no memory, no processes: perhaps later."""
@@ -174,9 +178,9 @@ class Supervisor:
         log.warning("a worker has ended and will be replaced", extra={"fields": fields})
 
     def _died(self, place: _Place) -> None:
-        if place.control >= 0:
-            os.close(place.control)
-        place.pid, place.control = 0, -1
+        if place.control is not None:
+            place.control.close()
+        place.pid, place.control = 0, None
         place.due = time.monotonic() + min(self.timing.first_delay * 2**place.deaths, self.timing.longest_delay)
         place.deaths += 1
 
@@ -186,14 +190,14 @@ class Supervisor:
         if now - self._looked > self.timing.stale / 2:
             self._grace = now + self.timing.stale  # we stood still ourselves, and so did they
         self._looked = now
-        beats = {place.number: self.shared.last_beat(place.number) for place in self._places if place.pid}
+        beats = {place.number: self.beats.last(place.number) for place in self._places if place.pid}
         for place in self._places:
             if place.pid and not place.killed and now > self._grace:
                 last = max(beats[place.number][0], place.started)
                 if now - last > self.timing.stale:
                     self._kill_wedged(place, now - last)
         if self.helper.has_news():
-            self._tell(RELOAD)
+            self._tell(SIGNING, self.helper.signing)
         self._say_ready([generation for _, generation in beats.values()])
         if self.notifier.watchdog_interval and now - self._pinged >= self.notifier.watchdog_interval * 0.9:
             self._pinged = now
@@ -216,7 +220,7 @@ class Supervisor:
             self.notifier.ready(self._status())
 
     def _status(self) -> str:
-        return f"serving on {self.settings.listen}, configuration {self.shared.generation}"
+        return f"serving on {self.settings.listen}, configuration {self._generation}"
 
     # -- the configuration
 
@@ -226,7 +230,7 @@ class Supervisor:
         problems: list[str] = []
         try:
             new = self.load()
-            self._reloading = self.shared.publish((new.settings, new.keystore))
+            snapshot = Snapshot.write((self._generation + 1, new.settings), new.keystore.entries)
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
         except Exception as error:  # a defect of ours, no memory: anything but the end of the service
@@ -237,9 +241,12 @@ class Supervisor:
                 log.error("reload refused", extra={"fields": {"problem": problem}})
             self.notifier.ready(f"{self._status()}; a newer one is faulty, see the log")
             return
+        self._generation += 1
+        self._reloading = self._generation
+        self.snapshot = snapshot
         self._take(new)
-        self._tell(RELOAD)
-        self.helper.reload(new)
+        self._tell(CONFIGURATION, snapshot)
+        self.helper.reload(new, snapshot)
 
     def _take(self, new: Configuration) -> None:
         if new.settings.log != self.settings.log:
@@ -252,11 +259,16 @@ class Supervisor:
                 log.warning("a changed setting needs a restart", extra={"fields": {"setting": name}})
         self.settings = replace(new.settings, **kept)
 
-    def _tell(self, what: bytes) -> None:
+    def _tell(self, word: bytes, snapshot: Snapshot | None = None) -> None:
         for place in self._places:
-            if place.pid:
-                with suppress(OSError):  # it has just ended; its successor knows better
-                    os.write(place.control, what)
+            if place.control is None:
+                continue
+            try:
+                place.control.send(word, snapshot)
+            except BlockingIOError:  # it has not listened for long: its successor will have it all
+                os.kill(place.pid, signal.SIGTERM)
+            except OSError:
+                pass  # it has just ended; its successor knows better
 
     # -- the end
 

@@ -22,9 +22,11 @@ from typing import NoReturn
 from mailnotary import keystate
 from mailnotary.daemon import adapter
 from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.beats import Beats
+from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, set_up
-from mailnotary.daemon.snapshot import Shared, SnapshotError
+from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.keystore import KeyStore
 from mailnotary.record import MessageRecord
 from mailnotary.resolver import DnsResolver
@@ -34,31 +36,26 @@ from mailnotary.settings import DnsSettings, Settings
 
 log = logging.getLogger(__name__)
 
-RELOAD = b"R"  # what the supervisor writes to a worker
-STOP = b"S"
-
 BEAT_SECONDS = 1.0
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
 SETTLE = 0.1  # seconds in which a connection that was just accepted shows up as a session
 
 
 class Worker:
-    """The life of one worker. `control` is the descriptor on which the supervisor speaks; at its end he is gone."""
+    """The life of one worker. `control` is where the supervisor speaks; at its end he is gone."""
 
     def __init__(
         self,
         number: int,
-        control: int,
-        shared: Shared,
-        signing: Shared,
+        control: Channel,
+        beats: Beats,
         callbacks: Adapter,
         listener: Listener,
         stand_ins: StandIns,
     ) -> None:
         self._number = number
         self._control = control
-        self._shared = shared
-        self._signing = signing  # the auto keys that sign, as the key watch has found out
+        self._beats = beats
         self._adapter = callbacks
         self._listener = listener
         self._stand_ins = stand_ins
@@ -67,9 +64,11 @@ class Worker:
         self._terminated = False
         self._said_stuck = False
 
-    def run(self) -> NoReturn:
-        """Serves until the supervisor says stop, ends, or something is broken beyond repair."""
+    def run(self, configuration: Snapshot, signing: Snapshot) -> NoReturn:
+        """Serves until the supervisor says stop, ends, or something is broken beyond repair. `signing`: the auto keys
+        that sign, as the key watch has found out."""
         try:
+            self._configuration, self._signing = configuration, signing
             self._adapter.source = self._environments.current
             signal.signal(signal.SIGTERM, self._on_sigterm)
             for number in (signal.SIGHUP, signal.SIGINT):
@@ -98,11 +97,11 @@ class Worker:
             self._drain()
         if not readable:
             return
-        said = os.read(self._control, 64)
-        if not said or STOP in said:
+        word, snapshot = self._control.receive()
+        if word in (STOP, END):
             self._drain()
-        if RELOAD in said:
-            self._reload()
+        if snapshot is not None:
+            self._take(word, snapshot)
 
     # -- the configuration
 
@@ -110,18 +109,25 @@ class Worker:
         gc.collect()  # before what is garbage is frozen with the rest
         gc.disable()  # it would look through a tree that only grows
         try:
-            generation, (settings, keystore) = self._shared.load()
-            _, signing = self._signing.load()
+            (generation, settings), entries = self._configuration.read()
+            signing, _ = self._signing.read()
+            keystore = KeyStore(entries)
             self._environments.take(settings, keystore, keystate.published(keystore, signing))
             self._generation = generation
         finally:
             gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole
             gc.enable()
 
-    def _reload(self) -> None:
+    def _take(self, word: bytes, snapshot: Snapshot) -> None:
+        if word == CONFIGURATION:
+            self._configuration.close()  # the supervisor's objects, which we were forked with, would keep it
+            self._configuration = snapshot
+        elif word == SIGNING:
+            self._signing.close()
+            self._signing = snapshot
         try:
             self._load()
-        except (SnapshotError, MemoryError, OSError) as error:
+        except (MemoryError, OSError) as error:
             # A fresh process may do better, and no worker stays behind on the old configuration for good.
             log.error("can't take over the configuration; making room for a new worker", exc_info=error)
             self._drain(status=1)
@@ -135,7 +141,7 @@ class Worker:
         since = self._adapter.stuck_since()
         allowed = max(settings.limits.message_seconds, settings.limits.spf_seconds) + STUCK_MARGIN
         if since is None or time.monotonic() - since < allowed:
-            self._shared.beat(self._number, self._generation)
+            self._beats.beat(self._number, self._generation)
         elif not self._said_stuck:
             self._said_stuck = True
             fields = {"worker": self._number, "seconds": int(time.monotonic() - since), "threads": _stacks()}
