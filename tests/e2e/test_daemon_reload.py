@@ -220,8 +220,8 @@ def test_under_load_reloads_lose_no_message_and_close_no_connection(tmp_path: Pa
 
 
 def test_many_reloads_leave_nothing_behind(tmp_path: Path) -> None:
-    with Daemon(tmp_path, workers=1) as daemon:
-        (worker,) = daemon.workers()
+    with Daemon(tmp_path, workers=1, keystore=keystore("one", keygen(tmp_path, "one.pem"))) as daemon:
+        (worker,), (key_watch,) = daemon.workers(), daemon.key_watch()
 
         def reload(times: int) -> None:
             for number in range(times):
@@ -231,10 +231,11 @@ def test_many_reloads_leave_nothing_behind(tmp_path: Path) -> None:
 
         reload(10)
         time.sleep(0.3)
-        memory, files = resident_kib(worker), descriptors(worker)
+        processes = (worker, key_watch, daemon.pid)
+        memory, files = resident_kib(worker), [descriptors(process) for process in processes]
         reload(30)
         time.sleep(0.3)
-        assert descriptors(worker) <= files
+        assert [descriptors(process) for process in processes] <= files
         assert resident_kib(worker) < memory + 4000
 
 
