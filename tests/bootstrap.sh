@@ -28,10 +28,11 @@ missing() {  # those of the named Debian packages that are not installed
 	done
 }
 
-# A Python with which an extension module can be built and an environment made.
+# A Python with which an extension module can be built and an environment made: the system's, which the daemon will
+# run with, before others.
 find_python() {
 	local python
-	for python in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
+	for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
 		"$python" - 2>/dev/null <<-'E' && { command -v "$python"; return; }
 			import ensurepip, os, sys, sysconfig, venv
 			sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))
