@@ -78,7 +78,7 @@ class BodyCanonicalizer:
 
     def _update(self, piece: bytes) -> list[bytes]:
         data = self._carry + piece if self._carry else piece
-        if self._relaxed:
+        if self._relaxed and (b" " in data or b"\t" in data):  # an attachment in base64 has neither, which is soon seen
             data = _single_spaces(data)
             if b" \r\n" in data:
                 data = data.replace(b" \r\n", b"\r\n")
