@@ -13,7 +13,7 @@ endif
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo:  ## see mailnotary work: four messages and what becomes of them
+demo:  ## see mailnotary work: five messages and what becomes of each
 	@tests/bootstrap.sh run
 	@PYTHONPATH=tests $(PYTHON) -m demo
 
@@ -34,7 +34,7 @@ format: setup  ## put the sources into their form
 	$(PYTHON) -m ruff format $(SOURCES)
 	$(PYTHON) -m ruff check --fix $(SOURCES)
 
-bench: setup  ## measure the hot paths, then the daemon beside OpenDKIM and rspamd where they are installed
+bench: setup  ## measure the hot paths, then the daemon, beside its peers where they are installed; plots in build/bench
 	$(PYTHON) -m pytest tests/bench --benchmark-only -o python_files='bench_*.py test_bench_*.py'
 	PYTHONPATH=tests $(PYTHON) -m bench.throughput --plots build/bench
 

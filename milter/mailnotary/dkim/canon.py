@@ -79,7 +79,7 @@ class BodyCanonicalizer:
 
     def _update(self, piece: bytes) -> list[bytes]:
         data = self._carry + piece if self._carry else piece
-        if self._relaxed and (_SPACE in data or _TAB in data):  # an attachment in base64 has neither, which is soon seen
+        if self._relaxed and (_SPACE in data or _TAB in data):  # an attachment in base64 has neither
             data = _single_spaces(data)
             if b" \r\n" in data:
                 data = data.replace(b" \r\n", b"\r\n")
