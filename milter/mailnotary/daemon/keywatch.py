@@ -260,7 +260,8 @@ def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoRetur
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         with suppress(OSError):
             Path("/proc/self/comm").write_text(NAME)
-        os.nice(NICE)
+        with suppress(OSError):  # a sandbox may forbid it
+            os.nice(NICE)
         _watch(control, configuration, signing)
     except BaseException as error:
         log.critical("defect in the key watch", exc_info=error)
