@@ -474,7 +474,7 @@ class _OpensslEd25519Private(PrivateKey):
 
 
 class _Openssl(_Backend):
-    """Raises ImportError where the package `cryptography` is not installed."""
+    """Raises ImportError where the package `cryptography` is not installed, or too old."""
 
     name = "openssl"
 
@@ -483,6 +483,8 @@ class _Openssl(_Backend):
         from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa, utils
         from cryptography.hazmat.primitives.hashes import SHA256
 
+        if not hasattr(ed25519.Ed25519PublicKey, "public_bytes_raw"):
+            raise ImportError("cryptography is older than 40")
         self.invalid_signature: type[Exception] = InvalidSignature
         self.ed25519: Any = ed25519
         self.rsa: Any = rsa

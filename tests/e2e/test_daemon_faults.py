@@ -14,7 +14,7 @@ import pytest
 
 from support.daemon import FAULTY, Daemon, descriptors, resident_kib
 from support.dns_server import DnsServer
-from support.milter_client import MilterClient, MilterClosedError, Outcome
+from support.milter_client import MilterClient, MilterClosedError, MilterTimeoutError, Outcome
 
 MESSAGE = b"From: a@x.example\nTo: b@rcpt.example\nSubject: x\n\nhello\n"
 ZONE = {"x.example": [{"TXT": "v=spf1 ip4:192.0.2.10 -all"}]}
@@ -425,3 +425,42 @@ def test_recipients_cost_no_memory(tmp_path: Path) -> None:
             before = resident_kib(worker)
             assert client.send_message(MESSAGE, rcpts=["a@x.example"] * 50_000).reply is None
             assert resident_kib(worker) < before + 5_000
+
+
+def test_a_reload_reaches_a_worker_that_has_no_descriptor_left_for_it(tmp_path: Path) -> None:
+    clients: list[MilterClient] = []
+
+    def fill() -> None:
+        while len(clients) < 60:
+            clients.append(MilterClient(daemon.address, timeout=1))
+
+    with Daemon(tmp_path, workers=1, stop_seconds=1, preface="ulimit -n 40;") as daemon:
+        (worker,) = daemon.workers()
+        with pytest.raises(MilterTimeoutError):
+            fill()
+        daemon.reload(authserv_id="new.rcpt.example")
+        assert daemon.workers() != [worker]
+        assert "making room for a new worker" in daemon.text()
+        (value,) = served(daemon.address).headers("Authentication-Results")
+        assert value.startswith("new.rcpt.example;")
+        for client in clients:
+            client.close()
+
+
+def test_no_process_keeps_an_old_configuration(tmp_path: Path) -> None:
+    with Daemon(tmp_path, workers=2, mode="verify") as daemon:
+        before = snapshots(daemon.pid)
+        for _ in range(3):
+            daemon.reload()
+            (victim, other) = daemon.workers()
+            os.kill(victim, signal.SIGKILL)
+            daemon.wait_for_workers(2, without=[victim])
+            daemon.reload()
+            assert snapshots(daemon.pid) == before
+            assert {snapshots(pid) for pid in daemon.workers()} == {snapshots(other)}
+
+
+def snapshots(pid: int) -> int:
+    """How many configurations and the like a process has open."""
+    names = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return sum("mailnotary-snapshot" in name for name in names)

@@ -3,6 +3,7 @@ signature."""
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -313,3 +314,21 @@ class Load:
                 self.count += 1
         except BaseException as error:
             self._errors.append(error)
+
+
+def test_a_key_watch_that_stood_still_over_many_reloads_knows_the_newest_keys(life: Life) -> None:
+    life.make("s1")
+    life.publish("s1")
+    with life.daemon as daemon:
+        life.wait_until({"s1"})
+        (key_watch,) = daemon.key_watch()
+        os.kill(key_watch, signal.SIGSTOP)
+        for _ in range(60):  # more than wait for it
+            daemon.reload()
+        life.make("s2")
+        life.publish("s1", "s2")
+        daemon.reload()
+        if daemon.key_watch() == [key_watch]:
+            os.kill(key_watch, signal.SIGCONT)
+        life.wait_until({"s1", "s2"})
+        assert "the key watch can't be talked to and is replaced" in daemon.text()

@@ -205,7 +205,7 @@ def test_the_sandbox_is_tight(box: Box) -> None:
     assert float(found[1]) <= 2.0
 
 
-def test_the_sandbox_lets_each_worker_keep_to_a_core_and_the_key_watch_go_behind_mail(box: Box) -> None:  # noqa: ARG001
+def test_the_sandbox_lets_each_worker_keep_to_a_core_and_the_key_watch_go_behind_mail(box: Box) -> None:
     assert [len(os.sched_getaffinity(pid)) for pid in workers()] == [1] * len(workers())
     (key_watch,) = set(children(supervisor())) - set(workers())
     assert os.getpriority(os.PRIO_PROCESS, key_watch) == 10

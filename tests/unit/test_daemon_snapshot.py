@@ -1,10 +1,11 @@
 """What the supervisor and its workers share: snapshots, the channel on which they travel, signs of life."""
 
 import os
+import resource
 import select
-import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,20 +62,18 @@ def test_a_child_gets_what_its_parent_writes_after_the_fork() -> None:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        word, snapshot = theirs.receive()
-        value, entries = snapshot.read() if snapshot is not None else (None, {})
-        ok = (word, value, dict(entries)) == (CONFIGURATION, (2, "after"), {"a": 1})
+        select.select([theirs], [], [])
+        value, entries = taken(theirs.receive(), CONFIGURATION).read()
+        ok = (value, dict(entries)) == ((2, "after"), {"a": 1})
         theirs.send(SIGNING, Snapshot.write("from the child"))
         beats.beat(0, 2)
         os._exit(not ok)
     theirs.close()
     ours.send(CONFIGURATION, Snapshot.write((2, "after"), {"a": 1}))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    word, snapshot = ours.receive()  # what was said is not lost with the one who said it
-    assert word == SIGNING
-    assert snapshot is not None
-    assert snapshot.read()[0] == "from the child"
-    assert ours.receive() == (END, None)
+    said = ours.receive()  # what was said is not lost with the one who said it
+    assert taken(said, SIGNING).read()[0] == "from the child"
+    assert END in said
     with pytest.raises(OSError, match="Broken pipe"):
         ours.send(STOP)
     ours.close()
@@ -83,44 +82,77 @@ def test_a_child_gets_what_its_parent_writes_after_the_fork() -> None:
     assert 0 <= time.monotonic() - seconds < 60
 
 
-def test_words_stay_apart_and_descriptors_are_not_lost_in_between() -> None:
+def taken(said: dict[bytes, Snapshot | None], word: bytes) -> Snapshot:
+    snapshot = said[word]
+    assert snapshot is not None
+    return snapshot
+
+
+def test_the_newest_of_each_word_is_taken_and_the_others_leave_nothing_behind() -> None:
     ours, theirs = Channel.pair()
-    for number in range(20):
+    assert theirs.receive() == {}
+    before = os.listdir("/proc/self/fd")
+    for number in range(9):
         ours.send(CONFIGURATION, Snapshot.write(number))
-        ours.send(STOP)
-    for number in range(20):
-        word, snapshot = theirs.receive()
-        assert word == CONFIGURATION
-        assert snapshot is not None
-        assert snapshot.read()[0] == number
-        assert theirs.receive() == (STOP, None)
+        ours.send(SIGNING, Snapshot.write(-number))
+    ours.send(STOP)
+    said = theirs.receive()
+    assert list(said) == [CONFIGURATION, SIGNING, STOP]
+    assert taken(said, CONFIGURATION).read()[0] == 8
+    assert taken(said, SIGNING).read()[0] == -8
+    assert said[STOP] is None
+    del said
+    assert os.listdir("/proc/self/fd") == before
     ours.close()
-    assert theirs.receive() == (END, None)
+    assert theirs.receive() == {END: None}
     theirs.close()
 
 
-def test_the_supervisor_never_waits() -> None:
-    ours, theirs = Channel.pair()
-    with pytest.raises(BlockingIOError):
-        ours.receive()
-    with pytest.raises(BlockingIOError):
-        _fill(ours)
-    assert select.select([theirs], [], [], 0)[0]
-    ours.close()
-    theirs.close()
+def test_neither_end_waits() -> None:
+    for sender, other in (Channel.pair(), tuple(reversed(Channel.pair()))):
+        with pytest.raises(BlockingIOError):
+            _fill(sender)
+        assert other.receive() == {STOP: None}
+        sender.close()
+        other.close()
 
 
 def _fill(channel: Channel) -> None:
-    for _ in range(100_000):
+    for _ in range(1000):
         channel.send(STOP)
 
 
-def test_a_channel_whose_other_side_was_reset_has_ended() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.send(b"never read")
-    theirs.close()  # with something unread: the kernel says ECONNRESET
-    assert Channel(ours).receive() == (END, None)
+def test_who_went_with_words_unread_is_heard_to_the_end() -> None:
+    ours, theirs = Channel.pair()
+    theirs.send(SIGNING, Snapshot.write("its last word"))
+    ours.send(STOP)
+    theirs.close()  # with something unread: the kernel says ECONNRESET first
+    said = ours.receive()
+    assert taken(said, SIGNING).read()[0] == "its last word"
+    assert END in said
+    with pytest.raises(ConnectionError):
+        ours.send(STOP)
     ours.close()
+
+
+def test_a_snapshot_for_which_there_is_no_descriptor_left_is_an_error() -> None:
+    ours, theirs = Channel.pair()
+    ours.send(CONFIGURATION, Snapshot.write("value"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
+    kept = []
+    try:
+        with suppress(OSError):
+            while True:
+                kept.append(os.dup(0))
+        with pytest.raises(OSError, match="Too many open files"):
+            theirs.receive()
+    finally:
+        for descriptor in kept:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    ours.close()
+    theirs.close()
 
 
 def test_a_worker_maps_a_snapshot_and_holds_no_copy() -> None:

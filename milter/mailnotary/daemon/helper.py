@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mailnotary.configuration import Configuration
 from mailnotary.daemon import keywatch
-from mailnotary.daemon.channel import CONFIGURATION, Channel
+from mailnotary.daemon.channel import CONFIGURATION, SIGNING, Channel
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.settings import Mode
 
@@ -87,7 +87,8 @@ class KeyHelper:
         """A child of the supervisor has ended; perhaps this one."""
         if pid != self.pid:
             return
-        self._listen()
+        self.pid = 0
+        self._listen()  # for what it said last
         if time.monotonic() - self._started >= HEALTHY:
             self._deaths = 0
         self._died()
@@ -109,8 +110,12 @@ class KeyHelper:
         if not self._wanted:
             self.stop()
         elif self.control is not None:
-            with suppress(OSError):  # it has just ended; its successor knows better
+            try:
                 self.control.send(CONFIGURATION, snapshot)
+            except ConnectionError:
+                pass  # it has just ended; its successor knows better
+            except OSError as error:
+                self._replace(error)
 
     def has_news(self) -> bool:
         """Whether `signing` is another one since this was last asked."""
@@ -119,13 +124,22 @@ class KeyHelper:
         return news
 
     def _listen(self) -> None:
-        with suppress(BlockingIOError):
-            while self.control is not None:
-                _, snapshot = self.control.receive()
-                if snapshot is None:
-                    return  # it has gone
-                self.signing = snapshot
-                self._heard = self._news = True
+        if self.control is None:
+            return
+        try:
+            newest = self.control.receive().get(SIGNING)
+        except OSError as error:
+            self._replace(error)
+            return
+        if newest is not None:
+            self.signing = newest
+            self._heard = self._news = True
+
+    def _replace(self, error: OSError) -> None:
+        """It has not listened for long, or a word was lost: a new one begins with all that is known."""
+        log.error("the key watch can't be talked to and is replaced", extra={"fields": {"error": error.strerror}})
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Ends the process; what it knows is on the disk."""

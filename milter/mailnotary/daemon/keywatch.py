@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from mailnotary import keystate
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
-from mailnotary.daemon.channel import END, SIGNING, Channel
+from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.keydns import Look, Published, look
@@ -282,11 +282,11 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None
         pause = 0.0 if watch.busy else max(due - time.monotonic(), 0.0)
         readable, _, _ = select.select([control], [], [], pause)
         if readable:
-            word, snapshot = control.receive()
-            if word == END:
+            said = control.receive()
+            if END in said:
                 os._exit(0)
-            if snapshot is not None:
-                settings, resolver = _take(watch, snapshot, settings.log)
+            if (newest := said.get(CONFIGURATION)) is not None:
+                settings, resolver = _take(watch, newest, settings.log)
                 due = time.monotonic() + settings.key_check_seconds
         if watch.busy:
             watch.step(resolver)

@@ -44,7 +44,9 @@ class Snapshot:
 
     def read(self) -> tuple[Any, "Entries"]:
         """The value and the entries, which need the descriptor no more. Raises OSError or MemoryError."""
-        memory = memoryview(mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ))
+        # Private, for kernels before 6.7 take a shared mapping of a sealed file for one that may come to be written to.
+        # What nobody writes to is shared all the same.
+        memory = memoryview(mmap.mmap(self.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
         (end,) = _FOOTER.unpack_from(memory, len(memory) - _FOOTER.size)
         value, index = pickle.loads(memory[end:])  # noqa: S301 - our own octets, which nobody can have changed
         return value, Entries(memory, index)

@@ -50,7 +50,7 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         helper = KeyHelper(snapshot, configuration)
         del configuration  # the keys stay with the workers
         workers = settings.workers or len(os.sched_getaffinity(0))
-        return Supervisor(
+        supervisor = Supervisor(
             settings,
             snapshot,
             Beats(workers),
@@ -62,7 +62,9 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
             helper,
             Notifier(),
             timing or Timing(),
-        ).run()
+        )
+        del snapshot, helper  # else the first configuration would never be given up
+        return supervisor.run()
     finally:
         listener.remove()
 

@@ -265,10 +265,12 @@ class Supervisor:
                 continue
             try:
                 place.control.send(word, snapshot)
-            except BlockingIOError:  # it has not listened for long: its successor will have it all
-                os.kill(place.pid, signal.SIGTERM)
-            except OSError:
+            except ConnectionError:
                 pass  # it has just ended; its successor knows better
+            except OSError as error:  # it has not listened for long, or the system has no room: its successor will know
+                fields = {"worker": place.number, "pid": place.pid, "error": error.strerror}
+                log.error("a worker can't be told what is new and is replaced", extra={"fields": fields})
+                os.kill(place.pid, signal.SIGTERM)
 
     # -- the end
 

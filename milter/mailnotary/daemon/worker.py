@@ -97,11 +97,16 @@ class Worker:
             self._drain()
         if not readable:
             return
-        word, snapshot = self._control.receive()
-        if word in (STOP, END):
-            self._drain()
-        if snapshot is not None:
-            self._take(word, snapshot)
+        try:
+            said = self._control.receive()
+            if STOP in said or END in said:
+                self._drain()
+            self._take(said.get(CONFIGURATION), said.get(SIGNING))
+        except (MemoryError, OSError) as error:
+            # A fresh process may do better, and no worker stays behind on the old configuration for good.
+            log.error("can't take over the configuration; making room for a new worker", exc_info=error)
+            self._drain(status=1)
+        self._beat()
 
     # -- the configuration
 
@@ -118,20 +123,14 @@ class Worker:
             gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole
             gc.enable()
 
-    def _take(self, word: bytes, snapshot: Snapshot) -> None:
-        if word == CONFIGURATION:
+    def _take(self, configuration: Snapshot | None, signing: Snapshot | None) -> None:
+        if configuration is not None:
             self._configuration.close()  # the supervisor's objects, which we were forked with, would keep it
-            self._configuration = snapshot
-        elif word == SIGNING:
+            self._configuration = configuration
+        if signing is not None:
             self._signing.close()
-            self._signing = snapshot
-        try:
-            self._load()
-        except (MemoryError, OSError) as error:
-            # A fresh process may do better, and no worker stays behind on the old configuration for good.
-            log.error("can't take over the configuration; making room for a new worker", exc_info=error)
-            self._drain(status=1)
-        self._beat()
+            self._signing = signing
+        self._load()
 
     # -- life and death
 
