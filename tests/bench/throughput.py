@@ -344,7 +344,7 @@ def main() -> None:
     ):
         table(filters, works, options.rounds, options.seconds)
         if options.plots:
-            plots(options.plots, filters, options.rounds, options.seconds)
+            plots(options.plots, filters, min(options.rounds, 3), options.seconds)
 
 
 if __name__ == "__main__":
