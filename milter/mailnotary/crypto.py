@@ -11,6 +11,7 @@ import binascii
 import hmac
 import os
 import re
+import threading
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -300,6 +301,9 @@ class _Backend(ABC):
         """A new key as PKCS#8 PEM. OpenSSL finds 4096 bits in a second, pycryptodome in ten."""
 
 
+_one_at_a_time = threading.Lock()
+
+
 class _Digest:
     """A SHA-256 digest in the form in which pycryptodome's pkcs1_15 takes it."""
 
@@ -364,7 +368,10 @@ class _PlainRsaPrivate(PrivateKey):
             from Crypto.Signature import pkcs1_15
 
             self._key = pkcs1_15.new(RSA.construct(self._numbers, consistency_check=False))
-        return bytes(self._key.sign(_Digest(digest)))
+        # One after the other: pycryptodome lets go of Python's lock for these milliseconds, and a worker's threads, which
+        # share one core, would only make each other late.
+        with _one_at_a_time:
+            return bytes(self._key.sign(_Digest(digest)))
 
 
 class _PlainEd25519Private(PrivateKey):
