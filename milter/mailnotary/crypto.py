@@ -368,8 +368,8 @@ class _PlainRsaPrivate(PrivateKey):
             from Crypto.Signature import pkcs1_15
 
             self._key = pkcs1_15.new(RSA.construct(self._numbers, consistency_check=False))
-        # One after the other: pycryptodome lets go of Python's lock for these milliseconds, and a worker's threads, which
-        # share one core, would only make each other late.
+        # One after the other: pycryptodome lets go of Python's lock for these milliseconds, and the threads of a worker
+        # share one core: they would only make each other late.
         with _one_at_a_time:
             return bytes(self._key.sign(_Digest(digest)))
 
