@@ -90,7 +90,7 @@ def author_of(value: bytes) -> Author:
 # Name <local.part@domain>, "Name" <...>, <...> or the address alone, in US-ASCII on one line, nothing in it that the
 # parser looks at twice: nearly all mail. It comes out as from the parser, in a twentieth of the time.
 _ATEXT = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_ADDR_SPEC = rb"(%b++(?:\.%b++)*+)@([A-Za-z0-9_.-]++)" % (_ATEXT, _ATEXT)
+_ADDR_SPEC = rb"(%b++(?:\.%b++)*)@([A-Za-z0-9_.-]++)" % (_ATEXT, _ATEXT)
 _PLAIN = re.compile(
     rb'[ \t]*+(?:(?:%b[A-Za-z0-9!#$%%&\'*+/=?^_`{|}~. \t-]*+|"[ !#-\[\]-~]*+"[ \t]*+)?<%b>|%b)[ \t]*+\Z'
     % (_ATEXT, _ADDR_SPEC, _ADDR_SPEC)
@@ -173,7 +173,7 @@ class _Token(NamedTuple):
 
 # atext (RFC 5322 3.2.3) and all that is not US-ASCII (RFC 6532 3.2; octets that are no UTF-8 too, for display names)
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
-_LITERAL = re.compile(r"\[((?:[^\[\]\\]++|\\.)*+)\]")
+_LITERAL = re.compile(r"\[((?:[^\[\]\\]++|\\.)*)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile(rb"[\x00\r\n]")
 _CLAIM = re.compile('@[ \t]*([^\x00-\x20\x7f()<>\\[\\]:;@\\\\,"\ud800-\udfff]+)')

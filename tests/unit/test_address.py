@@ -327,6 +327,11 @@ def test_a_plain_field_takes_the_short_way(value: bytes) -> None:
     assert found == _parsed_author(value)
 
 
+@pytest.mark.parametrize("value", [b"joe.@a.example", b"<joe.@a.example>", b"Joe <j.q.@a.example>"])
+def test_a_dot_before_the_at_sign_is_not_plain(value: bytes) -> None:
+    assert _plain_author(value) is None
+
+
 PARTS = [
     "joe",
     "Q.",

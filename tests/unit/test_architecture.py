@@ -1,6 +1,7 @@
 """The rules that keep the rooms apart."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,12 @@ def test_imports_point_one_way() -> None:
             target = name.removeprefix("mailnotary.").split(".")[0]
             if name.startswith("mailnotary.") and floor_of.get(target, 0) > floor_of[room]:
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert wrong == []
+
+
+def test_no_pattern_repeats_a_group_possessively() -> None:
+    # Python before 3.11.5, Debian 12's among them, goes on behind what the group took before it failed: gh-106052.
+    wrong = [str(path) for path in PACKAGE.rglob("*.py") if re.search(r"(?<!\\)\)[*+?]\+", path.read_text("utf-8"))]
     assert wrong == []
 
 
