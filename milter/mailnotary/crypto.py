@@ -301,9 +301,6 @@ class _Backend(ABC):
         """A new key as PKCS#8 PEM. OpenSSL finds 4096 bits in a second, pycryptodome in ten."""
 
 
-_one_at_a_time = threading.Lock()
-
-
 class _Digest:
     """A SHA-256 digest in the form in which pycryptodome's pkcs1_15 takes it."""
 
@@ -352,6 +349,9 @@ class _PlainEd25519Public(PublicKey):
         except ValueError:  # no point of the curve, or not the key's signature
             return False
         return True
+
+
+_one_at_a_time = threading.Lock()
 
 
 class _PlainRsaPrivate(PrivateKey):

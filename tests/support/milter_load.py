@@ -9,7 +9,6 @@ import os
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from multiprocessing.connection import Connection, wait
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from support.daemon import children
 from support.milter_client import ALL_ACTIONS, ALL_PROTOCOL, VERSION, MilterClient, Response, open_socket
 
 _OFFER = struct.pack(">IcIII", 13, b"O", VERSION, ALL_ACTIONS, ALL_PROTOCOL)
@@ -214,13 +214,9 @@ def _answer(sock: Any) -> bytes:
 
 def _tree(pid: int) -> list[int]:
     """A process and all that descend from it."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has just ended
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
     found = [pid]
     for parent in found:
-        found += [child for child, its in parents.items() if its == parent]
+        found += children(parent)
     return found
 
 

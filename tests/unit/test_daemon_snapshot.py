@@ -6,13 +6,13 @@ import select
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from mailnotary.daemon.beats import Beats
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
 from mailnotary.daemon.snapshot import Snapshot
+from support.daemon import resident_kib
 
 
 def test_what_is_written_is_what_is_read() -> None:
@@ -157,17 +157,10 @@ def test_a_snapshot_for_which_there_is_no_descriptor_left_is_an_error() -> None:
 
 def test_a_worker_maps_a_snapshot_and_holds_no_copy() -> None:
     snapshot = Snapshot.write("value", {f"d{n}": os.urandom(1000) for n in range(20_000)})
-    before = _private_kib()
+    before = resident_kib(os.getpid())
     _, entries = snapshot.read()
     assert len(entries["d19999"]) == 1000
-    assert _private_kib() - before < 8_000  # of 20 MB
-
-
-def _private_kib() -> int:
-    text = Path("/proc/self/smaps_rollup").read_text()
-    return sum(
-        int(line.split()[1]) for line in text.splitlines() if line.startswith(("Private_Clean", "Private_Dirty"))
-    )
+    assert resident_kib(os.getpid()) - before < 8_000  # of 20 MB
 
 
 def test_signs_of_life_have_a_place_for_each_worker() -> None:

@@ -3,10 +3,10 @@
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Protocol
 
 from mailnotary.configuration import Configuration
 from mailnotary.daemon import keywatch
@@ -20,13 +20,6 @@ FIRST_LOOK = 5.0  # seconds for which a start waits for the first look at keys t
 FIRST_DELAY = 1.0  # seconds before a process that died is replaced; doubled each time
 LONGEST_DELAY = 60.0
 HEALTHY = 60.0  # seconds of life, after which the delay begins anew
-
-
-class Closable(Protocol):
-    """Something that holds a descriptor."""
-
-    def close(self) -> None:
-        """Gives it back."""
 
 
 class KeyHelper:
@@ -53,7 +46,7 @@ class KeyHelper:
         unsigned."""
         return not self._heard and time.monotonic() < self._wait_until
 
-    def keep(self, not_its: Iterable[Closable]) -> None:
+    def keep(self, not_its: Iterable[Channel | socket.socket]) -> None:
         """Starts the process where it is due. `not_its` are the supervisor's own, which it must not hold open."""
         if not self._wanted or self.pid or time.monotonic() < self._due:
             return

@@ -269,7 +269,11 @@ def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoRetur
 
 
 def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None:
+    told = False  # of anything
+
     def publish(signing: SigningSet) -> None:
+        nonlocal told
+        told = True
         with suppress(ConnectionError):  # the supervisor has gone, and we go when we next listen to him
             control.send(SIGNING, Snapshot.write(signing))
 
@@ -277,7 +281,6 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None
     signing.close()
     settings, resolver = _take(watch, configuration, None)
     due = time.monotonic() + settings.key_check_seconds
-    first = True
     while True:
         pause = 0.0 if watch.busy else max(due - time.monotonic(), 0.0)
         readable, _, _ = select.select([control], [], [], pause)
@@ -290,8 +293,7 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None
                 due = time.monotonic() + settings.key_check_seconds
         if watch.busy:
             watch.step(resolver)
-            if first and not watch.busy:
-                first = False
+            if not told and not watch.busy:
                 publish(watch.signing)  # the first round is done: those who wait for it go on
         elif time.monotonic() >= due:
             due = time.monotonic() + settings.key_check_seconds

@@ -11,7 +11,6 @@ from mailnotary import settings_file
 from mailnotary.configuration import Configuration, load_configuration
 from mailnotary.daemon import privileges
 from mailnotary.daemon.adapter import Adapter
-from mailnotary.daemon.beats import Beats
 from mailnotary.daemon.helper import KeyHelper
 from mailnotary.daemon.listener import ListenError, StandIns, open_listener
 from mailnotary.daemon.log import logger, set_up
@@ -50,18 +49,9 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         helper = KeyHelper(snapshot, configuration)
         del configuration  # the keys stay with the workers
         workers = settings.workers or len(os.sched_getaffinity(0))
+        notifier, timing = Notifier(), timing or Timing()
         supervisor = Supervisor(
-            settings,
-            snapshot,
-            Beats(workers),
-            workers,
-            load,
-            listener,
-            callbacks,
-            stand_ins,
-            helper,
-            Notifier(),
-            timing or Timing(),
+            settings, snapshot, workers, load, listener, callbacks, stand_ins, helper, notifier, timing
         )
         del snapshot, helper  # else the first configuration would never be given up
         return supervisor.run()

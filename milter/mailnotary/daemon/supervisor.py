@@ -66,7 +66,6 @@ class Supervisor:
 
     settings: Settings
     snapshot: Snapshot
-    beats: Beats
     workers: int
     load: Callable[[], Configuration]
     listener: Listener
@@ -76,6 +75,7 @@ class Supervisor:
     notifier: Notifier
     timing: Timing = field(default_factory=Timing)
     _places: list[_Place] = field(init=False)
+    _beats: Beats = field(init=False)
     _ready: bool = field(init=False, default=False)
     _generation: int = field(init=False, default=1)
     _reloading: int = field(init=False, default=0)  # the generation that not all workers have yet
@@ -85,6 +85,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self._places = [_Place(number) for number in range(self.workers)]
+        self._beats = Beats(self.workers)
 
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT; the exit status."""
@@ -124,7 +125,7 @@ class Supervisor:
                 self._start(place)
 
     def _start(self, place: _Place) -> None:
-        self.beats.clear(place.number)
+        self._beats.clear(place.number)
         place.started = time.monotonic()
         place.killed = False
         try:
@@ -151,8 +152,8 @@ class Supervisor:
         for other in [*(other.control for other in self._places), self.helper.control]:
             if other is not None:
                 other.close()
-        worker = Worker(place.number, control, self.beats, self.callbacks, self.listener, self.stand_ins)
-        worker.run(self.snapshot, self.helper.signing)
+        snapshots = (self.snapshot, self.helper.signing)
+        Worker(place.number, control, *snapshots, self._beats, self.callbacks, self.listener, self.stand_ins).run()
 
     def _not_started(self, place: _Place, error: OSError) -> None:
         """No descriptors, no memory, no processes: perhaps later."""
@@ -190,7 +191,7 @@ class Supervisor:
         if now - self._looked > self.timing.stale / 2:
             self._grace = now + self.timing.stale  # we stood still ourselves, and so did they
         self._looked = now
-        beats = {place.number: self.beats.last(place.number) for place in self._places if place.pid}
+        beats = {place.number: self._beats.last(place.number) for place in self._places if place.pid}
         for place in self._places:
             if place.pid and not place.killed and now > self._grace:
                 last = max(beats[place.number][0], place.started)

@@ -42,12 +42,15 @@ SETTLE = 0.1  # seconds in which a connection that was just accepted shows up as
 
 
 class Worker:
-    """The life of one worker. `control` is where the supervisor speaks; at its end he is gone."""
+    """The life of one worker. `control` is where the supervisor speaks; at its end he is gone. `signing`: the auto keys
+    that sign, as the key watch has found out."""
 
     def __init__(
         self,
         number: int,
         control: Channel,
+        configuration: Snapshot,
+        signing: Snapshot,
         beats: Beats,
         callbacks: Adapter,
         listener: Listener,
@@ -55,6 +58,8 @@ class Worker:
     ) -> None:
         self._number = number
         self._control = control
+        self._configuration = configuration
+        self._signing = signing
         self._beats = beats
         self._adapter = callbacks
         self._listener = listener
@@ -64,11 +69,9 @@ class Worker:
         self._terminated = False
         self._said_stuck = False
 
-    def run(self, configuration: Snapshot, signing: Snapshot) -> NoReturn:
-        """Serves until the supervisor says stop, ends, or something is broken beyond repair. `signing`: the auto keys
-        that sign, as the key watch has found out."""
+    def run(self) -> NoReturn:
+        """Serves until the supervisor says stop, ends, or something is broken beyond repair."""
         try:
-            self._configuration, self._signing = configuration, signing
             self._adapter.source = self._environments.current
             signal.signal(signal.SIGTERM, self._on_sigterm)
             for number in (signal.SIGHUP, signal.SIGINT):
