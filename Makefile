@@ -35,7 +35,7 @@ format: setup  ## put the sources into their form
 	$(PYTHON) -m ruff check --fix $(SOURCES)
 
 bench: setup  ## measure the hot paths, then the daemon, beside its peers where they are installed; plots in build/bench
-	$(PYTHON) -m pytest tests/bench --benchmark-only -o python_files='bench_*.py test_bench_*.py'
+	$(PYTHON) -m pytest tests/bench -o addopts='--import-mode=importlib' -o python_files='bench_*.py'
 	PYTHONPATH=tests $(PYTHON) -m bench.throughput --plots build/bench
 
 fuzz: setup  ## a minute of fuzzing for each target
