@@ -4,15 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailnotary import crypto
+from mailnotary.crypto.keys import Backend
+from mailnotary.crypto.openssl import Openssl
+from mailnotary.crypto.pycryptodome import Pycryptodome
 from mailnotary.dkim.key import parse_key_record
 
-BACKENDS: dict[str, crypto._Backend] = {"openssl": crypto._Openssl(), "pycryptodome": crypto._Pycryptodome()}
+BACKENDS: dict[str, Backend] = {"openssl": Openssl(), "pycryptodome": Pycryptodome()}
 
 
 def use(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Makes keys that are read from now on keys of this backend."""
-    monkeypatch.setattr(crypto, "_backend", BACKENDS[name])
+    monkeypatch.setattr("mailnotary.crypto.choice.backend", BACKENDS[name])
     parse_key_record.cache_clear()
 
 

@@ -46,8 +46,8 @@ def imports(path: Path) -> Iterator[str]:
     [
         ("milter", "daemon/adapter.py"),
         ("dns", "resolver/"),
-        ("Crypto", "crypto"),
-        ("cryptography", "crypto"),
+        ("Crypto", "crypto/"),
+        ("cryptography", "crypto/"),
         ("rich", "cli/"),
     ],
 )

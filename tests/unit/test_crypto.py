@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from mailnotary import crypto
 from mailnotary.crypto import KeyLoadError, load_private_key, parse_public_key
+from mailnotary.crypto.der import DIGEST_INFO, encode, encode_integer
+from mailnotary.crypto.parse import SMALL_ORDER
 from support.backends import BACKENDS, each_backend, use
 from support.dkim import key, pem
 
@@ -150,11 +152,11 @@ def test_a_key_does_not_show_itself() -> None:
 
 
 def der(tag: int, contents: bytes) -> bytes:
-    return crypto._der(tag, contents)
+    return encode(tag, contents)
 
 
 def rsa(modulus: int, exponent: int) -> bytes:
-    return der(0x30, crypto._der_integer(modulus) + crypto._der_integer(exponent))
+    return der(0x30, encode_integer(modulus) + encode_integer(exponent))
 
 
 ODD = (1 << 1023) + 1
@@ -198,10 +200,10 @@ def test_public_keys_of_another_algorithm_are_refused() -> None:
             parse_public_key("ed25519", bytes(size))
 
 
-SMALL_ORDER = [*crypto._SMALL_ORDER, P25519, P25519 + 1]
+BAD_POINTS = [*SMALL_ORDER, P25519, P25519 + 1]
 
 
-@pytest.mark.parametrize("y", SMALL_ORDER)
+@pytest.mark.parametrize("y", BAD_POINTS)
 @pytest.mark.parametrize("sign", [0, 1 << 255])
 def test_points_that_verify_what_nobody_signed_are_refused(y: int, sign: int) -> None:
     with pytest.raises(KeyLoadError, match="not a usable point"):
@@ -212,7 +214,7 @@ def test_the_list_of_small_points_is_right() -> None:
 
     from Crypto.Signature import eddsa
 
-    for y in crypto._SMALL_ORDER - {0x0, 0x1, P25519 - 1}:
+    for y in SMALL_ORDER - {0x0, 0x1, P25519 - 1}:
         point = eddsa.import_public_key(y.to_bytes(32, "little")).pointQ
 
         assert (point * 8).is_point_at_infinity()
@@ -299,7 +301,7 @@ def test_both_backends_want_the_one_right_padding() -> None:
 
     numbers = RSA.import_key(pem())
     n, d, size = int(numbers.n), int(numbers.d), 128
-    info = crypto._DIGEST_INFO + DIGEST
+    info = DIGEST_INFO + DIGEST
     without_null = bytes.fromhex("302f300b0609608648016503040201") + b"\x04\x20" + DIGEST
 
     def encoded(tail: bytes, first: bytes = b"\0\1", fill: bytes = b"\xff") -> bytes:

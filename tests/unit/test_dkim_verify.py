@@ -385,7 +385,7 @@ def test_an_rsa_key_may_be_bare() -> None:
 
 
 def test_short_keys_are_a_matter_of_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crypto, "MIN_RSA_BITS", 512)
+    monkeypatch.setattr("mailnotary.crypto.parse.MIN_RSA_BITS", 512)
     short = crypto.load_private_key(SHORT_PEM)
     result = verify(craft(private=short), zone(key_record(short)))
     assert (result.status, result.key_bits) == ("policy", 768)

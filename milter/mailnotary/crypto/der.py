@@ -1,0 +1,90 @@
+"""DER (X.690), as much of it as keys need. One small reader, so that both backends take and refuse the same keys."""
+
+from mailnotary.crypto.keys import KeyLoadError
+
+RSA_OID = bytes.fromhex("2a864886f70d010101")  # rsaEncryption (RFC 8017 appendix A.1)
+ED25519_OID = bytes.fromhex("2b6570")  # id-Ed25519 (RFC 8410 section 3)
+RSA_ALGORITHM = bytes.fromhex("300d06092a864886f70d0101010500")  # AlgorithmIdentifier {rsaEncryption, NULL}
+DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")  # stands before a SHA-256 hash (RFC 8017 9.2)
+INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE = 0x02, 0x03, 0x04, 0x06, 0x30
+
+
+class DerError(KeyLoadError):
+    """The octets are not the DER that was expected."""
+
+    def __init__(self) -> None:
+        super().__init__("key is not valid DER")
+
+
+class DerReader:
+    """Reads values one after the other; raises DerError."""
+
+    __slots__ = ("_data", "_position")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def next_is(self, tag: int) -> bool:
+        """Whether the next value has this tag."""
+        return self._data[self._position : self._position + 1] == bytes([tag])
+
+    def read_octets(self, tag: int) -> bytes:
+        """The contents of the next value, which must have this tag."""
+        data, start = self._data, self._position + 2
+        if not self.next_is(tag) or start > len(data):
+            raise DerError
+        length = data[start - 1]
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(data[start : start + size], "big")
+            # The long form is for lengths that need it, in as few octets as hold them (X.690 10.1).
+            if not 1 <= size <= 4 or length < 0x80 or length.bit_length() <= 8 * (size - 1):
+                raise DerError
+            start += size
+        self._position = start + length
+        if self._position > len(data):
+            raise DerError
+        return data[start : self._position]
+
+    def read(self, tag: int) -> "DerReader":
+        """A reader of the contents of the next value, which must have this tag."""
+        return DerReader(self.read_octets(tag))
+
+    def only(self, tag: int) -> "DerReader":
+        """The contents of the one value that the data is."""
+        inner = self.read(tag)
+        self.end()
+        return inner
+
+    def read_integer(self) -> int:
+        """A number that is not negative."""
+        octets = self.read_octets(INTEGER)
+        if not octets or octets[0] & 0x80:
+            raise DerError
+        return int.from_bytes(octets, "big")
+
+    def end(self) -> None:
+        """Raises DerError where anything is left."""
+        if self._position != len(self._data):
+            raise DerError
+
+
+def encode(tag: int, contents: bytes) -> bytes:
+    """One value."""
+    length = len(contents)
+    if length < 0x80:
+        return bytes([tag, length]) + contents
+    size = (length.bit_length() + 7) // 8
+    return bytes([tag, 0x80 | size]) + length.to_bytes(size, "big") + contents
+
+
+def encode_integer(value: int) -> bytes:
+    """An INTEGER that is not negative."""
+    return encode(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def rsa_public_info(modulus: int, exponent: int) -> bytes:
+    """SubjectPublicKeyInfo of an RSA key."""
+    key = encode(SEQUENCE, encode_integer(modulus) + encode_integer(exponent))
+    return encode(SEQUENCE, RSA_ALGORITHM + encode(BIT_STRING, b"\0" + key))

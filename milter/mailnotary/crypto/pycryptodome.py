@@ -1,0 +1,119 @@
+"""Keys with pycryptodome."""
+
+import hmac
+import threading
+from typing import Any
+
+from mailnotary.crypto.der import DIGEST_INFO, rsa_public_info
+from mailnotary.crypto.keys import Backend, PrivateKey, PublicKey
+
+
+class _Digest:
+    """A SHA-256 digest in the form in which pycryptodome's pkcs1_15 takes it."""
+
+    oid = "2.16.840.1.101.3.4.2.1"
+
+    def __init__(self, digest: bytes) -> None:
+        self._digest = digest
+
+    def digest(self) -> bytes:
+        return self._digest
+
+
+class _RsaPublic(PublicKey):
+    __slots__ = ("_exponent", "_modulus")
+
+    def __init__(self, modulus: int, exponent: int) -> None:
+        self.algorithm, self.bits = "rsa", modulus.bit_length()
+        self._modulus, self._exponent = modulus, exponent
+
+    def verify(self, digest: bytes, signature: bytes) -> bool:
+        # RSASSA-PKCS1-v1_5 (RFC 8017 8.2.2): the one right encoding is compared as a whole. (pycryptodome's own
+        # also takes DigestInfo without its NULL, which OpenSSL does not and RFC 8017 A.2.4 forbids.)
+        size = (self.bits + 7) // 8
+        number = int.from_bytes(signature, "big")
+        if len(signature) != size or number >= self._modulus or size < 11 + len(DIGEST_INFO) + 32:
+            return False
+        encoded = b"\0\1" + b"\xff" * (size - 3 - len(DIGEST_INFO) - 32) + b"\0" + DIGEST_INFO + digest
+        return hmac.compare_digest(pow(number, self._exponent, self._modulus).to_bytes(size, "big"), encoded)
+
+
+class _Ed25519Public(PublicKey):
+    __slots__ = ("_key", "_octets")
+
+    def __init__(self, octets: bytes) -> None:
+        self.algorithm, self.bits = "ed25519", 256
+        self._octets = octets
+        self._key: Any = None
+
+    def verify(self, digest: bytes, signature: bytes) -> bool:
+        from Crypto.Signature import eddsa
+
+        try:
+            if self._key is None:
+                self._key = eddsa.new(eddsa.import_public_key(self._octets), "rfc8032")
+            self._key.verify(digest, signature)
+        except ValueError:  # no point of the curve, or not the key's signature
+            return False
+        return True
+
+
+_one_at_a_time = threading.Lock()
+
+
+class _RsaPrivate(PrivateKey):
+    __slots__ = ("_key", "_numbers")
+
+    def __init__(self, n: int, e: int, d: int, p: int, q: int) -> None:
+        self.algorithm, self.bits, self.public = "rsa", n.bit_length(), rsa_public_info(n, e)
+        self._numbers = (n, e, d, p, q)
+        self._key: Any = None
+
+    def sign(self, digest: bytes) -> bytes:
+        if self._key is None:
+            from Crypto.PublicKey import RSA
+            from Crypto.Signature import pkcs1_15
+
+            self._key = pkcs1_15.new(RSA.construct(self._numbers, consistency_check=False))
+        # One after the other: pycryptodome lets go of Python's lock for these milliseconds, and the threads of a worker
+        # share one core: they would only make each other late.
+        with _one_at_a_time:
+            return bytes(self._key.sign(_Digest(digest)))
+
+
+class _Ed25519Private(PrivateKey):
+    __slots__ = ("_key",)
+
+    def __init__(self, seed: bytes) -> None:
+        from Crypto.Signature import eddsa
+
+        key = eddsa.import_private_key(seed)
+        self.algorithm, self.bits = "ed25519", 256
+        self.public = bytes(key.public_key().export_key(format="raw"))
+        self._key = eddsa.new(key, "rfc8032")
+
+    def sign(self, digest: bytes) -> bytes:
+        return self._key.sign(digest)
+
+
+class Pycryptodome(Backend):
+    """The backend that is always there."""
+
+    name = "pycryptodome"
+
+    def rsa_public(self, n: int, e: int) -> PublicKey:
+        return _RsaPublic(n, e)
+
+    def ed25519_public(self, octets: bytes) -> PublicKey:
+        return _Ed25519Public(octets)
+
+    def rsa_private(self, n: int, e: int, d: int, p: int, q: int) -> PrivateKey:
+        return _RsaPrivate(n, e, d, p, q)
+
+    def ed25519_private(self, seed: bytes) -> PrivateKey:
+        return _Ed25519Private(seed)
+
+    def generate_rsa(self, bits: int) -> bytes:
+        from Crypto.PublicKey import RSA
+
+        return bytes(RSA.generate(bits).export_key("PEM", pkcs=8))
