@@ -55,6 +55,7 @@ class _Place:
     started: float = 0.0
     deaths: int = 0  # one after another
     due: float = 0.0
+    suspected: bool = False  # the last look found no sign of life
     killed: bool = False  # by us, as wedged
 
 
@@ -127,7 +128,7 @@ class Supervisor:
     def _start(self, place: _Place) -> None:
         self._beats.clear(place.number)
         place.started = time.monotonic()
-        place.killed = False
+        place.suspected = place.killed = False
         try:
             place.control, theirs = Channel.pair()
         except OSError as error:
@@ -193,10 +194,12 @@ class Supervisor:
         self._looked = now
         beats = {place.number: self._beats.last(place.number) for place in self._places if place.pid}
         for place in self._places:
-            if place.pid and not place.killed and now > self._grace:
-                last = max(beats[place.number][0], place.started)
-                if now - last > self.timing.stale:
-                    self._kill_wedged(place, now - last)
+            if place.pid and not place.killed:
+                silent = now - max(beats[place.number][0], place.started)
+                stale = silent > self.timing.stale and now > self._grace
+                if stale and place.suspected:  # one look alone kills nobody
+                    self._kill_wedged(place, silent)
+                place.suspected = stale
         if self.helper.has_news():
             self._tell(SIGNING, self.helper.signing)
         self._say_ready([generation for _, generation in beats.values()])
