@@ -22,6 +22,7 @@ MAX_DEPTH = 20  # the deepest key of our files is at 6
 MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted as if aliases were written out
 MAX_PROBLEMS = 1000  # that are kept of one file; the others are counted
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets"
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 # What YAML 1.1 has no place for, and its three line breaks that no editor counts as such.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -242,6 +243,7 @@ class _Composer:
         self._documents: list[Node] = []
         self._stack = [_Open(None, 0, self._documents)]
         self._nodes = 0
+        self._read = 0  # characters that the events so far stand for
         self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes
 
     def compose(self) -> Node | None:
@@ -249,6 +251,7 @@ class _Composer:
         try:
             while (event := loader.get_event()) is not None:
                 self._take(event)
+                self._read = event.end_mark.index if event.end_mark else 0
         except yaml.MarkedYAMLError as error:
             self._syntax_error(error)
         except yaml.YAMLError as error:  # pragma: no cover - what the reader would refuse was refused before
@@ -277,7 +280,7 @@ class _Composer:
 
     def _open(self, event: Any) -> None:
         if len(self._stack) > MAX_DEPTH:
-            self._fail(event, f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets")
+            self._fail(event, _TOO_DEEP)
         self._check_count(event)
         self._stack.append(_Open(event, self._nodes))
         self._nodes += 1
@@ -336,6 +339,8 @@ class _Composer:
         mark, opened = error.problem_mark, error.context_mark
         problem, context = error.problem or "", error.context or ""
         at = self._text[mark.index : mark.index + 1] if mark else ""
+        if mark:
+            self._fail_at_depth(mark.index)
         if mark and (tab := self._indenting_tab(mark.index)) is not None:
             raise _BrokenFileError(mark.line + 1, tab, "a tab: indent with spaces")
         if at == "\t":
@@ -360,6 +365,16 @@ class _Composer:
             message = f"no YAML: {context + ', ' if context else ''}{problem}"
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise _BrokenFileError(line, column, printable(message))
+
+    def _fail_at_depth(self, end: int) -> None:
+        """Scanners look ahead of the events, and libyaml 0.2.6 has a limit of its own: count what it saw open."""
+        depth = len(self._stack)
+        for found in re.finditer(r"[][{}]", self._text[self._read : end]):
+            if found.group() in "]}":
+                depth -= 1
+            elif (depth := depth + 1) > MAX_DEPTH + 1:
+                place = _place(self._text[: self._read + found.start()])
+                raise _BrokenFileError(*place, _TOO_DEEP)
 
     def _indenting_tab(self, index: int) -> int | None:
         """The column of the tab that a line is indented with."""
