@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.files import read_regular
 from mailnotary.keydns import Look, Published
 from mailnotary.keystore import KeyState, KeyStore, StoredKey
 
@@ -173,8 +174,7 @@ def load(folder: Path) -> dict[KeyId, Seen]:
     """What an earlier daemon saw; nothing where there was none. Raises StateError."""
     path = folder / FILE
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE + 1)
+        data = read_regular(path, MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise ValueError(f"larger than {MAX_FILE} octets")
         return dict(_entry(item) for item in json.loads(data)["keys"])

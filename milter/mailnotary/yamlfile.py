@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import yaml
 
 from mailnotary.escape import printable
+from mailnotary.files import read_regular
 
 MAX_DEPTH = 20  # the deepest key of our files is at 6
 MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted as if aliases were written out
@@ -151,8 +152,7 @@ def read(path: Path, report: Report, max_bytes: int) -> Mapping | None:
     `max_bytes` or no YAML mapping, says why in the report and returns None. Duplicate keys and the like are
     reported too, but leave a mapping to be looked at further. OSError never escapes."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
+        data = read_regular(path, max_bytes + 1)
     except OSError as error:
         report.error(None, f"can't be read: {error.strerror}: check the name and who may read it")
         return None

@@ -93,6 +93,21 @@ def test_keys_come_and_go_with_a_reload(tmp_path: Path) -> None:
         assert selectors() == ["two"]
 
 
+@pytest.mark.parametrize("name", ["mailnotary.yaml", "keystore.yaml", "key.pem"])
+def test_a_named_pipe_in_the_place_of_a_file_holds_nothing_up(tmp_path: Path, name: str) -> None:
+    with Daemon(tmp_path, keystore=keystore("one", keygen(tmp_path, "key.pem"))) as daemon:
+        (tmp_path / name).rename(tmp_path / "saved")
+        os.mkfifo(tmp_path / name, 0o600)
+        daemon.signal(signal.SIGHUP)
+        (line,) = daemon.wait_for("reload refused")
+        assert "regular file" in line
+        victim = daemon.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        daemon.wait_for_workers(2, without=[victim])
+        (tmp_path / "saved").rename(tmp_path / name)
+        daemon.reload()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mailnotary.files import read_regular
+
 MAX_INCLUDES = 5  # opendkim.conf(5), Include
 MAX_FILE = 64 * 1_048_576  # octets
 PROBE = "some.user.that.no.pattern.names"
@@ -83,8 +85,7 @@ def _read_into(conf: Conf, path: Path, depth: int) -> None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE + 1)
+        data = read_regular(path, MAX_FILE + 1)
     except OSError as error:
         raise OpendkimError(f"{path}: can't be read: {error.strerror}") from error
     if len(data) > MAX_FILE or b"\0" in data:

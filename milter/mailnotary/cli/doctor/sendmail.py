@@ -6,9 +6,11 @@ from pathlib import Path
 
 from mailnotary.cli.doctor.finding import Finding, error, ok, warning
 from mailnotary.escape import printable
+from mailnotary.files import read_regular
 from mailnotary.listen import Listen
 
 CF = Path("/etc/mail/sendmail.cf")
+MAX_CF = 16 * 1_048_576  # octets
 
 # "Xname, S=inet:8891@127.0.0.1, F=T, T=..." (Sendmail's operations guide, "X -- Mail Filter (Milter) Definitions")
 _FILTER = re.compile(r"^X([^,\s]+),\s*(.*)$", re.MULTILINE)
@@ -19,7 +21,7 @@ _USED = re.compile(r"^O\s+InputMailFilters=(.*)$", re.MULTILINE)
 def read(path: Path = CF) -> str | None:
     """The configuration; None where there is no Sendmail."""
     try:
-        return path.read_text("utf-8", "replace")
+        return read_regular(path, MAX_CF).decode("utf-8", "replace")
     except OSError:
         return None
 
