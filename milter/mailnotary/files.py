@@ -1,17 +1,23 @@
-"""Opening files of which somebody else may have made something else."""
+"""Opening files and directories of which somebody else may have made something else."""
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+_MAX_LINKS = 40  # on one path, as in the kernel (path_resolution(7))
 
-def open_regular(path: Path | str) -> int:
-    """The descriptor of a regular file, for reading. Raises OSError, also for what is another kind of file: a named
+
+def open_regular(path: Path | str, *, dir_fd: int | None = None) -> int:
+    """The descriptor of a regular file, for reading. With `dir_fd` it is named relative to that directory, and is no
+    symbolic link. Raises OSError, also for what is another kind of file: a named
     pipe would keep us waiting for somebody to write into it, a device does what it likes. Never waits."""
     # O_NONBLOCK does not wait for a pipe's other end, O_NOCTTY takes no terminal for ours; fstat looks at what was
     # opened, whatever stands under the name by then.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if dir_fd is None else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags, dir_fd=dir_fd)
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
@@ -28,3 +34,43 @@ def read_regular(path: Path | str, octets: int) -> bytes:
     """At most so many octets of a regular file, from its start. Raises OSError as `open_regular` does."""
     with os.fdopen(open_regular(path), "rb") as file:
         return file.read(octets)
+
+
+def resolve(path: Path) -> Path:
+    """The path without symbolic links; what it names may be missing. Raises OSError, also where a link on it belongs to
+    somebody who is neither root nor the user of this process: he could have us write wherever he likes."""
+    done, left, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
+    while left:
+        part = left.pop()
+        step = done.parent if part == ".." else done / part
+        try:
+            status = os.lstat(step)
+        except FileNotFoundError:
+            done = step
+            continue
+        if not stat.S_ISLNK(status.st_mode):
+            done = step
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        if status.st_uid not in (0, os.geteuid()):
+            problem = f"is a symbolic link that belongs to neither root nor you, but to the user {status.st_uid}"
+            raise OSError(errno.EPERM, problem, str(step))
+        target = Path(os.readlink(step))
+        done = Path("/") if target.is_absolute() else done
+        left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+    return done
+
+
+@contextmanager
+def directory(path: Path) -> Iterator[int]:
+    """A descriptor of the directory at a path without symbolic links (see `resolve`): what is named relative to it
+    (`dir_fd`) lies there and nowhere else, whatever becomes of the path meanwhile. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.readlink(f"/proc/self/fd/{descriptor}") != str(path):  # a part of the path has become a link
+            raise OSError(errno.ENOENT, "was replaced while it was opened", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -17,6 +17,7 @@ from mailnotary import yamlfile
 from mailnotary.domain import to_ascii
 
 INDENT = 2
+KEYS = frozenset(("domains", "unsafe_keys"))  # of the whole file
 EMPTY = "# The keys that sign, by domain; `mailnotary keygen` adds to it.\n"
 
 _BOM = b"\xef\xbb\xbf"
@@ -109,6 +110,12 @@ def _apply(
     values: Any, entry: str, added: Sequence[NewKey], changed: Mapping[str, Mapping[str, str]], file: str
 ) -> Any:
     """What the file shall hold. Sub-trees that stay are shared with `values`, which stays as it is."""
+    strange = sorted(set(values) - KEYS)
+    if strange:  # whatever the configuration names, or a link leads to: nothing of ours is added to it
+        raise KeystoreEditError(
+            f"{file}: {yamlfile.shown(strange[0])} stands in no keystore, so this may be another file: name the "
+            "right one in `keystore`, or remove that key"
+        )
     try:
         domains = dict(values.get("domains") or {})
         name = next((key for key in domains if _names(key, entry)), entry)

@@ -196,6 +196,77 @@ def test_keygen_gives_the_key_to_the_daemons_user(setup: Setup) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o750
 
 
+def unchanged(setup: Setup, file: Path, *, says: str) -> None:
+    """keygen refuses, and leaves neither a key nor a change behind."""
+    before = sorted(setup.folder.rglob("*")), file.read_bytes(), file.stat()
+    assert says in setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519", status=1)
+    assert (sorted(setup.folder.rglob("*")), file.read_bytes(), file.stat()) == before
+
+
+def test_keygen_adds_nothing_to_a_file_that_is_no_keystore(setup: Setup) -> None:
+    system = setup.folder / "netplan.yaml"
+    system.write_text("network: {version: 2}\n")
+    setup.keystore.symlink_to(system)
+    unchanged(setup, system, says="stands in no keystore")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "directory"])
+def test_keygen_waits_for_nothing_that_is_no_file(setup: Setup, kind: str) -> None:
+    if kind == "fifo":
+        os.mkfifo(setup.keystore)
+    elif kind == "device":
+        setup.keystore.symlink_to("/dev/zero")
+    else:
+        setup.keystore.mkdir()
+    assert "can't be read" in setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519", status=1)
+    assert not (setup.folder / "keys").exists()
+
+
+NOBODY = 65534
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
+
+
+@AS_ROOT
+def test_keygen_adds_nothing_to_a_file_of_somebody_else(setup: Setup) -> None:
+    setup.keystore.write_text("domains: {}\n")
+    os.chown(setup.keystore, 4711, -1)
+    unchanged(setup, setup.keystore, says="belongs to the user 4711")
+    setup.config.write_text("user: nobody\n")
+    os.chown(setup.keystore, NOBODY, -1)  # the daemon's user: that is ours
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    assert setup.keystore.owner() == "nobody"
+
+
+@AS_ROOT
+@pytest.mark.parametrize("what", ["keystore", "its directory", "keys"])
+def test_keygen_follows_no_link_of_somebody_else(setup: Setup, tmp_path: Path, what: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    target = other / "keystore.yaml"
+    target.write_text("domains: {}\n")
+    if what == "keystore":
+        link = setup.keystore
+        link.symlink_to(target)
+    elif what == "keys":
+        link = setup.folder / "keys"
+        link.symlink_to(other)
+    else:
+        link = setup.folder / "link"
+        link.symlink_to(other)
+        setup.config.write_text("user: root\nkeystore: link/keystore.yaml\n")
+    setup.run("keygen", "first.example", "s1", "--algorithm", "ed25519")  # root's own link
+    os.chown(link, NOBODY, -1, follow_symlinks=False)
+    unchanged(setup, target, says="symbolic link that belongs to neither root nor you")
+
+
+@AS_ROOT
+def test_keygen_takes_no_setuid_bit_over(setup: Setup) -> None:
+    setup.keystore.write_text("domains: {}\n")
+    setup.keystore.chmod(0o6755)
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    assert stat.S_IMODE(setup.keystore.stat().st_mode) == 0o755
+
+
 def test_keygens_at_the_same_time_lose_no_entry(setup: Setup) -> None:
     command = [sys.executable, "-m", "mailnotary", "keygen", "--algorithm", "ed25519", "-c", str(setup.config)]
     running = [subprocess.Popen([*command, "example.org", f"s{i}"], stdout=subprocess.DEVNULL) for i in range(6)]

@@ -1,4 +1,4 @@
-"""Files under whose name something else may lie: nothing that is read at the start, at a reload or by a command waits."""
+"""Files under whose name something else may lie: no start, no reload and no command waits for it."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from mailnotary import keystate, settings_file
 from mailnotary.configuration import ConfigError, load_configuration
-from mailnotary.files import read_regular
+from mailnotary.files import directory, read_regular, resolve
 from mailnotary.keystate import StateError
 from mailnotary.opendkim.conf import OpendkimError, read_conf
 
@@ -67,3 +67,33 @@ def test_no_such_thing_is_waited_for_in_the_place_of_a_file_of_ours(tmp_path: Pa
     make(tmp_path / "opendkim.conf")
     with pytest.raises(OpendkimError, match="can't be read"):
         read_conf(tmp_path / "opendkim.conf")
+
+
+def test_a_path_is_resolved_as_the_kernel_does(tmp_path: Path) -> None:
+    place = Path(os.path.realpath(tmp_path))
+    (place / "a").mkdir()
+    (place / "a" / "up").symlink_to("../b")
+    (place / "b").symlink_to(place / "c")
+    (place / "c").mkdir()
+    assert resolve(place / "a" / "up" / "file") == place / "c" / "file"
+    assert resolve(place / "b" / ".." / "missing" / "file") == place / "missing" / "file"
+    (place / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        resolve(place / "loop" / "file")
+
+
+def test_a_directory_that_is_swapped_for_a_link_is_not_the_one_that_was_meant(tmp_path: Path) -> None:
+    place = Path(os.path.realpath(tmp_path))
+    (place / "outer" / "inner").mkdir(parents=True)
+    (place / "elsewhere" / "inner").mkdir(parents=True)
+    meant = resolve(place / "outer" / "inner")
+    with directory(meant) as descriptor:
+        (place / "outer").rename(place / "moved")
+        (place / "outer").symlink_to("elsewhere")
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
+        assert (place / "moved" / "inner" / "file").exists()
+    with pytest.raises(OSError, match="replaced"), directory(meant):
+        pass
+    (place / "link").symlink_to("elsewhere")
+    with pytest.raises(OSError), directory(place / "link"):  # noqa: PT011 - ENOTDIR or ELOOP
+        pass

@@ -140,8 +140,8 @@ def test_several_changes_are_made_at_once() -> None:
 
 REFUSED = {
     "an alias": "domains:\n  a.org: &a\n    keys: [{selector: a, file: f}]\n  example.org: *a\n",
-    "aliased keys": "x: &k [{selector: a, file: f}]\ndomains:\n  example.org:\n    keys: *k\n",
-    "an anchor twice": "x: &a 1\ny: &a 2\ndomains: {}\n",
+    "aliased keys": "domains:\n  a.org: {keys: &k [{selector: a, file: f}]}\n  example.org:\n    keys: *k\n",
+    "an anchor twice": "domains: {a.org: {domain: &a b.org}, b.org: {domain: &a a.org}}\n",
     "a document's end": "# nothing\n---\n...\n",
 }
 
@@ -158,6 +158,14 @@ def test_a_form_that_can_not_be_kept_is_refused_with_what_to_do_by_hand(text: st
 def test_an_entry_with_errors_is_left_to_check_config(entry: str) -> None:
     with pytest.raises(KeystoreEditError, match="check-config"):
         add(f"domains:\n  example.org: {entry}\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["network:\n  version: 2\n", "domains: {}\nservices: {}\n", "Domains: {}\n", '"": {}\n']
+)
+def test_a_file_that_is_another_ones_is_left_as_it_is(text: str) -> None:
+    with pytest.raises(KeystoreEditError, match="stands in no keystore"):
+        add(text)
 
 
 def test_a_selector_is_given_once() -> None:
