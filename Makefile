@@ -3,10 +3,6 @@ PYTHON := .venv/bin/python
 PREFIX := /opt/mailnotary
 SOURCES := milter tests config
 
-ifeq ($(wildcard ../shared/suites),)
-export MAILNOTARY_SUITES ?= $(CURDIR)/.venv/suites
-endif
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format bench fuzz install man test-image chaos soak test-systemd test-sendmail clean setup
 
@@ -46,8 +42,7 @@ fuzz: setup  ## a minute of fuzzing for each target
 	done
 
 install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the service (root)
-	tests/bootstrap.sh build
-	/usr/bin/python3 -m venv $(PREFIX)
+	tests/bootstrap.sh build $(PREFIX)
 	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --upgrade '.[openssl]'
 	ln -sf $(PREFIX)/bin/mailnotary /usr/local/bin/mailnotary
 	install -Dm644 systemd/mailnotary.sysusers /usr/lib/sysusers.d/mailnotary.conf

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Installs what is missing to work with this tree on Debian: packages, and a virtual environment in .venv.
 #
-#   tests/bootstrap.sh build   the Debian packages to build with
-#   tests/bootstrap.sh run     what the daemon and the demo need
-#   tests/bootstrap.sh test    that, and what the test suite needs
+#   tests/bootstrap.sh build DIR   an environment in DIR into which mailnotary can be installed
+#   tests/bootstrap.sh run         what the daemon and the demo need
+#   tests/bootstrap.sh test        that, and what the test suite needs
 #
+# pymilter is C: Debian's python3-milter is taken where it serves, and else a compiler to build it.
 # Says nothing and takes a moment where all is there. Packages need root or sudo. No service is started, no
 # configuration is made, and no package is removed.
 set -euo pipefail
@@ -12,7 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=.venv
 POLICY=/usr/sbin/policy-rc.d
-PYSPF=2.0.14  # its source package carries the public test suite of RFC 7208
+SUITES=$VENV/suites
+PYMILTER=$(sed -n 's/.*"pymilter>=\([0-9.]*\)".*/\1/p' pyproject.toml)  # the oldest that serves
 
 say() { printf '\033[2m-- %s\033[0m\n' "$*" >&2; }
 die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
@@ -28,17 +30,44 @@ missing() {  # those of the named Debian packages that are not installed
 	done
 }
 
-# A Python with which an extension module can be built and an environment made: the system's, which the daemon will
-# run with, before others.
-find_python() {
+version() {  # of a Debian package: the installed one's, or else of the one that apt would install
+	LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  \(Installed\|Candidate\): \([^(].*\)/\2/p' | head -1
+}
+
+newer() { dpkg --compare-versions "$(version "$1")" ge "$2"; }  # newer PACKAGE VERSION: that or newer
+
+serves() {  # serves PYTHON [dev]: whether it is new enough and makes environments [and extension modules]
+	"$1" - "${2:-}" 2>/dev/null <<-'E'
+		import ensurepip, os, sys, sysconfig, venv
+		header = os.path.join(sysconfig.get_paths()["include"], "Python.h")
+		sys.exit(sys.version_info < (3, 11) or sys.argv[1] == "dev" and not os.path.exists(header))
+	E
+}
+
+find_python() {  # with which pymilter can be built: the system's, which the daemon will run with, before others
 	local python
 	for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
-		"$python" - 2>/dev/null <<-'E' && { command -v "$python"; return; }
-			import ensurepip, os, sys, sysconfig, venv
-			sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))
-		E
+		serves "$python" dev && { command -v "$python"; return; }
 	done
 	return 1
+}
+
+has_environment() { "$VENV/bin/python" -c 'import milter, pip' 2>/dev/null; }
+
+# Sets `python`, what the environment is made with, and `packages`, what Debian has to install for it. Debian's
+# pymilter serves Debian's Python alone: on a machine that has only another Python, pymilter is built for that.
+choose_python() {
+	python=/usr/bin/python3 packages=()
+	! has_environment || return 0
+	[[ ! -e /usr/bin/apt-get ]] || compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || apt update
+	if { [[ -x $python ]] || ! find_python >/dev/null; } && newer python3 3.11 && newer python3-milter "$PYMILTER"; then
+		packages=(python3 python3-milter python3-venv)
+		say "pymilter: Debian's python3-milter $(version python3-milter): no compiler is needed"
+	else
+		packages=(gcc libc6-dev libmilter-dev)
+		python=$(find_python) || { python=/usr/bin/python3; packages+=(python3 python3-dev python3-venv); }
+		say "pymilter: to be built for $python, which no python3-milter of Debian serves"
+	fi
 }
 
 forbid_services() {  # until this script ends, packages start none when they are installed (invoke-rc.d(8))
@@ -51,58 +80,75 @@ install_packages() {
 	local wanted
 	wanted=$(missing "$@")
 	[[ -n $wanted ]] || return 0
-	command -v apt-get >/dev/null || die "this is no Debian; install by hand what these packages hold:" $wanted
+	command -v apt-get >/dev/null || die "this is not Debian: install by hand what these packages hold:" $wanted
 	[[ $EUID -eq 0 ]] || command -v sudo >/dev/null || die "as root: apt-get install" $wanted
 	say "installing" $wanted
 	[[ $wanted != *postfix* ]] ||  # Debian's Postfix does not start at boot either while it is not configured
 		echo "postfix postfix/main_mailer_type select No configuration" | as_root debconf-set-selections
 	forbid_services
-	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0)
-	local install=("${apt[@]}" install --yes --no-install-recommends --no-remove $wanted)
-	compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || as_root "${apt[@]}" update
-	if ! as_root "${install[@]}" >"$log" 2>&1 </dev/null; then
-		as_root "${apt[@]}" update  # the lists may be older than the archive
-		as_root "${install[@]}" >"$log" 2>&1 </dev/null || { tail -20 "$log" >&2; die "apt-get could not install" $wanted; }
+	local install=(install --yes --no-install-recommends --no-remove $wanted)
+	if ! apt "${install[@]}" >"$log" 2>&1 </dev/null; then
+		apt update  # the lists may be older than the archive, or not be there
+		apt "${install[@]}" >"$log" 2>&1 </dev/null || { tail -20 "$log" >&2; die "apt-get could not install" $wanted; }
 	fi
 	[[ $wanted != *opendkim* || ! -e /usr/bin/systemctl ]] || as_root systemctl --quiet disable opendkim
 }
 
-make_environment() {  # make_environment [EXTRA]: the package in editable form, once for each state of pyproject.toml
+apt() {
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@"
+}
+
+make_environment() {  # an empty one, with Debian's pymilter alone of all that Debian's Python has
+	! has_environment || return 0
+	"$python" -m venv --clear "$VENV"
+	[[ " ${packages[*]} " != *" python3-milter "* ]] || ln -sfn -t "$("$VENV/bin/python" -c \
+		'import sysconfig; print(sysconfig.get_path("platlib"))')" /usr/lib/python3/dist-packages/{Milter,milter.*.so,pymilter-*}
+}
+
+install_mailnotary() {  # install_mailnotary [EXTRA]: in editable form, once for each state of pyproject.toml
 	local stamp=$VENV/.installed${1:+-$1} state
 	state=$(sha256sum <pyproject.toml)
 	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null && [[ $(cat "$stamp" 2>/dev/null) == "$state" ]] && return
 	say "installing Python packages into $VENV"
-	"$VENV/bin/python" -m pip --version >/dev/null 2>&1 || "$(find_python)" -m venv --clear "$VENV"
 	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".${1:+[$1]}" >"$log" 2>&1 ||
 		{ tail -20 "$log" >&2; die "pip could not install mailnotary and what it needs"; }
 	echo "$state" >"$stamp"
 }
 
-fetch_suites() {  # for .venv/suites, which the Makefile names where there are no others: the SPF suite
-	[[ ! -e $VENV/suites/spf/rfc7208-tests.yml ]] || return 0
-	say "fetching the RFC 7208 test suite"
+fetch_suites() {  # what tests/support/suites.py takes where there are no others: they stand in source packages
 	local sdist=$VENV/sdist
-	"$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
-		--dest "$sdist" "pyspf==$PYSPF" >"$log" 2>&1 || { tail -20 "$log" >&2; die "pip could not fetch pyspf"; }
-	mkdir -p "$VENV/suites/spf"
-	tar -xzf "$sdist/pyspf-$PYSPF.tar.gz" -C "$VENV/suites/spf" --strip-components=2 --wildcards '*/test/rfc7208-tests.*'
+	[[ ! $SUITES -nt tests/suites.txt ]] || return 0
+	say "fetching the public test suites of SPF and DKIM"
+	"$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
+		--dest "$sdist" --requirement tests/suites.txt >"$log" 2>&1 || { tail -20 "$log" >&2; die "pip could not fetch them"; }
+	mkdir -p "$sdist/suites/spf" "$sdist/suites/dkim/dkimpy"
+	tar -xzf "$sdist"/pyspf-*.tar.gz -C "$sdist/suites/spf" --strip-components=2 --wildcards '*/test/rfc7208-tests.*'
+	tar -xzf "$sdist"/dkimpy-*.tar.gz -C "$sdist/suites/dkim/dkimpy" --strip-components=1 --wildcards '*/LICENSE'
+	tar -xzf "$sdist"/dkimpy-*.tar.gz -C "$sdist/suites/dkim/dkimpy" --strip-components=4 --wildcards '*/dkim/tests/data/*.*'
+	rm -rf "$SUITES"
+	mv "$sdist/suites" "$SUITES"
 	rm -r "$sdist"
 }
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-packages=(gcc libc6-dev libmilter-dev)
-[[ ${1:-} != build ]] && find_python >/dev/null || packages+=(python3 python3-dev python3-venv)
 case ${1:-} in
 build)
-	install_packages "${packages[@]}" ;;
-run)
+	VENV=${2:?which directory?}
+	choose_python
 	install_packages "${packages[@]}"
 	make_environment ;;
+run)
+	choose_python
+	install_packages "${packages[@]}"
+	make_environment
+	install_mailnotary ;;
 test)
+	choose_python
 	install_packages "${packages[@]}" debconf fish git groff-base opendkim opendkim-tools openssl postfix zsh
-	make_environment dev
-	[[ ${MAILNOTARY_SUITES:-} != "$PWD/$VENV/suites" ]] || fetch_suites ;;
-*) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+	make_environment
+	install_mailnotary dev
+	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;
+*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

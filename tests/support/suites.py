@@ -3,16 +3,15 @@
 import os
 from pathlib import Path
 
-import pytest
-
 _PROJECT = Path(__file__).resolve().parents[2]
-SUITES = Path(os.environ.get("MAILNOTARY_SUITES") or _PROJECT.parent / "shared" / "suites")
+_PLACES = (_PROJECT.parent / "shared" / "suites", _PROJECT / ".venv" / "suites")  # the latter by tests/bootstrap.sh
 
 
 def suite(name: str) -> Path:
-    """A file or folder of the suites, for example "spf/rfc7208-tests.yml". Skips the test where it is absent; called
-    while tests are collected, it skips the module."""
-    path = SUITES / name
+    """A file or directory of the suites, for example "spf/rfc7208-tests.yml", from the directory that MAILNOTARY_SUITES
+    names, or else from where they usually are. FileNotFoundError where it is absent."""
+    named = os.environ.get("MAILNOTARY_SUITES")
+    path = next(filter(Path.exists, [Path(named)] if named else _PLACES), _PLACES[-1]) / name
     if not path.exists():
-        pytest.skip(f"{path} is absent: set MAILNOTARY_SUITES to the suites' folder", allow_module_level=True)
+        raise FileNotFoundError(f"{path} is absent: `make test` fetches it")
     return path
