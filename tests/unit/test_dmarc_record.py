@@ -78,8 +78,38 @@ def test_values_have_no_case() -> None:
     assert (found.policy, found.psd, found.dkim_alignment, found.testing) == ("reject", "y", "s", True)
 
 
-def test_tag_names_have_their_case() -> None:
-    assert not record("v=DMARC1; P=reject").usable
+@pytest.mark.parametrize("text", ["v=DMARC1; P=reject", "v=DMARC1; P = REJECT; Rua=mailto:a@example.org"])
+def test_a_policy_under_a_name_in_upper_case_protects(text: str) -> None:
+    assert record(text).policy is Policy.REJECT
+
+
+@pytest.mark.parametrize("text", ["v=DMARC1; p=reject; P=none", "v=DMARC1; P=none; p=reject"])
+def test_beside_one_in_lower_case_it_is_ignored_and_told(text: str) -> None:
+    found = record(text)
+    assert found.policy is Policy.REJECT
+    assert found.problems
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "\xa0", "\xc2\xa0", " \t\n \xc2\xa0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "v=DMARC1; p=reject{}",
+        "v=DMARC1; p={}reject;",
+        "v=DMARC1;{}p=reject",
+        "v=DMARC1; p{}=reject;{}",
+        "v=DMARC1{};p=reject",
+    ],
+)
+def test_what_pasting_into_a_form_leaves_around_a_value_takes_no_protection_away(text: str, blank: str) -> None:
+    assert record(text.replace("{}", blank)).policy is Policy.REJECT
+
+
+def test_a_list_of_addresses_may_have_tabs_around_its_commas() -> None:
+    """RFC 9989 4.8: dmarc-urilist has *WSP there."""
+    found = record("v=DMARC1; p=bogus; rua=mailto:a@example.org\t,\tmailto:b@example.org")
+    assert found.usable
+    assert found.rua == ("mailto:a@example.org", "mailto:b@example.org")
 
 
 def test_unknown_and_historic_tags_are_ignored() -> None:

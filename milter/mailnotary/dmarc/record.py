@@ -20,9 +20,14 @@ MAX_CACHED = 1024  # octets; longer records are parsed each time, so that the ca
 
 # The version is the first tag and its value has its own case; only then is a text a DMARC record at all (4.7, "v").
 # No white space stands before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
-_VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
+_VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t\r\n\xc2\xa0]*(?:;|\Z)")
 _NAME = re.compile(rb"[A-Za-z]+\Z")
-_VALUE = re.compile(rb"[ -:<-~]+\Z")
+_VALUE = re.compile(rb"[\t -:<-~]+\Z")  # HTAB: around the commas of a dmarc-urilist
+
+# What may surround names and values. The grammar has WSP alone. A line end or a no-break space (in UTF-8 or Latin-1)
+# comes in with the paste into a form and can't be seen there. Other receivers trim it, so the owner has reports of a
+# policy that works; to have none for it here would leave him unprotected for what no sender could have put there.
+_BLANK = b" \t\r\n\xc2\xa0"
 
 # URI by RFC 3986, with "," and "!" encoded, and the obsolete "!10m" after it (4.8). Of a mailto: an address is
 # demanded (RFC 6068 section 2), for a report has to go somewhere.
@@ -87,14 +92,13 @@ class _Tags:
         self.problems: list[str] = []
         self.values: dict[str, str | None] = {}  # None: there, but in error
         for number, spec in enumerate(text.split(b";")[1:], 2):
-            if not spec.strip(b" \t"):
+            if not spec.strip(_BLANK):
                 continue
             raw_name, equals, raw_value = spec.partition(b"=")
-            raw_name, raw_value = raw_name.strip(b" \t"), raw_value.strip(b" \t")
+            raw_name, raw_value = raw_name.strip(_BLANK), raw_value.strip(_BLANK)
             if not equals or not _NAME.match(raw_name):
                 self.problems.append(f"tag {number} is no name=value")
                 continue
-            # Tag names have their case, as everywhere in this syntax (RFC 6376 section 3.2).
             name = raw_name.decode("ascii")
             value = raw_value.decode("ascii") if _VALUE.match(raw_value) else None
             if value is None:
@@ -105,6 +109,15 @@ class _Tags:
                 self.problems.append(f"{ascii_printable(name, 20)}= stands twice")
                 value = None
             self.values[name] = value
+        self._fold_case()
+
+    def _fold_case(self) -> None:
+        """Tag names have their case (RFC 6376 section 3.2), and the one in lower case counts. Where there is none, the
+        owner of P=reject takes it for a policy, as some receivers do: nobody is protected by its being ignored."""
+        for name in [name for name in self.values if not name.islower()]:
+            value = self.values.pop(name)
+            if self.values.setdefault(name.lower(), value) is not value:
+                self.problems.append(f"{ascii_printable(name, 20)}= is ignored beside {name.lower()[:20]}=")
 
     def word(self, name: str, words: type[StrEnum]) -> str | None:
         """The tag's value if it is one of the words (which have no case: RFC 5234 2.3), else None."""
