@@ -1,8 +1,14 @@
-"""The listening socket's group, where the daemon may not change it: as a plain user, or in a sandbox without chown."""
+"""The listening socket: its group, where the daemon may not change it (as a plain user, or in a sandbox without chown),
+and its making in a directory where somebody else may change everything meanwhile."""
 
 import grp
 import os
+import signal
+import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -31,3 +37,112 @@ def test_a_group_that_it_may_not_give_is_said_with_the_way_out(tmp_path: Path) -
     with pytest.raises(ListenError, match=rf"chgrp {other} {tmp_path} && chmod g\+s"):
         open_listener(Listen("unix", path=f"{tmp_path}/socket"), SocketSettings(group=other))
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the directory of the socket belongs to the service's user, and the daemon is still root's ------------------------
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("root's alone")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o777])
+def test_the_socket_is_made_with_its_mode(tmp_path: Path, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chmod(*_: object) -> None:
+        raise AssertionError("a mode that is set afterwards is set too late")
+
+    monkeypatch.setattr(os, "chmod", chmod)
+    listener = open_listener(Listen("unix", path=f"{tmp_path}/socket"), SocketSettings(mode=mode))
+    assert stat.S_IMODE(Path(tmp_path, "socket").stat().st_mode) == mode
+    listener.shut()
+
+
+@pytest.mark.parametrize("swap", ["symlink_to", "hardlink_to"])
+def test_a_file_that_is_swapped_in_for_the_socket_keeps_its_mode_and_group(
+    tmp_path: Path, secret: Path, swap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # chown does what it does
+    home = tmp_path / "home"
+    home.mkdir()
+    umask, calls = os.umask, []
+
+    def swapped(mask: int) -> int:
+        calls.append(mask)
+        if len(calls) == 2:  # right after bind
+            (made,) = home.iterdir()
+            made.unlink()
+            getattr(made, swap)(secret)
+        return umask(mask)
+
+    before = secret.lstat()
+    monkeypatch.setattr(os, "umask", swapped)
+    with pytest.raises(ListenError, match="was replaced"):
+        open_listener(Listen("unix", path=f"{home}/socket"), SocketSettings(mode=0o666, group="4711"))
+    now = secret.lstat()
+    assert (now.st_mode, now.st_uid, now.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert list(home.iterdir()) == []
+
+
+def test_a_directory_that_is_swapped_for_a_link_gets_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "etc").mkdir()
+    umask = os.umask
+
+    def swapped(mask: int) -> int:
+        if not (tmp_path / "run").is_symlink():  # right before bind
+            (tmp_path / "run").rename(tmp_path / "moved")
+            (tmp_path / "run").symlink_to("etc")
+        return umask(mask)
+
+    monkeypatch.setattr(os, "umask", swapped)
+    listener = open_listener(Listen("unix", path=f"{tmp_path}/run/socket"), SocketSettings())
+    assert list((tmp_path / "etc").iterdir()) == []
+    listener.shut()
+    assert list((tmp_path / "moved").iterdir()) == [tmp_path / "moved" / "socket"]  # not by a path that leads elsewhere
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acts as another user: needs root")
+def test_the_services_user_gains_nothing_from_a_race_at_the_start(
+    secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    with tempfile.TemporaryDirectory() as place:  # where another user gets to
+        os.chmod(place, 0o711)
+        home = Path(place, "home")
+        home.mkdir()
+        os.chown(home, 65534, -1)
+        target = Path(place, "secret")
+        secret.rename(target)
+        attacker = os.fork()
+        if attacker == 0:
+            swap_for_ever(home, target)
+        try:
+            for _ in range(100):
+                with suppress(ListenError):
+                    open_listener(
+                        Listen("unix", path=f"{home}/socket"), SocketSettings(mode=0o666, group="4711")
+                    ).shut()
+            status = target.lstat()
+            assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o600, 0, 0)
+        finally:
+            os.kill(attacker, signal.SIGKILL)
+            os.waitpid(attacker, 0)
+
+
+def swap_for_ever(home: Path, target: Path) -> NoReturn:
+    """What the service's user would do: put a link in the place of whatever appears in its directory."""
+    try:
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        os.chdir(home)
+        while True:
+            for name in os.listdir("."):
+                with suppress(OSError):
+                    os.unlink(name)
+                    os.symlink(target, name)
+    finally:
+        os._exit(1)

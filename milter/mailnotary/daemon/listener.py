@@ -1,7 +1,11 @@
 """The socket on which the MTA calls.
 
-A unix socket is made under a temporary name, gets its mode and group there, and is renamed into place, so that there is
-no moment with a wrong one, and none in which an old one is gone and the new one not yet there.
+A unix socket is made under a temporary name, with its mode, gets its group there, and is renamed into place, so that
+there is no moment with a wrong one, and none in which an old one is gone and the new one not yet there.
+
+Its directory may belong to the service's user while we are still root, and whatever has a name there may become
+something else at any time. So names are looked up in the directory that was opened, and what is changed is the very
+file that was looked at, never a name.
 """
 
 import fcntl
@@ -10,11 +14,11 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from mailnotary.daemon import adapter
+from mailnotary.files import directory, resolve
 from mailnotary.listen import Listen
 from mailnotary.settings import SocketSettings
 
@@ -26,12 +30,13 @@ class ListenError(Exception):
 
 
 class Listener:
-    """The open socket, non-blocking. `remove` takes a unix socket's name away if it is still ours."""
+    """The open socket, non-blocking. `remove` takes a unix socket's name away if it is still ours; `identity` is what
+    it was made as: device and inode."""
 
-    def __init__(self, sock: socket.socket, path: str | None) -> None:
+    def __init__(self, sock: socket.socket, path: Path | None = None, identity: tuple[int, int] | None = None) -> None:
         self.socket = sock
         self._path = path
-        self._identity = _identity(path) if path else None
+        self._identity = identity
 
     @property
     def family(self) -> int:
@@ -47,10 +52,12 @@ class Listener:
 
     def remove(self) -> None:
         """Removes the name, unless another instance has put its own socket there."""
-        if self._path is None or _identity(self._path) != self._identity:
+        if self._path is None:
             return
-        with suppress(OSError):  # a folder that our user may not write: the next start replaces the stale socket
-            os.unlink(self._path)
+        # A directory that our user may not write, or that is gone: the next start replaces the stale socket.
+        with suppress(OSError), directory(self._path.parent) as home:
+            if _identity(os.lstat(self._path.name, dir_fd=home)) == self._identity:
+                os.unlink(self._path.name, dir_fd=home)
 
 
 def open_listener(listen: Listen, settings: SocketSettings) -> Listener:
@@ -78,62 +85,62 @@ def _open_inet(listen: Listen) -> Listener:
     except OSError as error:
         sock.close()
         raise ListenError(f"{listen}: {_reason(error)}") from error
-    return Listener(sock, None)
+    return Listener(sock)
 
 
 def _open_unix(path: str, settings: SocketSettings) -> Listener:
-    target = Path(path)
-    temporary = str(target.with_name(f".{target.name}.{os.getpid()}"))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        with _folder_lock(target.parent):
-            _refuse_second_instance(path)
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            old_umask = os.umask(0o177)
-            try:
-                sock.bind(temporary)
-            finally:
-                os.umask(old_umask)
-            try:
-                if settings.group is not None:
-                    _give_to_group(temporary, settings.group)
-                os.chmod(temporary, settings.mode)
-                sock.listen(BACKLOG)
-                os.rename(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+        target = resolve(Path(path).parent) / Path(path).name
+        with directory(target.parent) as home:
+            fcntl.flock(home, fcntl.LOCK_EX)  # two instances that start at once look and rename one after the other
+            _refuse_second_instance(path, home, target.name)
+            identity = _bind(sock, home, target.name, settings)
     except ListenError:
         sock.close()
         raise
     except OSError as error:
         sock.close()
         raise ListenError(f"unix:{path}: {_reason(error)}") from error
-    return Listener(sock, path)
+    return Listener(sock, target, identity)
 
 
-@contextmanager
-def _folder_lock(folder: Path) -> Iterator[None]:
-    """Two instances that start at the same time look and rename one after the other."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _bind(sock: socket.socket, home: int, name: str, settings: SocketSettings) -> tuple[int, int]:
+    """Binds the socket to a name in the directory `home`, and listens; its identity."""
+    temporary = f".{name}.{os.getpid()}"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=home)
+    old_umask = os.umask(~settings.mode & 0o777)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        sock.bind(_within(home, temporary))
     finally:
-        os.close(fd)
-
-
-def _refuse_second_instance(path: str) -> None:
+        os.umask(old_umask)
     try:
-        mode = os.lstat(path).st_mode
+        identity = _set_access(home, temporary, settings)
+        sock.listen(BACKLOG)
+        os.rename(temporary, name, src_dir_fd=home, dst_dir_fd=home)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=home)
+        raise
+    return identity
+
+
+def _within(home: int, name: str) -> str:
+    """A path to what has a name in a directory, for calls that take no `dir_fd`."""
+    return f"/proc/self/fd/{home}/{name}"
+
+
+def _refuse_second_instance(path: str, home: int, name: str) -> None:
+    try:
+        mode = os.lstat(name, dir_fd=home).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise ListenError(f"unix:{path}: there is a file of that name which is no socket: remove it, or choose another")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
         try:
-            probe.connect(path)
+            probe.connect(_within(home, name))
         except (ConnectionRefusedError, FileNotFoundError):
             return  # stale: what it belonged to has ended
         except BlockingIOError:
@@ -141,15 +148,32 @@ def _refuse_second_instance(path: str) -> None:
     raise ListenError(f"unix:{path}: another instance is running there: stop it first, or choose another socket")
 
 
-def _give_to_group(path: str, name: str) -> None:
+def _set_access(home: int, name: str, settings: SocketSettings) -> tuple[int, int]:
+    """The group, and the mode where a default ACL went before our umask; the identity of what has them now."""
+    made = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=home)
+    try:
+        status = os.fstat(made)
+        # A link, a file with a second name elsewhere, a socket of somebody else: not the one that was just bound.
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+            raise ListenError(f"{name} was replaced while the daemon started: look who may write to its directory")
+        this = f"/proc/self/fd/{made}"  # leads to what was opened, whatever its name leads to by now
+        if settings.group is not None:
+            _give_to_group(this, status, settings.group, os.readlink(f"/proc/self/fd/{home}"))
+        if stat.S_IMODE(status.st_mode) != settings.mode:
+            os.chmod(this, settings.mode)
+        return _identity(status)
+    finally:
+        os.close(made)
+
+
+def _give_to_group(this: str, status: os.stat_result, name: str, folder: str) -> None:
     """Leaves alone what has the group already, by its folder's setgid bit: a sandbox may forbid chown altogether."""
     gid = _group_id(name)
-    if os.lstat(path).st_gid == gid:
+    if status.st_gid == gid:
         return
     try:
-        os.chown(path, -1, gid)
+        os.chown(this, -1, gid)
     except PermissionError as error:
-        folder = os.path.dirname(path)
         raise ListenError(
             f"socket.group: the daemon may not give its socket to the group '{name}': give the folder to it instead "
             f"(chgrp {name} {folder} && chmod g+s {folder})"
@@ -165,11 +189,7 @@ def _group_id(name: str) -> int:
         raise ListenError(f"socket.group: there is no group '{name}' on this machine") from None
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
+def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
