@@ -39,6 +39,16 @@ _MACROS = {
     "milter_end_of_data_macros": "i",
 }
 _PUBLIC = {"smtp", "25", "smtps", "submissions", "465", "submission", "587"}  # where mail comes in, in master.cf
+# What milter_default_action does while the daemon is away (postconf(5)).
+_WAITING = {
+    "tempfail": "mail waits while the daemon is away",
+    "shutdown": "Postfix ends the session with a 421, and mail waits, while the daemon is away",  # since 3.10.8
+}
+_HARM = {
+    "accept": "accept lets mail pass unchecked and unsigned while the daemon is away",
+    "reject": "reject refuses all mail for good while the daemon is away",
+    "quarantine": "quarantine puts all mail on hold, unchecked and unsigned, while the daemon is away",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}  # postconf(5), of time
 _MILTER = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")  # an entry of smtpd_milters: plain, or in braces with parameters
 
@@ -279,16 +289,11 @@ def _connect(path: str) -> str:
 
 def _behaviour(postfix: Postfix, own: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
     action = own.get("default_action") or postfix["milter_default_action"]
-    if action == "tempfail":
-        yield ok("milter_default_action", "tempfail: mail waits while the daemon is away")
+    if action in _WAITING:
+        yield ok("milter_default_action", f"{action}: {_WAITING[action]}")
     else:
-        harm = {
-            "accept": "lets mail pass unchecked and unsigned",
-            "reject": "refuses all mail for good",
-            "quarantine": "puts all mail on hold, unchecked and unsigned",
-        }.get(action, "is not what the daemon is made for")
-        text = f"{printable(action)} {harm} while the daemon is away"
-        yield warning("milter_default_action", text, "postconf milter_default_action=tempfail && postfix reload")
+        text = _HARM.get(action) or f"'{printable(action)}' is none of {', '.join(sorted({**_WAITING, **_HARM}))}"
+        yield warning("milter_default_action", text, _setting(own, "default_action", "tempfail"))
     for name, needed, because in (
         ("command_timeout", max(COMMAND_TIMEOUT, settings.limits.spf_seconds + 5), "limits.spf_seconds"),
         ("content_timeout", settings.limits.message_seconds + 15, "limits.message_seconds"),
@@ -297,7 +302,7 @@ def _behaviour(postfix: Postfix, own: Mapping[str, str], settings: Settings) -> 
         seconds = _seconds(value)
         if seconds is not None and seconds < needed:
             text = f"{value} is less than the daemon may take ({because}), so that mail is delayed"
-            yield warning(f"milter_{name}", text, f"postconf milter_{name}={needed:.0f}s && postfix reload")
+            yield warning(f"milter_{name}", text, _setting(own, name, f"{needed:.0f}s"))
         else:
             yield ok(f"milter_{name}", f"{value} is enough")
 
@@ -309,12 +314,19 @@ def _protocol(postfix: Postfix, own: Mapping[str, str]) -> Iterator[Finding]:
         yield ok("milter_protocol", f"{value}: headers come with their white space (HDR_LEADSPC)")
         return
     text = f"{printable(value)} hides the white space after a header's colon, which breaks simple/ signatures"
-    yield error("milter_protocol", text, f"postconf milter_protocol={PROTOCOL} && postfix reload")
+    yield error("milter_protocol", text, _setting(own, "protocol", str(PROTOCOL)))
     # From protocol 6 on the daemon names the macros that it wants, and these settings don't count.
     for name, macro in _MACROS.items():
         if macro not in re.split(r"[\s,]+", postfix[name]):
             advice = f"postconf -# {name} && postfix reload"
             yield error(name, f"{macro} is missing, which the daemon needs", advice)
+
+
+def _setting(own: Mapping[str, str], name: str, value: str) -> str:
+    """What to do for a setting: one of the milter's own stands before main.cf's."""
+    if name in own:
+        return f"write {name}={value} between the braces of this milter in main.cf, then: postfix reload"
+    return f"postconf milter_{name}={value} && postfix reload"
 
 
 def _seconds(text: str) -> float | None:
