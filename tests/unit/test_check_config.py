@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def check(folder: Path, text: str) -> int:
-    (folder / "m.yaml").write_text(text)
+    (folder / "m.yaml").write_text(f"{text}\nuser: root\n")  # the account mailnotary may exist, or not
     return main(["check-config", "-c", str(folder / "m.yaml")])
 
 

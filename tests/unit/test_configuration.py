@@ -22,12 +22,13 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "a.pem").touch(0o600)
     (tmp_path / "a.pem").write_bytes(generate_private_key("ed25519"))
     (tmp_path / "keystore.yaml").write_text(ENTRY)
-    (tmp_path / "m.yaml").write_text("")
+    (tmp_path / "m.yaml").write_text("user: root\n")
     return tmp_path
 
 
-def errors(folder: Path, text: str = "") -> list[str]:
-    (folder / "m.yaml").write_text(text)
+def errors(folder: Path, text: str) -> list[str]:
+    """Those with this text. It is root who reads, where it names no other: the account mailnotary may exist, or not."""
+    (folder / "m.yaml").write_text(text if "user:" in text else f"{text}\nuser: root\n")
     with pytest.raises(ConfigError) as caught:
         load_configuration(folder / "m.yaml")
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
@@ -71,7 +72,7 @@ def test_the_group_of_a_unix_socket_must_exist(folder: Path) -> None:
     assert errors(folder, text.format("unix:/run/m.sock")) == [
         "m.yaml:2:17: there is no group 'no-such-group' on this machine: create it, or name another"
     ]
-    (folder / "m.yaml").write_text(text.format("inet:8891@127.0.0.1"))
+    (folder / "m.yaml").write_text(text.format("inet:8891@127.0.0.1") + "user: root\n")
     load_configuration(folder / "m.yaml")
 
 

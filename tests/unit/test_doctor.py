@@ -64,7 +64,7 @@ def test_a_good_configuration_is_ok(folder: Path) -> None:
 
 
 def test_every_error_of_the_configuration_is_told_with_its_place(folder: Path) -> None:
-    (folder / "m.yaml").write_text("workerz: 1\nmodus: x\n")
+    (folder / "m.yaml").write_text("workerz: 1\nmodus: x\nuser: root\n")
     settings, keystore, findings = configuration.read(folder / "m.yaml")
     assert settings is None
     assert keystore is None
