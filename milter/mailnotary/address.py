@@ -2,23 +2,27 @@
 
 The parser is strict. Mail programs guess at what no grammar allows, each in its own way, and an attacker who has one
 program verify this author and another show that one has won (Chen, Paxson and Jiang, "Composition Kills", 2020;
-CVE-2019-16378). So a From field that two readers may take for different domains has no author domain at all."""
+CVE-2019-16378). So a From field that two readers may take for different domains has no author domain at all. One that
+is only damaged, and shows a single domain whoever reads it, has that (`claims`)."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice, pairwise
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
-from mailnotary import cfws
+from mailnotary import cfws, encodedword
+from mailnotary.claims import MAX_FIELD, Claims, claims, hides_author, indented_authors, is_visible, one_address
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.escape import ascii_printable
 from mailnotary.message import HeaderField
 
-MAX_FIELD = 65_536  # octets of From that are looked at; MTAs hand on less of one field (Postfix 60,000)
 MAX_TOKENS = 4096  # of one From field; some six hundred plain addresses
-MAX_CLAIMS = 20  # domains looked for in a From field that can't be parsed
+MAX_FROM_FIELDS = 20  # that are looked at; one is allowed
+
+
+_T = TypeVar("_T")
 
 
 class AuthorProblem(StrEnum):
@@ -48,12 +52,14 @@ class Author:
     """The authors of a message. `domains` are distinct, in order; with several authors of one domain it has one entry
     (RFC 9989 section 5.3.1). Only without a `problem` there is exactly one domain, and only then may DMARC pass;
     with one, `addresses` are those that could be read, and `domains` all that some program may show as the author's,
-    as far as they can be made out. `reason` says what the problem is."""
+    the likeliest first, as far as they can be made out: with `more` there may be others, which a cap kept from being
+    found. `reason` says what the problem is."""
 
     addresses: tuple[Address, ...] = ()
     domains: tuple[str, ...] = ()
     problem: AuthorProblem | None = None
     reason: str = ""
+    more: bool = False
 
     @property
     def domain(self) -> str | None:
@@ -65,21 +71,36 @@ def author(fields: Sequence[HeaderField]) -> Author:
     """The author by a message's header fields. Never raises."""
     values = [field.value for field in fields if field.key == b"from"]
     if not values:
-        return Author(problem=AuthorProblem.NO_FROM, reason="there is no From field")
-    if len(values) == 1:
-        return author_of(values[0])
-    # Which of them a mail program shows is its own choice, so not even equal ones are taken (RFC 5322 3.6: one).
-    addresses: dict[Address, None] = {}
-    domains: dict[str, None] = {}
+        found = Author(problem=AuthorProblem.NO_FROM, reason="there is no From field")
+    elif len(values) == 1:
+        found = author_of(values[0])
+    else:
+        found = _several_fields(values)
+    shown = indented_authors([field.value for field in fields if b"\n" in field.value])
+    if not shown.more and all(domain in found.domains for domain in shown.domains):
+        return found
+    reason = "an indented line in the header begins with From: and shows another author"
+    return _with_claims(found, shown, found.problem or AuthorProblem.AMBIGUOUS, found.reason or reason)
+
+
+def _several_fields(values: Sequence[bytes]) -> Author:
+    """Which of several From fields a mail program shows is its own choice, so not even equal ones are taken (RFC 5322
+    3.6: one)."""
+    found = Author()
     left = MAX_FIELD  # octets: for all of them together
-    for value in values:
+    more = len(values) > MAX_FROM_FIELDS
+    for value in values[:MAX_FROM_FIELDS]:
+        if len(value) > left:
+            more = True
+            continue
         left -= len(value)
-        if left >= 0:
-            one = author_of(value)
-            addresses.update(dict.fromkeys(one.addresses))
-            domains.update(dict.fromkeys(one.domains))
+        one = author_of(value)
+        addresses = (*found.addresses, *one.addresses)
+        found = Author(addresses, (*found.domains, *one.domains), more=found.more or one.more)
     reason = f"there are {len(values)} From fields, not one"
-    return Author(tuple(addresses), tuple(domains), AuthorProblem.SEVERAL_FROM, reason)
+    return Author(
+        _distinct(found.addresses), _distinct(found.domains), AuthorProblem.SEVERAL_FROM, reason, more or found.more
+    )
 
 
 def author_of(value: bytes) -> Author:
@@ -114,37 +135,46 @@ def _plain_author(value: bytes) -> Author | None:
 
 def _parsed_author(value: bytes) -> Author:
     mailboxes = _Mailboxes()
-    problem: AuthorProblem | None = None
-    reason = ""
     try:
-        mailboxes.read(value)
-    except _FromError as error:
-        problem, reason = error.problem, str(error)
-    except cfws.CfwsError as error:
-        problem, reason = AuthorProblem.UNPARSABLE, f"the From field can't be parsed: {error}"
+        text, words = _checked(value)
+    except (_FromError, cfws.CfwsError) as error:
+        return _without_author((), value, error)
+    try:
+        mailboxes.read(text)
+    except (_FromError, cfws.CfwsError) as error:
+        if (one := one_address(text)) is not None:
+            return Author((Address(*one),), (one[1],))
+        return _without_author(mailboxes.addresses, value, error)
     addresses = tuple(mailboxes.addresses)
-    domains = _domains(addresses)
-    if problem is None and len(domains) > 1:
-        problem = AuthorProblem.SEVERAL_DOMAINS
+    domains = _distinct(address.domain for address in addresses)
+    if len(domains) > 1:
         shown = ascii_printable(", ".join(domains[:10]), 300)
         reason = f"the From field has authors of {len(domains)} domains: {shown}"
-    elif problem is not None:
-        domains = tuple(dict.fromkeys((*domains, *_claims(value))))
-    return Author(addresses, domains, problem, reason)
+        return Author(addresses, domains, AuthorProblem.SEVERAL_DOMAINS, reason)
+    if words and hides_author(text, words, domains[0]):
+        # espoofer's a15: "decode, then parse" is wrong (RFC 2047 section 5), but done.
+        hidden = _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides an address of another domain")
+        return _without_author(addresses, value, hidden)
+    return Author(addresses, domains)
 
 
-def _claims(value: bytes) -> Iterator[str]:
-    """What looks like an address's domain in a field that can't be parsed. Some mail program may show it, so it has to
-    be signed for, or its policy followed, like an author's."""
-    found = _CLAIM.finditer(cfws.decode(value[:MAX_FIELD]))
-    for match in islice(found, MAX_CLAIMS):
-        domain = to_ascii(match[1].strip(".'`"))
-        if domain and is_domain_name(domain):
-            yield domain
+def _without_author(addresses: Iterable[Address], value: bytes, error: Exception) -> Author:
+    if isinstance(error, _FromError):
+        problem, reason = error.problem, str(error)
+    else:
+        problem, reason = AuthorProblem.UNPARSABLE, f"the From field can't be parsed: {error}"
+    return _with_claims(Author(tuple(addresses)), claims(cfws.decode(value)), problem, reason)
 
 
-def _domains(addresses: Iterable[Address]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(address.domain for address in addresses))
+def _with_claims(author: Author, shown: Claims, problem: AuthorProblem, reason: str) -> Author:
+    """The author with further domains that some program may show."""
+    read = (*author.domains, *(address.domain for address in author.addresses))
+    domains = _distinct((*shown.domains, *read))
+    return Author(author.addresses, domains, problem, reason, author.more or shown.more)
+
+
+def _distinct(items: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(items))
 
 
 class _FromError(Exception):
@@ -175,8 +205,24 @@ class _Token(NamedTuple):
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
 _LITERAL = re.compile(r"\[((?:[^\[\]\\]++|\\.)*)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
-_LINE_END = re.compile(rb"[\x00\r\n]")
-_CLAIM = re.compile('@[ \t]*([^\x00-\x20\x7f()<>\\[\\]:;@\\\\,"\ud800-\udfff]+)')
+_LINE_END = re.compile(r"[\x00\r\n]")
+
+
+def _checked(value: bytes) -> tuple[str, list[str]]:
+    """A field's value as a text on one line, and what its encoded words stand for. Raises _FromError and CfwsError for
+    what is known to mislead programs before they come to any address."""
+    if len(value) > MAX_FIELD:
+        raise _unparsable(f"longer than {MAX_FIELD} octets")
+    text = cfws.unfold(cfws.decode(value))
+    if "\\" in text and _NOT_UTF8.search(text):
+        # In GBK, Big5 and Shift JIS a backslash may be a character's second octet: a reader that takes the field
+        # for one of these ends a quoted string elsewhere than we.
+        raise _FromError(AuthorProblem.AMBIGUOUS, "the From field has a backslash in a text that is no UTF-8")
+    words = encodedword.words(text)
+    if any(_LINE_END.search(word) for word in words):
+        # Programs that decode first and parse then have been cut short by a NUL, or sent to another line.
+        raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides a NUL or the end of a line")
+    return text, words
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -222,19 +268,8 @@ class _Mailboxes:
         self._tokens: Iterator[_Token] = iter(())
         self._next = _Token(_Kind.END, "", False)
 
-    def read(self, value: bytes) -> None:
-        """Parses a field's value; raises _FromError and CfwsError."""
-        if len(value) > MAX_FIELD:
-            raise _unparsable(f"longer than {MAX_FIELD} octets")
-        text = cfws.unfold(cfws.decode(value))
-        if "\\" in text and _NOT_UTF8.search(text):
-            # In GBK, Big5 and Shift JIS a backslash may be a character's second octet: a reader that takes the field
-            # for one of these ends a quoted string elsewhere than we.
-            raise _FromError(AuthorProblem.AMBIGUOUS, "the From field has a backslash in a text that is no UTF-8")
-        if _LINE_END.search(cfws.encoded_words(text)):
-            # Encoded words are text for people and never an address (RFC 2047 section 5), but programs that decode
-            # first and parse then have been cut short by a NUL, or sent to another line.
-            raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides a NUL or the end of a line")
+    def read(self, text: str) -> None:
+        """Parses a field's text; raises _FromError and CfwsError."""
         self._tokens = _tokens(text)
         self._advance()
         self._list()
@@ -352,7 +387,9 @@ class _Mailboxes:
         text = "".join(word.text for word in words)
         if _NOT_UTF8.search(text):
             raise _unparsable("a local part that is no UTF-8")
-        if cfws.has_encoded_word(text):  # which must never stand in an addr-spec (RFC 2047 section 5)
+        if not is_visible(text):
+            raise _FromError(AuthorProblem.AMBIGUOUS, "the author's address has a character that can't be seen")
+        if encodedword.has_word(text):  # which must never stand in an addr-spec (RFC 2047 section 5)
             raise _FromError(AuthorProblem.AMBIGUOUS, "the author's address has an encoded word")
         return text
 
@@ -366,16 +403,17 @@ class _Mailboxes:
             # by many programs only up to the space. Harmless is what is no domain yet there ("test . example").
             broken = self._next.spaced
             self._advance()
+            if self._at_end() or self._next.text in ("<", ">", ",", ";", ":"):
+                break  # not in the grammar, but the same domain to every reader, as an absolute name (RFC 1034 3.1)
             if "." in name and (broken or self._next.spaced):
                 raise _FromError(AuthorProblem.AMBIGUOUS, "white space or a comment breaks the author's domain")
             name = f"{name}.{self._label()}"
             if len(name) > MAX_NAME:
                 raise _FromError(AuthorProblem.NO_DOMAIN, f"the author's domain is longer than {MAX_NAME} characters")
-        domain = None if _NOT_UTF8.search(name) else to_ascii(name)
+        domain = to_ascii(name) if is_visible(name) else None  # UTS 46 would drop or map what can't be seen
         if domain is None or not is_domain_name(domain):
-            raise _FromError(
-                AuthorProblem.NO_DOMAIN, f"the author's domain is no domain name: {ascii_printable(name, 253)}"
-            )
+            shown = ascii_printable(name, 253)
+            raise _FromError(AuthorProblem.NO_DOMAIN, f"the author's domain is not a domain name: {shown}")
         return domain
 
     def _label(self) -> str:

@@ -3,7 +3,6 @@
 Octets are read as UTF-8 with `surrogateescape`, so that each that is none is one lone surrogate, and each structural
 character is itself. Every function takes time in proportion to the text."""
 
-import binascii
 import re
 
 MAX_COMMENT_DEPTH = 32  # comments in comments; people write one
@@ -18,8 +17,6 @@ _WSP = re.compile(r"[ \t]*")
 _COMMENT_TEXT = re.compile(r"(?:[^()\\]++|\\.)*", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
-_ENCODED_WORD = re.compile(r"=\?[^?\s]*\?([bBqQ])\?([^?\s]*)\?=")  # RFC 2047 section 2
-_HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 
 class CfwsError(ValueError):
@@ -82,29 +79,6 @@ def unquote(text: str) -> str:
 def quote(text: str) -> str:
     """The text as a quoted string. It must be free of controls (`unfold` says so)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def has_encoded_word(text: str) -> bool:
-    """Whether an encoded word stands in the text."""
-    return "=?" in text and _ENCODED_WORD.search(text) is not None
-
-
-def encoded_words(text: str) -> bytes:
-    """What the encoded words in a text stand for, one after the other, in whatever charset. They are for people:
-    nothing in them is an address or a token (RFC 2047 section 5), but some programs decode first and parse then."""
-    if "=?" not in text:
-        return b""
-    return b"".join(_decode_word(match[1], match[2]) for match in _ENCODED_WORD.finditer(text))
-
-
-def _decode_word(encoding: str, text: str) -> bytes:
-    data = text.encode("utf-8", "replace")
-    if encoding in "qQ":
-        return _HEX.sub(lambda match: bytes([int(match[1], 16)]), data).replace(b"_", b" ")
-    try:
-        return binascii.a2b_base64(data)
-    except ValueError:
-        return b""
 
 
 def _end(pattern: re.Pattern[str], text: str, position: int) -> int:

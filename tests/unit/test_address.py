@@ -1,10 +1,14 @@
 """Who the author is (RFC 5322 3.4 and 4.4, RFC 6854, RFC 6532), and that nobody can be made out of two."""
 
+import time
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.address import Address, AuthorProblem, _parsed_author, _plain_author, author, author_of
+from mailnotary.claims import UNSEEN as UNSEEN_CHARACTER
 from mailnotary.domain import is_domain_name
 from mailnotary.message import HeaderField, parse
 
@@ -84,6 +88,214 @@ def test_the_grammar_is_understood(value: str) -> None:
     assert domains(value) == ("example.org",)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        # a name without its quotes
+        "Sales @ Acme <joe@example.org>",
+        "Sales@Acme <joe@example.org>",
+        "@joe, or Joe <joe@example.org>",
+        "Example, Inc. <joe@example.org>",
+        "Joe, <joe@example.org>",
+        "Joe [Sales] <joe@example.org>",
+        "Joe (Sales <joe@example.org>",
+        "Joe) Sales <joe@example.org>",
+        "Re: Joe <joe@example.org>",
+        "Joe; Jane <joe@example.org>",
+        '"Joe <joe@example.org>',
+        '"Joe "the man" Public, Esq." <joe@example.org>',
+        "'joe@example.org', <joe@example.org>",
+        "jane@example.org, Jane [x] <joe@example.org>",
+        ". <joe@example.org>",
+        "=?utf-8?q?J=C3=B6?=, =?utf-8?q?Inc=2E?= <joe@example.org>",
+        "J\u00f6,\u00a0Inc. <joe@example.org>",
+        # signs too many around the address
+        "joe@example.org.",
+        "joe@example.org;",
+        "joe@example.org,;",
+        "<joe@example.org.>",
+        "Joe <joe@EXAMPLE.org.>",
+        "Joe <joe@example.org>.",
+        "Joe <joe@example.org>; (x)",
+        "joe@example.org. <joe@example.org>",
+        "joe@example.org., Jane <jane@example.org.>",
+        "Joe [x] < joe@example.org >",
+    ],
+)
+def test_damage_that_shows_one_domain_to_every_reader_is_read(value: str) -> None:
+    assert domains(value) == ("example.org",)
+
+
+# "{}" stands for the blank or sign; each shows a@bank.example to a person.
+HIDDEN = [
+    "a@bank.example{}",
+    "<a@bank.example{}>",
+    "Bank <a@{}bank.example>",
+    "Bank <a@bank{}.example>",
+    "Bank <a{}@bank.example>",
+]
+# The blanks, format characters and controls of the kinds that Unicode has, one or more of each.
+UNSEEN = (
+    "\x80\x85\xa0\xad\u034f\u061c\u115f\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b"
+    "\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u202f\u205f\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068"
+    "\u2069\u2800\u3000\u3164\ufe0f\ufeff\uffa0\ufff9\ufffa\ufffb\ufffd\ue000\U000e0001\U000e0061\U000e0100\U0010ffff"
+)
+
+
+@pytest.mark.parametrize("sign", UNSEEN)
+@pytest.mark.parametrize("text", HIDDEN)
+def test_what_can_not_be_seen_hides_no_domain(text: str, sign: str) -> None:
+    value = text.replace("{}", sign).encode()
+    assert problem(value) in (AuthorProblem.NO_DOMAIN, AuthorProblem.AMBIGUOUS)
+    assert "bank.example" in author_of(value).domains
+
+
+@pytest.mark.parametrize("octet", [b"\xa0", b"\x85", b"\xff"])
+def test_octets_that_are_no_utf8_hide_no_domain(octet: bytes) -> None:
+    for text in HIDDEN:
+        value = text.encode().replace(b"{}", octet)
+        assert problem(value) is not None
+        assert "bank.example" in author_of(value).domains
+
+
+def test_every_character_that_unicode_shows_nothing_for_is_known() -> None:
+    known = {"Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cs"}
+    for point in range(0x110000):
+        character = chr(point)
+        if unicodedata.category(character) in known and character not in " \t\r\n":
+            assert UNSEEN_CHARACTER.match(character), hex(point)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a\uff20bank.example",
+        "<a\ufe6bbank.example>",
+        "Bank <a\uff20bank\uff0eexample>",
+        "<a\uff20bank\u3002example>",
+        'a@"bank.example"',
+        'Bank <a@"bank".example>',
+        "a@[bank.example]",
+        "a@bank.example!",
+        "<a@bank.example!>",
+        "a@bank.example!.evil.example",
+        "a@bank.example%evil.example",
+        "a@bank.example..evil.example",
+        "a@bank.example;x",
+        "a@\\bank.example",
+        "a@(x) bank (y). example [",
+        "a@bank(x).example, [",
+        "a@!bank.example",
+        "mailto:a@bank.example",
+        "<mailto:a@bank.example>",
+        "a@bank.example\u2603",
+        "=?utf-8?q?a=40bank.example?=",
+        "=?utf-8?b?YUBiYW5rLmV4YW1wbGU=?=",
+        "=?utf-8?b?YUBiYW5rLmV4YW1wbGU?=",  # without its padding
+        "<=?utf-8?q?a=40bank.example?=>",
+        "=?utf-8?q?a=40ba?= =?utf-8?q?nk.example?=",
+        "=?utf-8?q?a?=@bank.example",
+        "a@=?utf-8?q?bank?=.example",
+        "a@=?utf-8?q?bank.example?=",
+        "=?utf-7?q?a+AEA-bank.example?=",
+        "=?utf-16be?b?AGEAQABiAGEAbgBrAC4AZQB4AGEAbQBwAGwAZQ==?=",
+        "=?ibm037?q?=81=7C=82=81=95=92=4B=85=A7=81=94=97=93=85?=",
+        "=?utf-8?b?PGFAYmFuay5leGFtcGxlPg==?=,<second@evil.example>",  # espoofer's server_a15
+        "=?utf-8?q?=3Ca=40bank.example=3E?= <second@evil.example>",
+        "=?utf-8?q?a=40bank.example,?= <second@evil.example>",
+        '"=?utf-8?q?x=22?= <a@bank.example>, =?utf-8?q?=22y?=" <second@evil.example>',
+        "<a@bank.example>\\,<second@evil.example>",  # server_a17
+        "<any@evil.example>a@bank.example",  # server_a19
+        "\\ (a@d1.example a@d2.example) Bank <a@bank.example>",
+        "Bank <a@bank.example> [x] <second@evil.example>",
+        "ceo@bank.example [Bank] <second@evil.example>",
+        "x [y] (a@bank.example) <second@evil.example>",
+        "@bank.example, x <second@evil.example>",
+    ],
+)
+def test_what_shows_a_person_another_domain_has_no_author_but_claims_it(value: str) -> None:
+    assert problem(value) is not None
+    assert "bank.example" in author_of(value.encode()).domains
+
+
+def test_addresses_in_angle_brackets_are_the_likeliest() -> None:
+    decoys = " ".join(f"a@d{number}.example" for number in range(8))
+    assert author_of(f"\\ ({decoys}) Bank <a@bank.example>".encode()).domains[0] == "bank.example"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"<" + b"".join(b"x@d%d.example," % number for number in range(3000)),
+        b"<" + "a@\u00e4\u2603.example ".encode() * 3000,
+        b"x@own.example" + b" " * 65_536,
+        b"a@example.org," * 4000 + b"a@bank.example",
+    ],
+)
+def test_where_a_cap_ends_the_search_there_may_be_more(value: bytes) -> None:
+    found = author_of(value)
+    assert found.problem is not None
+    assert found.more
+
+
+def test_junk_and_a_long_field_do_not_hide_the_next_one() -> None:
+    junk = author_of(b"@ " * 30 + b"<a@bank.example")
+    assert (junk.domains, junk.more) == (("bank.example",), False)
+    long = b"From: " + b"a" * 65_536 + b"<x@evil.example>\r\nFrom: Bank <a@bank.example>\r\n\r\n"
+    assert author(parse(long).fields).domains == ("bank.example",)
+    assert author(parse(long).fields).more
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"To: x\r\n From: <a@bank.example>",
+        b"X-A: x\r\n\tfrom : Bank\r\n <a@bank.example>",
+        b"Subject: x\r\n From: =?utf-8?q?a=40bank.example?=",
+        b"DKIM-Signature: h=To:\r\n From:To; b=x;\r\n From: a@bank.example",
+    ],
+)
+def test_an_indented_from_line_is_another_author(field: bytes) -> None:
+    found = author(parse(b"From: joe@example.org\r\n" + field + b"\r\n\r\n").fields)
+    assert found.problem is AuthorProblem.AMBIGUOUS
+    assert set(found.domains) == {"example.org", "bank.example"}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"DKIM-Signature: v=1; h=To:\r\n from:Subject:\r\n Date; i=a@bank.example;\r\n b=abc",
+        b"DKIM-Signature: v=1; i=a@bank.example; h=To:\r\n from:Subject",
+        b"X-Note: as he said\r\n from: what is known",
+        b"Received: from a.example\r\n from b.example for <a@bank.example>",
+        b"X-Copy: x\r\n From: joe@example.org",
+    ],
+)
+def test_a_list_of_names_or_a_line_without_another_author_is_none(field: bytes) -> None:
+    assert author(parse(b"From: joe@example.org\r\n" + field + b"\r\n\r\n").fields).domain == "example.org"
+
+
+def test_the_search_takes_linear_time() -> None:
+    """Thirty times the input takes at most about thirty times the time; with a square it would be nine hundred."""
+    for piece in (
+        b"@",
+        b"@(",
+        b"@()",
+        b"a@a ",
+        b'@a"',
+        b"@ .",
+        b"@(a@a)",
+        b"=?a?q?@?=",
+        b"\xe2\x80\x8b@a",
+        b"\n from:",
+        b", a",
+    ):
+        value = b"<" + piece * (60_000 // len(piece))
+        started = time.perf_counter()
+        author([HeaderField(b"From", value), HeaderField(b"To", value)])
+        assert time.perf_counter() - started < 2, piece
+
+
 def test_several_authors_of_one_domain_are_one_author_domain() -> None:
     """RFC 9989 5.3.1."""
     found = author_of(b"joe@example.org, Jane <jane@Example.ORG>")
@@ -126,7 +338,6 @@ def test_authors_of_several_domains(value: str) -> None:
         "undisclosed",
         "undisclosed:;",
         "<joe>",
-        "Joe, <joe@example.org>",
         "=?utf-8?q?joe=40example.org?=",  # an encoded word is no address
         "=?utf-8?b?am9lQGV4YW1wbGUub3Jn?=",
         "joe@[192.0.2.1]",
@@ -159,7 +370,6 @@ def test_no_address_with_a_domain(value: str | bytes) -> None:
         "<joe@example.org> Joe",
         "Joe <joe@example.org> (x) Public",
         "joe@example.org; jane@example.org",
-        "joe@example.org;",
         "Team: joe@example.org",
         "Team: joe@example.org;;",
         "Team: joe@example.org; jane@example.org",
@@ -169,7 +379,6 @@ def test_no_address_with_a_domain(value: str | bytes) -> None:
         "joe@bank.example@example.org",
         "joe@example..org",
         "joe@.example.org",
-        "joe@example.org.",
         ".@example.org",
         "..@example.org",
         "joe x@example.org",
@@ -187,7 +396,6 @@ def test_no_address_with_a_domain(value: str | bytes) -> None:
         "<@:joe@example.org>",
         "<@example.org joe@example.org>",
         "<,:joe@example.org>",
-        ". <joe@example.org>",
         "joe@example.org\0",
         "Joe\0 <joe@example.org>",
         '"Joe\0" <joe@example.org>',

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import idna
 
-from mailnotary import cfws
+from mailnotary import cfws, encodedword
 from mailnotary.authres.parsing import parse
 from mailnotary.authres.types import AuthresError
 from mailnotary.domain import to_ascii
@@ -48,8 +48,8 @@ def _contains(value: bytes, ids: Collection[str]) -> bool:
     haystacks = [_plain(text)]
     if "(" in text:
         haystacks.append(_plain(_without_comments(text)))
-    if decoded := cfws.encoded_words(text):
-        haystacks.append(_plain(cfws.decode(decoded)))
+    if words := encodedword.words(text):
+        haystacks.append(_plain("".join(words)))
     return any(needle in haystack for own in ids for needle in _needles(own) for haystack in haystacks)
 
 
