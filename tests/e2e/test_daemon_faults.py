@@ -1,18 +1,19 @@
 """What goes wrong in a year: each ends in a temporary failure at worst, and the next message is served."""
 
 import os
+import select
 import signal
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.daemon import FAULTY, Daemon, descriptors, resident_kib
+from support.daemon import COMMAND, FAULTY, Daemon, descriptors, resident_kib
 from support.dns_server import DnsServer
 from support.milter_client import MilterClient, MilterClosedError, MilterTimeoutError, Outcome
 
@@ -227,32 +228,67 @@ def test_a_closed_standard_error_costs_the_log_alone(tmp_path: Path) -> None:
             assert served(daemon.address).reply is None
 
 
-@pytest.mark.parametrize("kind", ["pipe", "socket"])
+@pytest.mark.parametrize("kind", ["pipe", "pipe of another user", "socket"])
 def test_a_log_that_nobody_reads_never_holds_up_mail(tmp_path: Path, kind: str) -> None:
-    if kind == "pipe":
-        reader, writer = os.pipe()
-    else:
+    command: Sequence[str] = COMMAND
+    if kind == "socket":
         ends = socket.socketpair()
         reader, writer = ends[0].detach(), ends[1].detach()
+    else:
+        reader, writer = os.pipe()
+    if kind == "pipe of another user":
+        command = closed_to_us(writer)
     try:
-        with Daemon(tmp_path, stderr=writer) as daemon, MilterClient(daemon.address) as client:
-            for _ in range(600):  # some 300 KiB of log lines, and nobody takes them
+        with Daemon(tmp_path, stderr=writer, command=command) as daemon, MilterClient(daemon.address) as client:
+            assert len(daemon.log_pump()) == (kind == "pipe of another user")
+            for _ in range(1200):  # some 300 KiB of log lines, and nobody takes them
                 assert client.send_message(MESSAGE).reply is None
-            os.set_blocking(reader, False)
-            text = b""
-            while True:  # now somebody does
-                try:
-                    text += os.read(reader, 1 << 16)
-                except BlockingIOError:
-                    break
-            assert text.count(b" message ") < 600
+            daemon.signal(signal.SIGHUP)  # nor is there anybody for what the supervisor says
+            assert client.send_message(MESSAGE).reply is None
+            text = read_until_quiet(reader)  # now somebody does
+            assert text.count(b" message ") < 1200
             assert client.send_message(MESSAGE, queue_id="4AFTER").reply is None
-            text = os.read(reader, 1 << 16)
+            text = read_until_quiet(reader)
             assert b"log lines lost count=" in text
             assert b"4AFTER" in text
+            assert all(line.startswith(b"20") for line in text.splitlines())  # each of them is a whole one
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def read_until_quiet(reader: int, seconds: float = 0.5) -> bytes:
+    text = b""
+    while select.select([reader], [], [], seconds)[0]:
+        text += os.read(reader, 1 << 16)
+    return text
+
+
+def test_the_logs_writer_is_replaced_where_it_dies_and_writes_the_last_words(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    command = closed_to_us(writer)
+    try:
+        with Daemon(tmp_path, stderr=writer, command=command) as daemon:
+            (pump,) = daemon.log_pump()
+            workers = daemon.workers()
+            read_until_quiet(reader)
+            os.kill(pump, signal.SIGKILL)
+            assert served(daemon.address).reply is None  # its line waits for the next one
+            assert b" message " in read_until_quiet(reader, 5.0)
+            assert len(daemon.log_pump()) == 1
+            assert daemon.workers() == workers
+        assert b" stopped" in read_until_quiet(reader)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def closed_to_us(writer: int) -> Sequence[str]:
+    """Lets nobody open a pipe anew, as if another user had made it; the command of a daemon that keeps to that."""
+    os.fchmod(writer, 0)
+    if os.geteuid() != 0:
+        return COMMAND
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", *COMMAND)
 
 
 def test_a_log_whose_reader_has_gone_costs_its_lines_alone(tmp_path: Path) -> None:

@@ -195,11 +195,15 @@ class Daemon:
 
     def workers(self) -> list[int]:
         """The workers' process ids."""
-        return [pid for pid in children(self.pid) if name_of(pid) != "mailnotary-keys"]
+        return [pid for pid in children(self.pid) if name_of(pid) not in ("mailnotary-keys", "mailnotary-log")]
 
     def key_watch(self) -> list[int]:
         """The process id of the key watch, where it runs."""
         return [pid for pid in children(self.pid) if name_of(pid) == "mailnotary-keys"]
+
+    def log_pump(self) -> list[int]:
+        """The process id of the log's writer, where it runs."""
+        return [pid for pid in children(self.pid) if name_of(pid) == "mailnotary-log"]
 
     def wait_for_workers(self, count: int, *, without: Sequence[int] = (), seconds: float = 20.0) -> list[int]:
         """Waits for so many workers, none of those in `without` among them."""

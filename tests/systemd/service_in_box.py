@@ -117,7 +117,7 @@ def supervisor() -> int:
 
 
 def workers() -> list[int]:
-    return [pid for pid in children(supervisor()) if name_of(pid) != "mailnotary-keys"]
+    return [pid for pid in children(supervisor()) if name_of(pid) not in ("mailnotary-keys", "mailnotary-log")]
 
 
 def notified(word: str) -> int:

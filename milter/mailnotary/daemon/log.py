@@ -49,12 +49,14 @@ class Sink(Protocol):
 
 
 class StderrSink:
-    """Standard error. Where that is a pipe, a socket or a terminal whose reader stands still, lines are dropped."""
+    """Standard error. Where that is a pipe, a socket or a terminal whose reader stands still, lines are dropped.
+    `may_wait`: here a write to `descriptor` can wait all the same, so that a `LogPump` has to take its place."""
 
     def __init__(self, fd: int = 2) -> None:
         self._socket: socket.socket | None = None
-        self._fd = -1
+        self.descriptor = -1
         self._journal = False
+        self.may_wait = False
         try:
             status = os.fstat(fd)
         except OSError:  # closed
@@ -69,9 +71,10 @@ class StderrSink:
             # A new open file description: O_NONBLOCK on the old one would hit everybody who shares it.
             with suppress(OSError):
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-                self._fd = os.open(f"/proc/self/fd/{fd}", flags)
-        if self._fd < 0:
-            self._fd = os.dup(fd)
+                self.descriptor = os.open(f"/proc/self/fd/{fd}", flags)
+            self.may_wait = self.descriptor < 0  # it belongs to another user
+        if self.descriptor < 0:
+            self.descriptor = os.dup(fd)
 
     def write(self, level: int, line: bytes) -> bool:
         """See `Sink.write`."""
@@ -80,7 +83,7 @@ class StderrSink:
         try:
             if self._socket is not None:
                 return self._socket.send(line + b"\n", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) > 0
-            return self._fd >= 0 and os.write(self._fd, line + b"\n") > 0
+            return self.descriptor >= 0 and os.write(self.descriptor, line + b"\n") > 0
         except OSError:
             return False
 

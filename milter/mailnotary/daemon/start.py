@@ -13,7 +13,8 @@ from mailnotary.daemon import privileges
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.helper import KeyHelper
 from mailnotary.daemon.listener import ListenError, StandIns, open_listener
-from mailnotary.daemon.log import logger, set_up
+from mailnotary.daemon.log import logger, set_up, standard_error
+from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.supervisor import Supervisor, Timing
@@ -32,11 +33,13 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
     set_up(settings.log)
     _raise_descriptor_limit()
     listener = open_listener(_parse(settings.listen), settings.socket)
+    pump = None
     try:
         callbacks = Adapter()
         callbacks.register()
         stand_ins = StandIns(listener.family)
         privileges.drop(settings.user)
+        pump = _guard_standard_error()
 
         def load() -> Configuration:
             new = load_configuration(path)
@@ -51,16 +54,30 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         workers = settings.workers or len(os.sched_getaffinity(0))
         notifier, timing = Notifier(), timing or Timing()
         supervisor = Supervisor(
-            settings, snapshot, workers, load, listener, callbacks, stand_ins, helper, notifier, timing
+            settings, snapshot, workers, load, listener, callbacks, stand_ins, helper, notifier, timing, pump
         )
         del snapshot, helper  # else the first configuration would never be given up
         return supervisor.run()
     finally:
         listener.remove()
+        if pump is not None:
+            pump.finish()
 
 
 def _with_listen(settings: Settings, listen: str | None) -> Settings:
     return settings if listen is None else replace(settings, listen=listen)
+
+
+def _guard_standard_error() -> LogPump | None:
+    """From now on no write to standard error waits: not the log's, not what a library prints. A process that it takes
+    is not root's, and has seen no key."""
+    sink, pump = standard_error(), None
+    if sink.may_wait:
+        pump = LogPump(sink.descriptor)
+        sink.descriptor = pump.writer
+    if sink.descriptor >= 0:
+        os.dup2(sink.descriptor, 2)
+    return pump
 
 
 def _parse(text: str) -> Listen:

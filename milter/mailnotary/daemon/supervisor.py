@@ -18,6 +18,7 @@ from mailnotary.daemon.channel import CONFIGURATION, SIGNING, STOP, Channel
 from mailnotary.daemon.helper import KeyHelper
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import set_up
+from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.worker import Worker
@@ -75,6 +76,7 @@ class Supervisor:
     helper: KeyHelper
     notifier: Notifier
     timing: Timing = field(default_factory=Timing)
+    log_pump: LogPump | None = None
     _places: list[_Place] = field(init=False)
     _beats: Beats = field(init=False)
     _ready: bool = field(init=False, default=False)
@@ -117,6 +119,8 @@ class Supervisor:
     # -- workers
 
     def _fill_places(self) -> None:
+        if self.log_pump is not None:
+            self.log_pump.keep()
         self.helper.keep([self.listener.socket, *(place.control for place in self._places if place.control)])
         if not self._ready and self.helper.holds_start:
             return
@@ -164,6 +168,8 @@ class Supervisor:
     def _reap(self) -> None:
         for pid, status in _ended_children():
             self.helper.ended(pid, status)
+            if self.log_pump is not None:
+                self.log_pump.ended(pid)
             for place in self._places:
                 if place.pid == pid:
                     self._ended(place, status)

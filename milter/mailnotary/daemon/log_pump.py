@@ -1,0 +1,108 @@
+"""A process between the log and a standard error on which a write can wait.
+
+Of a pipe or terminal that belongs to another user we get no open file description of our own, O_NONBLOCK on the one we
+have would hit everybody who shares it, and a look with poll() is worth nothing while others write there, too. So nobody
+who has other work writes there: they write into a pipe of our own, which never makes them wait, and this process alone
+waits for whoever reads the log. It loses nothing; what does not fit into the pipe is lost where it is written, and
+counted there (`daemon.log`).
+"""
+
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "mailnotary-log"  # of the process, as `ps -c` and `top` show it
+_PIPE: Final = 65_536  # octets that a pipe holds
+_PIECE: Final = 4096  # octets that are written to a pipe in one piece (PIPE_BUF, pipe(7))
+_GATHER: Final = 0.01  # seconds between two writes: woken up for each line, this process costs a twelfth of the mail
+_RETRY: Final = 0.2  # seconds after a write that failed: the reader has gone
+_PATIENCE: Final = 5.0  # seconds for which a log that stands still is waited for when the daemon has gone
+_RESTART: Final = 1.0  # seconds from one start to the next where the process dies
+_LAST_WORDS: Final = 1.0  # seconds for which the end of the daemon waits for them to be written
+
+
+class LogPump:
+    """Keeps the process that writes to `target` what is written into `writer`."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.writer, False)
+        self.pid = 0
+        self._due = 0.0
+        self.keep()
+
+    def keep(self) -> None:
+        """Starts the process where it does not run. What was written meanwhile waits in the pipe."""
+        if self.pid or time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + _RESTART
+        parent = os.getpid()
+        try:
+            self.pid = os.fork()
+        except OSError as error:
+            log.error("can't start the log's writer", extra={"fields": {"error": error.strerror}})
+            return
+        if self.pid == 0:
+            try:
+                _run(self._reader, self._target, parent)
+            finally:
+                os._exit(1)
+
+    def ended(self, pid: int) -> None:
+        """A child has ended; perhaps this one."""
+        if pid == self.pid:
+            self.pid = 0
+
+    def finish(self) -> None:
+        """The daemon has ended. Waits a little for its last words to get through; what comes now goes to `target`."""
+        for descriptor in (self.writer, 2):
+            os.dup2(self._target, descriptor)
+        os.close(self._reader)
+        deadline = time.monotonic() + _LAST_WORDS
+        with suppress(ChildProcessError):
+            while self.pid and os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+
+def _run(reader: int, target: int, parent: int) -> NoReturn:
+    """Until the last of those who write has gone."""
+    # A ^C is for the whole group of processes: what the others say last must get through.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM, signal.SIGINT))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+    _close_all_but(reader, target)
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(NAME)
+    since: float | None = None  # which a write waits
+
+    def leave_if_alone(*_: object) -> None:
+        if os.getppid() != parent and since is not None and time.monotonic() - since > _PATIENCE:
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, leave_if_alone)
+    signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+    while data := os.read(reader, _PIPE):
+        since = time.monotonic()
+        while data:
+            piece = data[: data.rfind(b"\n", 0, _PIECE) + 1] or data[:_PIECE]  # whole lines, whoever else writes there
+            try:
+                data = data[os.write(target, piece) :]
+            except OSError:
+                time.sleep(_RETRY)
+        since = None
+        time.sleep(_GATHER)
+    os._exit(0)
+
+
+def _close_all_but(*kept: int) -> None:
+    """The sockets and keys of the daemon are none of this process's business, and must not outlive it there."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with suppress(OSError):  # the descriptor of the listing itself
+                os.close(int(name))
