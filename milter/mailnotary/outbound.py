@@ -41,6 +41,8 @@ def origin(settings: Settings, client: Client) -> tuple[Origin, str]:
     """Whose mail this is, and why."""
     if network := containing(settings.exempt.networks, client.address):
         return Origin.EXEMPT, f"{client.address} is in exempt.networks ({network})"
+    if client.daemon_name is not None and client.daemon_name in settings.exempt.daemon_names:
+        return Origin.EXEMPT, f"it came through the daemon {client.daemon_name} of exempt.daemon_names"
     if client.auth_user is not None and settings.sign_for.authenticated:
         return Origin.OURS, f"authenticated as {client.auth_user}" if client.auth_user else "authenticated"
     if network := containing(settings.sign_for.networks, client.address):

@@ -30,8 +30,9 @@ from mailnotary.policy import (
     wants_mail_reply,
 )
 from mailnotary.record import MessageMode, MessageRecord
+from mailnotary.reinjected import verdict_against
 from mailnotary.resolver import MessageResolver, Resolver
-from mailnotary.settings import InternalError, Mode, Settings
+from mailnotary.settings import InternalError, Mode, OnOwnVerdict, Settings
 from mailnotary.spf import SpfResult
 
 
@@ -268,6 +269,10 @@ class Session:
 
     def _begin_signing(self, message: _Message, who: Author) -> None:
         env = message.env
+        if against := _verdict_against(message, who):  # before all that could hold it back: it need not be signed
+            message.why += f"; not signed, because it came from elsewhere: Authentication-Results of ours has {against}"
+            message.mode = MessageMode.NONE
+            return
         signing = plan(
             env.settings,
             env.keystore,
@@ -385,9 +390,22 @@ def _deletions(message: _Message) -> tuple[DeleteHeader, ...]:
     found = [one.value for one in message.fields if one.key == b"authentication-results"]
     if not found:
         return ()
-    ids = (message.authserv_id, *message.env.settings.authentication_results.remove_from)
+    ids = _own_ids(message)
     claiming = [index for index, value in enumerate(found, 1) if authres.claims(value, ids)]
     return tuple(DeleteHeader(AUTHENTICATION_RESULTS, index) for index in reversed(claiming))
+
+
+def _verdict_against(message: _Message, who: Author) -> str:
+    """See `reinjected.verdict_against`. What a user hands in is his, whatever it bears."""
+    settings = message.env.settings.signing
+    if settings.on_own_verdict is OnOwnVerdict.SIGN or message.client.auth_user is not None:
+        return ""
+    return verdict_against(message.fields, who, _own_ids(message))
+
+
+def _own_ids(message: _Message) -> tuple[str, ...]:
+    """The authserv-ids of this host and of the others that are ours."""
+    return (message.authserv_id, *message.env.settings.authentication_results.remove_from)
 
 
 def _parse_address(text: str | None) -> IPv4Address | IPv6Address | None:

@@ -64,6 +64,13 @@ class OnBadAuthor(StrEnum):
     REJECT = "reject"
 
 
+class OnOwnVerdict(StrEnum):
+    """What mail of our networks gets that was judged by us when it came from elsewhere, and did not pass."""
+
+    UNSIGNED = "unsigned"
+    SIGN = "sign"
+
+
 class OnAuthor(StrEnum):
     """What a message gets that DMARC has no author domain for."""
 
@@ -104,6 +111,7 @@ class SignFor:
 @dataclass(frozen=True, slots=True)
 class Exempt:
     networks: tuple[Network, ...] = ()
+    daemon_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ class SigningSettings:
     expire_after: int | None = None  # seconds
     on_refused: OnRefused = OnRefused.UNSIGNED
     on_bad_author: OnBadAuthor = OnBadAuthor.TEMPFAIL
+    on_own_verdict: OnOwnVerdict = OnOwnVerdict.UNSIGNED
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from mailnotary.settings import (
     Network,
     OnAuthor,
     OnBadAuthor,
+    OnOwnVerdict,
     OnRefused,
     Settings,
     SignFor,
@@ -331,7 +332,11 @@ _SETTINGS: dict[str, Reader[Any]] = {
         authenticated=boolean(),
         daemon_names=list_of(text("a daemon's name"), "ORIGINATING"),
     ),
-    "exempt": Section(Exempt, networks=_client_networks),
+    "exempt": Section(
+        Exempt,
+        networks=_client_networks,
+        daemon_names=list_of(text("a daemon's name"), "REINJECTED"),
+    ),
     "keystore": _file,
     "signing": Section(
         SigningSettings,
@@ -341,6 +346,7 @@ _SETTINGS: dict[str, Reader[Any]] = {
         expire_after=optional(_whole(seconds(60, 10 * 365 * 86400))),
         on_refused=choice(OnRefused),
         on_bad_author=choice(OnBadAuthor),
+        on_own_verdict=choice(OnOwnVerdict),
     ),
     "verify": Section(
         VerifySettings,

@@ -347,10 +347,14 @@ class Postfix:
 
 @contextmanager
 def postfix(
-    milter: str, *, settings: Mapping[str, str] | None = None, hostname: str = "mx.example.net"
+    milter: str,
+    *,
+    settings: Mapping[str, str] | None = None,
+    services: str = "",
+    hostname: str = "mx.example.net",
 ) -> Iterator[Postfix]:
     """Starts an instance with a milter ("inet:127.0.0.1:8891", "unix:/path", or "" for none) and stops it in the end.
-    `settings` are lines of main.cf that come on top."""
+    `settings` are lines of main.cf that come on top, `services` are of master.cf."""
     root = Path(tempfile.mkdtemp(prefix="mailnotary-postfix-"))
     sink = Sink()
     try:
@@ -363,7 +367,7 @@ def postfix(
         main_cf = _MAIN_CF.format(root=root, milter=milter, sink_port=sink.port, hostname=hostname)
         extra = "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
         (config / "main.cf").write_text(main_cf + extra)
-        (config / "master.cf").write_text(_MASTER_CF.format(port=port, submission_port=submission_port))
+        (config / "master.cf").write_text(_MASTER_CF.format(port=port, submission_port=submission_port) + services)
         instance = Postfix(root, port, submission_port, sink)
         _control(config, "start")
         try:

@@ -54,6 +54,7 @@ def start(
     keystore: Mapping[str, Any] | None = None,
     zone_too: Mapping[str, Any] | None = None,
     postfix_settings: Mapping[str, str] | None = None,
+    postfix_services: str = "",
     unix: bool = False,
     **config: Any,
 ) -> Iterator[Rig]:
@@ -80,7 +81,7 @@ def start(
             address = daemon.address
         else:
             address = "inet:127.0.0.1:" + daemon.address.removeprefix("inet:").partition("@")[0]
-        with daemon, postfix(address, settings=postfix_settings, hostname=MTA) as mta:
+        with daemon, postfix(address, settings=postfix_settings, services=postfix_services, hostname=MTA) as mta:
             yield Rig(data, dns, daemon, mta)
         assert "Traceback" not in daemon.text(), daemon.text()
 

@@ -82,7 +82,7 @@ FLOORS = [
     {"authres"},
     {"yamlfile", "readers", "listen", "settings", "settings_file"},
     {"keystore", "keyfile", "keystore_file", "configuration"},
-    {"policy", "record", "inbound", "outbound"},
+    {"policy", "record", "inbound", "outbound", "reinjected"},
     {"session"},
     {"daemon", "keystate", "keydns", "keystore_edit", "newkeys", "opendkim"},
     {"cli", "__main__", "__init__"},

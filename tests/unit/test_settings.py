@@ -22,6 +22,7 @@ from mailnotary.settings import (
     Mode,
     OnAuthor,
     OnBadAuthor,
+    OnOwnVerdict,
     OnRefused,
     Settings,
     SpfAction,
@@ -70,11 +71,12 @@ def test_an_empty_file_means_the_documented_defaults(file: Path) -> None:
     assert (found.dns.timeout, found.dns.cache_entries) == (5, 10_000)
     assert found.sign_for.networks == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     assert found.sign_for.authenticated
-    assert found.exempt.networks == ()
+    assert (found.exempt.networks, found.exempt.daemon_names) == ((), ())
     assert found.signing.canonicalization == "relaxed/simple"
     assert (found.signing.headers, found.signing.oversign) == (DEFAULT_HEADERS, DEFAULT_OVERSIGN)
     assert found.signing.expire_after is None
     assert found.signing.on_refused is OnRefused.UNSIGNED
+    assert found.signing.on_own_verdict is OnOwnVerdict.UNSIGNED
     assert (found.verify.max_signatures, found.verify.min_rsa_bits) == (10, 1024)
     assert found.spf.check_helo
     assert {found.spf.helo_fail, found.spf.fail, found.spf.softfail, found.spf.permerror, found.spf.temperror} == {
@@ -108,7 +110,7 @@ mode: verify
 authserv_id: mx.example.org
 dns: {nameservers: ["127.0.0.1:5353", 192.0.2.53, "::1", "[2001:db8::1]", "[::1]:54"], timeout: 0.5, cache_entries: 0}
 sign_for: {networks: [192.0.2.0/24, 192.0.2.7, "2001:db8::/32", "::1"], authenticated: false, daemon_names: [A, "off"]}
-exempt: {networks: [127.0.0.2]}
+exempt: {networks: [127.0.0.2], daemon_names: [REINJECTED]}
 keystore: ../keys/ks.yaml
 signing:
   canonicalization: simple/relaxed
@@ -117,6 +119,7 @@ signing:
   expire_after: 7d
   on_refused: reject
   on_bad_author: reject
+  on_own_verdict: sign
 verify: {max_signatures: 3, min_rsa_bits: 2048}
 spf: {check_helo: no, helo_fail: reject, fail: reject, softfail: tempfail, permerror: reject, temperror: tempfail,
   void_lookups: 3}
@@ -148,7 +151,7 @@ log: {level: debug, format: json, to: syslog}
         "192.0.2.0/24", "192.0.2.7/32", "2001:db8::/32", "::1/128",
     ]  # fmt: skip
     assert (found.sign_for.authenticated, found.sign_for.daemon_names) == (False, ("A", "off"))
-    assert found.exempt.networks == (ip_network("127.0.0.2/32"),)
+    assert (found.exempt.networks, found.exempt.daemon_names) == ((ip_network("127.0.0.2/32"),), ("REINJECTED",))
     assert found.keystore == file.parent / "../keys/ks.yaml"
     signing = found.signing
     assert (signing.canonicalization, signing.headers, signing.oversign) == (
@@ -156,6 +159,7 @@ log: {level: debug, format: json, to: syslog}
     )  # fmt: skip
     assert signing.expire_after == 7 * 86400
     assert (signing.on_refused, signing.on_bad_author) == (OnRefused.REJECT, OnBadAuthor.REJECT)
+    assert signing.on_own_verdict is OnOwnVerdict.SIGN
     assert (found.verify.max_signatures, found.verify.min_rsa_bits) == (3, 2048)
     spf = found.spf
     assert (spf.check_helo, spf.helo_fail, spf.fail, spf.softfail, spf.permerror, spf.temperror, spf.void_lookups) == (
