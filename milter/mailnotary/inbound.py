@@ -8,16 +8,15 @@ from ipaddress import IPv4Address, IPv6Address
 from mailnotary import dkim, dmarc, spf
 from mailnotary.address import Author
 from mailnotary.dkim import DkimResult
-from mailnotary.dmarc import DmarcResult, Policy
+from mailnotary.dmarc import DmarcResult
 from mailnotary.dmarc import Trace as DmarcTrace
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.message import HeaderField
+from mailnotary.policy import MAX_CLAIMED, strictest
 from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.settings import DmarcMode, Settings
 from mailnotary.spf import SpfIdentity, SpfResult, Step
 from mailnotary.status import DmarcStatus, SpfStatus
-
-MAX_CLAIMED = 5  # domains evaluated of a message without one author domain (RFC 9989 11.5: "Limiting the number")
 
 
 @dataclass(slots=True)
@@ -111,7 +110,7 @@ class Inbound:
             fields,
             self._resolver,
             now=int(self._now),
-            author_domains=author.domains,
+            author_domains=author.domains[:MAX_CLAIMED],
             max_signatures=settings.verify.max_signatures,
             min_rsa_bits=settings.verify.min_rsa_bits,
         )
@@ -155,21 +154,16 @@ class Inbound:
         """A message without one author domain never passes. But a From field that is damaged or has a second address
         must not be the way around a policy either: "apply the DMARC mechanism to each domain found [...] and apply the
         most strict policy selected among the checks that fail" (RFC 9989 11.5)."""
-        worst: DmarcResult | None = None
-        for domain in author.domains[:MAX_CLAIMED]:
-            trace = DmarcTrace()
-            result = dmarc.evaluate(domain, self.check_spf(), dkim_results, self._resolver, trace=trace)
-            if _strictness(result) > (_strictness(worst) if worst else 0):
-                worst = result
-                if self._traces:
-                    self._traces.dmarc = trace
+        traces = [DmarcTrace() for _ in author.domains[:MAX_CLAIMED]]
+        results = [
+            dmarc.evaluate(domain, self.check_spf(), dkim_results, self._resolver, trace=trace)
+            for domain, trace in zip(author.domains, traces, strict=False)
+        ]
+        worst = strictest(self._settings.dmarc, results, dkim_results, self._client)
         if worst is not None:
+            if self._traces:
+                self._traces.dmarc = traces[results.index(worst)]
             return replace(worst, reason=f"{worst.reason}; {author.reason}")
         # RFC 9989 5.3.1: "DMARC validation is not possible". We say permerror rather than none, since none reads
         # "this domain has no policy" to a filter, and a message without a usable author is nothing so harmless.
         return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason)
-
-
-def _strictness(result: DmarcResult) -> int:
-    """0 for what changes nothing, more for what the policy of a domain asks for (which is none but after a fail)."""
-    return list(Policy).index(result.disposition)

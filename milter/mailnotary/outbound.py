@@ -101,10 +101,16 @@ def _without_author(settings: SigningSettings, keystore: KeyStore, author: Autho
         entry = keystore.find(domain)
         if entry is None:
             continue
-        why = f"no single author domain ({author.reason}), but {domain} is signed for"
-        code = 550 if settings.on_bad_author is OnBadAuthor.REJECT else 451
-        return SigningPlan(why, entry, refusal=reply(code, "7.1", f"can't be signed: {author.reason}"))
+        return _held_back(settings, author, f"{domain} is signed for", entry)
+    if author.more and keystore.entries:
+        return _held_back(settings, author, "it may show more domains than are looked for, ours among them")
     return SigningPlan(f"no single author domain: {author.reason}")
+
+
+def _held_back(settings: SigningSettings, author: Author, but: str, entry: KeyEntry | None = None) -> SigningPlan:
+    code = 550 if settings.on_bad_author is OnBadAuthor.REJECT else 451
+    why = f"no single author domain ({author.reason}), but {but}"
+    return SigningPlan(why, entry, refusal=reply(code, "7.1", f"can't be signed: {author.reason}"))
 
 
 def refusal(allow: Allow, client: Client) -> str:

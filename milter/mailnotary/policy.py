@@ -15,6 +15,7 @@ from mailnotary.settings import (
     DmarcSettings,
     Network,
     OnAuthor,
+    OnTemperror,
     Settings,
     SpfAction,
     SpfSettings,
@@ -24,6 +25,7 @@ from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 
 Address = IPv4Address | IPv6Address
 
+MAX_CLAIMED = 5  # domains evaluated of a message without one author domain (RFC 9989 11.5: "Limiting the number")
 MAX_REPLY_TEXT = 400  # octets; RFC 5321 4.5.3.1.5 gives a reply line 512 in all
 
 
@@ -130,29 +132,6 @@ def _spf_refusal(result: SpfResult, action: SpfAction, client: Address | None) -
     return reply(code, "7.23" if failed else "7.24", text)
 
 
-# --- the author (RFC 9989 sections 5.3.1 and 11.5) ---
-
-
-def author_reply(settings: Settings, author: Author) -> Reply | None:
-    """The refusal of a message without one author domain, where the admin asks for it."""
-    if author.problem is None or _on_author(settings, author.problem) is not OnAuthor.REJECT:
-        return None
-    return reply(550, "7.1", f"the message has no single author domain: {author.reason}")
-
-
-def _on_author(settings: Settings, problem: AuthorProblem) -> OnAuthor:
-    authors = settings.authors
-    match problem:
-        case AuthorProblem.NO_FROM:
-            return authors.none
-        case AuthorProblem.SEVERAL_FROM:
-            return authors.several_fields
-        case AuthorProblem.SEVERAL_DOMAINS:
-            return authors.several_domains
-        case _:
-            return authors.unparsable
-
-
 # --- DMARC (RFC 9989 sections 5.4 and 7.2) ---
 
 
@@ -171,23 +150,45 @@ class DmarcVerdict:
 def dmarc_verdict(
     settings: DmarcSettings, result: DmarcResult, dkim: Sequence[DkimResult], client: Address | None
 ) -> DmarcVerdict:
-    """What a DMARC result comes to under the admin's settings. p=none, a pass and an error change nothing."""
+    """What a DMARC result comes to under the admin's settings. p=none, a pass and a permerror change nothing."""
+    rule = _rule(settings, result.domain)
+    if result.status is DmarcStatus.TEMPERROR:
+        # To accept is what RFC 9989 4.10.1 calls "fail open": whoever can keep DNS from answering gets around a policy.
+        # Where the policy is known, and none, the answer makes no difference.
+        if settings.temperror is OnTemperror.ACCEPT or result.policy is Policy.NONE:
+            return DmarcVerdict()
+        return _under(settings, rule, DmarcVerdict("tempfail", reply=_deferral(result)), dkim, client)
     if result.status is not DmarcStatus.FAIL or result.disposition is Policy.NONE:
         return DmarcVerdict()
-    rule = _rule(settings, result.domain)
     action = rule.reject if result.disposition is Policy.REJECT else rule.quarantine
+    reason = f"DMARC fail for {result.domain}, p={result.disposition}"
+    return _under(settings, rule, _enforced(action, _dmarc_refusal(result), reason), dkim, client)
+
+
+def _enforced(action: DmarcAction, refusal: Reply, reason: str) -> DmarcVerdict:
+    match action:
+        case DmarcAction.REJECT:
+            return DmarcVerdict(action, reply=refusal)
+        case DmarcAction.HOLD:
+            return DmarcVerdict(action, hold=Quarantine(reason))
+        case DmarcAction.TAG:
+            return DmarcVerdict(action)
+
+
+def _under(
+    settings: DmarcSettings,
+    rule: DmarcSettings,
+    enforced: DmarcVerdict,
+    dkim: Sequence[DkimResult],
+    client: Address | None,
+) -> DmarcVerdict:
+    """The verdict, or what it would have been where the mode or an exemption makes it the header alone."""
     why = _exemption(settings, dkim, client)
     if not why and rule.mode is not DmarcMode.ENFORCE:
         why = "dmarc.mode is monitor"
     if why:
-        return DmarcVerdict("tag", "" if action is DmarcAction.TAG else action, why)
-    match action:
-        case DmarcAction.REJECT:
-            return DmarcVerdict(action, reply=_dmarc_refusal(result))
-        case DmarcAction.HOLD:
-            return DmarcVerdict(action, hold=Quarantine(f"DMARC fail for {result.domain}, p={result.disposition}"))
-        case DmarcAction.TAG:
-            return DmarcVerdict(action)
+        return DmarcVerdict("tag", "" if enforced.action == DmarcAction.TAG else enforced.action, why)
+    return enforced
 
 
 def _rule(settings: DmarcSettings, domain: str) -> DmarcSettings:
@@ -215,3 +216,91 @@ def _exemption(settings: DmarcSettings, dkim: Sequence[DkimResult], client: Addr
 def _dmarc_refusal(result: DmarcResult) -> Reply:
     # 5.7.1 and the first words are RFC 9989 section 7.2's: programs look for "DMARC policy" in them.
     return reply(550, "7.1", f"Email rejected per DMARC policy for {result.domain}: {result.reason}")
+
+
+def _deferral(result: DmarcResult) -> Reply:
+    # RFC 9989 4.10.1: "temporarily rejected (i.e., an SMTP 4yx reply)". RFC 3463 3.5, X.4.3: a directory server failed.
+    return reply(451, "4.3", f"DMARC check of {result.domain} could not be completed: {result.reason}")
+
+
+# --- the author (RFC 9989 sections 5.3.1 and 11.5) ---
+
+
+def strictest(
+    settings: DmarcSettings, results: Sequence[DmarcResult], dkim: Sequence[DkimResult], client: Address | None
+) -> DmarcResult | None:
+    """The result that comes to most, of the domains that a message claims; None where none comes to anything."""
+    worst, most = None, (0, 0, 0)
+    for result in results:
+        verdict = dmarc_verdict(settings, result, dkim, client)
+        weight = (*_severity(verdict), list(Policy).index(result.disposition))
+        if weight > most and verdict.action != "accept":
+            worst, most = result, weight
+    return worst
+
+
+def message_verdict(
+    settings: Settings,
+    author: Author,
+    result: DmarcResult | None,
+    dkim: Sequence[DkimResult],
+    client: Address | None,
+) -> DmarcVerdict:
+    """What a message comes to: by its DMARC result, and where it has not one author domain by that."""
+    verdict = DmarcVerdict() if result is None else dmarc_verdict(settings.dmarc, result, dkim, client)
+    if author.problem is None:
+        return verdict
+    return max(verdict, _without_author(settings, author, author.problem, dkim, client), key=_severity)
+
+
+def _without_author(
+    settings: Settings, author: Author, problem: AuthorProblem, dkim: Sequence[DkimResult], client: Address | None
+) -> DmarcVerdict:
+    """Its policy can't be known, so by default it is treated as under the strictest one: "care must be taken by the
+    Mail Receiver to recognize such messages as the threats they might be" (RFC 9989 11.5)."""
+    dmarc = settings.dmarc
+    on_author = _on_author(settings, problem)
+    if on_author is OnAuthor.REJECT:
+        return DmarcVerdict(DmarcAction.REJECT, reply=_author_refusal(author.reason))
+    incomplete = author.more or len(author.domains) > MAX_CLAIMED
+    if dmarc.mode is DmarcMode.OFF or (on_author is OnAuthor.ACCEPT and not incomplete):
+        return DmarcVerdict()
+    rule, reason = dmarc, author.reason
+    if incomplete:
+        # "If not all Author Domains are processed, then the DMARC evaluation is incomplete" (11.5). To accept is to
+        # follow the policies that are found, and the one that was not looked up may be p=reject.
+        rule, reason = _strictest_rule(dmarc), f"{reason}, and more than {MAX_CLAIMED} domains may be shown"
+    enforced = _enforced(
+        rule.reject, _author_refusal(reason), f"no single author domain: {ascii_printable(reason, 200)}"
+    )
+    return _under(dmarc, rule, enforced, dkim, client)
+
+
+def _severity(verdict: DmarcVerdict) -> tuple[int, int]:
+    """Verdicts in their order; of those that are made weaker, by what they would have been."""
+    order = ("", "accept", "tag", "tempfail", "hold", "reject")
+    return order.index(verdict.action), order.index(verdict.would)
+
+
+def _strictest_rule(settings: DmarcSettings) -> DmarcSettings:
+    rules = [rule for rule in (settings, *settings.domains.values()) if rule.mode is DmarcMode.ENFORCE]
+    actions = list(DmarcAction)
+    return max(rules, key=lambda rule: actions.index(rule.reject), default=settings)
+
+
+def _author_refusal(reason: str) -> Reply:
+    help_text = "write one From field with one address, like From: Name <name@example.org>"
+    return reply(550, "7.1", f"the message has no single author domain: {ascii_printable(reason, 250)}; {help_text}")
+
+
+def _on_author(settings: Settings, problem: AuthorProblem) -> OnAuthor:
+    authors = settings.authors
+    match problem:
+        case AuthorProblem.NO_FROM:
+            return authors.none
+        case AuthorProblem.SEVERAL_FROM:
+            return authors.several_fields
+        case AuthorProblem.SEVERAL_DOMAINS:
+            return authors.several_domains
+        case _:
+            return authors.unparsable

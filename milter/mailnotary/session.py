@@ -23,8 +23,7 @@ from mailnotary.policy import (
     DmarcVerdict,
     InsertHeader,
     Reply,
-    author_reply,
-    dmarc_verdict,
+    message_verdict,
     reply,
     spf_reply,
     wants_mail_reply,
@@ -235,15 +234,10 @@ class Session:
         settings = message.env.settings
         who = message.author or author(message.fields)
         spf, signatures, dmarc = inbound.finish()
-        verdict: DmarcVerdict | None = None
-        refusal = author_reply(settings, who)
-        hold: tuple[Action, ...] = ()
-        if refusal is None and dmarc is not None:
-            verdict = dmarc_verdict(settings.dmarc, dmarc, signatures, self._address)
-            refusal = verdict.reply
-            hold = (verdict.hold,) if verdict.hold is not None else ()
-        if refusal is not None:
-            actions: tuple[Action, ...] = (refusal,)
+        verdict = message_verdict(settings, who, dmarc, signatures, self._address)
+        hold = (verdict.hold,) if verdict.hold is not None else ()
+        if verdict.reply is not None:
+            actions: tuple[Action, ...] = (verdict.reply,)
         else:
             value = authres.field_value(
                 message.authserv_id,

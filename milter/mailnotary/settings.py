@@ -71,9 +71,17 @@ class OnOwnVerdict(StrEnum):
     SIGN = "sign"
 
 
-class OnAuthor(StrEnum):
-    """What a message gets that DMARC has no author domain for."""
+class OnTemperror(StrEnum):
+    """What a message gets whose policy or authentication DNS gave no answer for."""
 
+    ACCEPT = "accept"
+    TEMPFAIL = "tempfail"
+
+
+class OnAuthor(StrEnum):
+    """What a message gets that DMARC has no author domain for. POLICY: what a message gets that fails p=reject."""
+
+    POLICY = "policy"
     ACCEPT = "accept"
     REJECT = "reject"
 
@@ -158,11 +166,12 @@ class DmarcExempt:
 @dataclass(frozen=True, slots=True)
 class DmarcSettings:
     """`domains` overrides mode, reject and quarantine for an author domain and all below it; its values are complete
-    in these three, and their own `domains` and `exempt` mean nothing."""
+    in these three, and their own `domains`, `exempt` and `temperror` mean nothing."""
 
     mode: DmarcMode = DmarcMode.MONITOR
     reject: DmarcAction = DmarcAction.REJECT
     quarantine: DmarcAction = DmarcAction.TAG
+    temperror: OnTemperror = OnTemperror.ACCEPT
     exempt: DmarcExempt = field(default_factory=DmarcExempt)
     domains: Mapping[str, "DmarcSettings"] = field(default_factory=dict)
 
@@ -171,10 +180,10 @@ class DmarcSettings:
 class AuthorsSettings:
     """What a message gets without exactly one author domain (RFC 9989 section 11.5)."""
 
-    none: OnAuthor = OnAuthor.ACCEPT
-    several_fields: OnAuthor = OnAuthor.ACCEPT
-    several_domains: OnAuthor = OnAuthor.ACCEPT
-    unparsable: OnAuthor = OnAuthor.ACCEPT
+    none: OnAuthor = OnAuthor.POLICY
+    several_fields: OnAuthor = OnAuthor.POLICY
+    several_domains: OnAuthor = OnAuthor.POLICY
+    unparsable: OnAuthor = OnAuthor.POLICY
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ from mailnotary.settings import (
     OnBadAuthor,
     OnOwnVerdict,
     OnRefused,
+    OnTemperror,
     Settings,
     SignFor,
     SigningSettings,
@@ -272,6 +273,7 @@ def _dmarc_domains(node: Node, report: Report) -> dict[str, dict[str, Any]]:
 
 
 _DMARC: dict[str, Reader[Any]] = _RULE | {
+    "temperror": choice(OnTemperror),
     "exempt": Section(
         DmarcExempt,
         networks=networks,

@@ -64,10 +64,13 @@ def test_a_second_from_field_is_no_way_around_a_policy(second: bytes) -> None:
 
 @pytest.mark.parametrize("value", DAMAGED)
 def test_a_damaged_from_never_passes(value: bytes) -> None:
-    outcome = Played(ENFORCE, zone=ZONE).play(signed(by(value)))
+    outcome = Played(zone=ZONE).play(signed(by(value)))
     assert outcome.reply is None
     assert outcome.record.dmarc is not None
     assert outcome.record.dmarc.status == "permerror"
+    refused = Played(ENFORCE, zone=ZONE).play(signed(by(value)))
+    assert refused.reply is not None
+    assert (refused.reply.code, refused.reply.enhanced_code) == (550, "5.7.1")
 
 
 @pytest.mark.parametrize("value", READABLE)

@@ -127,6 +127,7 @@ dmarc:
   mode: enforce
   reject: hold
   quarantine: tag
+  temperror: tempfail
   exempt: {networks: [198.51.100.7], dkim_domains: [Lists.Example.NET, bücher.example]}
   domains: {Bank.example: {reject: reject}, friend.example: {mode: monitor}}
 authors: {none: reject, several_fields: reject, several_domains: accept, unparsable: reject}
@@ -166,7 +167,7 @@ log: {level: debug, format: json, to: syslog}
         False, "reject", "reject", "tempfail", "reject", "tempfail", 3,
     )  # fmt: skip
     dmarc = found.dmarc
-    assert (dmarc.mode, dmarc.reject, dmarc.quarantine) == ("enforce", "hold", "tag")
+    assert (dmarc.mode, dmarc.reject, dmarc.quarantine, dmarc.temperror) == ("enforce", "hold", "tag", "tempfail")
     assert dmarc.exempt.networks == (ip_network("198.51.100.7/32"),)
     assert dmarc.exempt.dkim_domains == ("lists.example.net", "xn--bcher-kva.example")
     assert {name: (rule.mode, rule.reject, rule.quarantine) for name, rule in dmarc.domains.items()} == {
@@ -376,7 +377,7 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("dmarc: {domains: {a.example: {}, A.Example: {}}}", "1:34: a.example stands twice: remove one of them"),
         ("dmarc: {domains: {a.example: enforce}}", "1:30: 'enforce' where keys are expected: write 'mode: ...'"),
         ("dmarc: {exempt: {dkim_domains: [-x]}}", "1:33: '-x' is no domain name"),
-        ("authors: {none: tag}", "1:17: 'tag' is not understood: write accept or reject"),
+        ("authors: {none: tag}", "1:17: 'tag' is not understood: write policy, accept or reject"),
         ("authentication_results: {remove_from: ['*']}", None),
         ("on_internal_error: reject", "1:20: 'reject' is not understood: write tempfail or accept"),
         ("limits: {header_bytes: 1T}", "1:24: '1T' does not fit: write octets from 4096 to 67108864"),
