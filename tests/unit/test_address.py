@@ -103,6 +103,8 @@ def test_the_grammar_is_understood(value: str) -> None:
         "Re: Joe <joe@example.org>",
         "Joe; Jane <joe@example.org>",
         '"Joe <joe@example.org>',
+        '\\"Joe\\" <joe@example.org>',
+        "Joe\\Sales <joe@example.org>",
         '"Joe "the man" Public, Esq." <joe@example.org>',
         "'joe@example.org', <joe@example.org>",
         "jane@example.org, Jane [x] <joe@example.org>",
