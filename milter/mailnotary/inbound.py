@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary import dkim, dmarc, spf
 from mailnotary.address import Author
+from mailnotary.budget import Budget
 from mailnotary.dkim import DkimResult
 from mailnotary.dmarc import DmarcResult
 from mailnotary.dmarc import Trace as DmarcTrace
@@ -17,6 +18,8 @@ from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.settings import DmarcMode, Settings
 from mailnotary.spf import SpfIdentity, SpfResult, Step
 from mailnotary.status import DmarcStatus, SpfStatus
+
+RESERVE = 0.25  # of the time of two parts of the checks: what the second has even if the first never ends
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class Inbound:
     def __init__(
         self,
         settings: Settings,
-        resolver: MessageResolver,
+        budget: Budget,
         client: IPv4Address | IPv6Address | None,
         helo: str,
         mail_from: str,
@@ -44,7 +47,7 @@ class Inbound:
         traces: Traces | None = None,
     ) -> None:
         self._settings = settings
-        self._resolver = resolver
+        self._budget = budget
         self._client = client
         self._helo = helo
         self._mail_from = mail_from
@@ -57,12 +60,10 @@ class Inbound:
 
     def start(self) -> None:
         """Begins with the SPF questions that are sure to be asked."""
-        names = []
-        for name in (self._mail_from.rpartition("@")[2], self._helo if self._checks_helo() else ""):
-            domain = to_ascii(name)
-            if domain and "." in domain and is_domain_name(domain):
-                names.append((domain, RecordKind.TXT))
-        prefetch(self._resolver, names)
+        if self._mail_from:
+            _begin_spf(self._budget.mail_from, self._mail_from.rpartition("@")[2])
+        if self._checks_helo():
+            _begin_spf(self._budget.helo, self._helo)
 
     def check_spf(self) -> tuple[SpfResult, ...]:
         """SPF of HELO and MAIL FROM, each its own result (RFC 7208 sections 2.3 and 2.4)."""
@@ -77,29 +78,32 @@ class Inbound:
         if self._client is None:
             reason = "the client's address is not known"
             return (SpfResult(SpfStatus.NONE, SpfIdentity.MAILFROM, "", reason=reason),)
-        seconds = self._settings.limits.spf_seconds
-        self._resolver.restart(seconds)
-        deadline = time.monotonic() + seconds  # for both checks together: Postfix waits 30 s for MAIL's answer
-        results = []
-        if self._settings.spf.check_helo:
-            options = self._spf_options(SpfIdentity.HELO, deadline)
-            results.append(spf.check_helo(self._client, self._helo, self._resolver, **options))
-        if not self._mail_from and results:
+        client, budget = self._client, self._budget
+        seconds = self._settings.limits.spf_seconds  # of both checks together: Postfix waits 30 s for MAIL's answer
+        end = time.monotonic() + seconds
+        if not self._settings.spf.check_helo:
+            options = self._spf_options(SpfIdentity.MAILFROM, budget.mail_from, seconds)
+            return (spf.check_mail_from(client, self._mail_from, self._helo, budget.mail_from, **options),)
+        if not self._mail_from:
+            options = self._spf_options(SpfIdentity.HELO, budget.helo, seconds)
+            helo = spf.check_helo(client, self._helo, budget.helo, **options)
             # RFC 7208 2.4: the null sender stands for postmaster@HELO, which is what was just checked (2.3).
-            results.append(replace(results[0], identity=SpfIdentity.MAILFROM))
-        else:
-            options = self._spf_options(SpfIdentity.MAILFROM, deadline)
-            results.append(spf.check_mail_from(self._client, self._mail_from, self._helo, self._resolver, **options))
-        return tuple(results)
+            return helo, replace(helo, identity=SpfIdentity.MAILFROM)
+        # MAIL FROM comes first, since DMARC hangs on it and on HELO never does, and leaves HELO its share: who
+        # makes the records of one of his names slow gains nothing at another.
+        options = self._spf_options(SpfIdentity.MAILFROM, budget.mail_from, seconds * (1 - RESERVE))
+        mail_from = spf.check_mail_from(client, self._mail_from, self._helo, budget.mail_from, **options)
+        options = self._spf_options(SpfIdentity.HELO, budget.helo, end - time.monotonic())
+        return spf.check_helo(client, self._helo, budget.helo, **options), mail_from
 
-    def _spf_options(self, identity: SpfIdentity, deadline: float) -> spf.Options:
-        trace = None if self._traces is None else self._traces.spf.setdefault(identity, [])
+    def _spf_options(self, identity: SpfIdentity, dns: MessageResolver, seconds: float) -> spf.Options:
+        dns.restart(seconds)
         return {
             "receiver": self._receiver,
             "void_limit": self._settings.spf.void_lookups,
-            "deadline": deadline,
+            "deadline": time.monotonic() + seconds,
             "now": self._now,
-            "trace": trace,
+            "trace": None if self._traces is None else self._traces.spf.setdefault(identity, []),
         }
 
     def end_of_headers(self, fields: Sequence[HeaderField], author: Author) -> None:
@@ -108,7 +112,7 @@ class Inbound:
         self._author = author
         self._verifier = dkim.Verifier(
             fields,
-            self._resolver,
+            self._budget.keys,
             now=int(self._now),
             author_domains=author.domains[:MAX_CLAIMED],
             max_signatures=settings.verify.max_signatures,
@@ -116,7 +120,7 @@ class Inbound:
         )
         if settings.dmarc.mode is not DmarcMode.OFF:
             for domain in author.domains[:MAX_CLAIMED]:
-                prefetch(self._resolver, dmarc.questions(domain))
+                prefetch(self._budget.policy, dmarc.questions(domain))
         self.check_spf()
 
     @property
@@ -135,10 +139,10 @@ class Inbound:
         seconds = self._settings.limits.message_seconds
         # A sender names the domains whose keys are asked for. Were they to use up all the time, by never answering, the
         # policy of the domain that he abuses could not be looked up, and so not be followed.
-        reserve = seconds / 4
-        self._resolver.restart(seconds - reserve)
+        end = time.monotonic() + seconds
+        self._budget.keys.restart(seconds * (1 - RESERVE))
         results = tuple(self._verifier.finish()) if self._verifier is not None else ()
-        self._resolver.restart(self._resolver.seconds_left + reserve)
+        self._budget.policy.restart(end - time.monotonic())
         return spf_results, results, self._dmarc(results)
 
     def _dmarc(self, dkim_results: Sequence[DkimResult]) -> DmarcResult | None:
@@ -148,7 +152,7 @@ class Inbound:
         if author.problem is not None:
             return self._dmarc_of_claims(author, dkim_results)
         trace = self._traces.dmarc if self._traces else None
-        return dmarc.evaluate(author.domains[0], self.check_spf(), dkim_results, self._resolver, trace=trace)
+        return dmarc.evaluate(author.domains[0], self.check_spf(), dkim_results, self._budget.policy, trace=trace)
 
     def _dmarc_of_claims(self, author: Author, dkim_results: Sequence[DkimResult]) -> DmarcResult:
         """A message without one author domain never passes. But a From field that is damaged or has a second address
@@ -156,7 +160,7 @@ class Inbound:
         most strict policy selected among the checks that fail" (RFC 9989 11.5)."""
         traces = [DmarcTrace() for _ in author.domains[:MAX_CLAIMED]]
         results = [
-            dmarc.evaluate(domain, self.check_spf(), dkim_results, self._resolver, trace=trace)
+            dmarc.evaluate(domain, self.check_spf(), dkim_results, self._budget.policy, trace=trace)
             for domain, trace in zip(author.domains, traces, strict=False)
         ]
         worst = strictest(self._settings.dmarc, results, dkim_results, self._client)
@@ -167,3 +171,10 @@ class Inbound:
         # RFC 9989 5.3.1: "DMARC validation is not possible". We say permerror rather than none, since none reads
         # "this domain has no policy" to a filter, and a message without a usable author is nothing so harmless.
         return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason)
+
+
+def _begin_spf(dns: MessageResolver, name: str) -> None:
+    """Asks for the record of a domain that will be checked."""
+    domain = to_ascii(name)
+    if domain and "." in domain and is_domain_name(domain):
+        prefetch(dns, [(domain, RecordKind.TXT)])

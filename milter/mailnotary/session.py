@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from mailnotary import authres, dkim
 from mailnotary.address import Author, author
+from mailnotary.budget import Budget
 from mailnotary.dkim import DkimResult
 from mailnotary.dmarc import DmarcResult
 from mailnotary.inbound import Inbound, Traces
@@ -30,7 +31,7 @@ from mailnotary.policy import (
 )
 from mailnotary.record import MessageMode, MessageRecord
 from mailnotary.reinjected import verdict_against
-from mailnotary.resolver import MessageResolver, Resolver
+from mailnotary.resolver import Resolver
 from mailnotary.settings import InternalError, Mode, OnOwnVerdict, Settings
 from mailnotary.spf import SpfResult
 
@@ -59,7 +60,7 @@ class _Message:
     mode: MessageMode
     why: str
     authserv_id: str
-    resolver: MessageResolver
+    budget: Budget
     header_left: int  # octets that its header may still have; negative: nothing of it is wanted (any more)
     fields: list[HeaderField] = field(default_factory=list)
     too_large: bool = False
@@ -114,7 +115,7 @@ class Session:
             mode,
             why,
             env.settings.authserv_id or self._mta_name or env.hostname,
-            MessageResolver(env.resolver, env.settings.limits.message_seconds),
+            Budget(env.resolver, max_signatures=env.settings.verify.max_signatures),
             -1 if _passes_untouched(whose, mode, auth_user) else env.settings.limits.header_bytes,
         )
         self._message = message
@@ -214,7 +215,7 @@ class Session:
         env = message.env
         inbound = Inbound(
             env.settings,
-            message.resolver,
+            message.budget,
             self._address,
             self._helo,
             message.client.mail_from,
@@ -353,7 +354,7 @@ class Session:
             tuple(actions),
             message.error,
             message.seconds * 1000,
-            message.resolver.count,
+            message.budget.questions,
         )
         message.env.log(record)
         return record.actions

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mailnotary.resolver import DnsResolver, MessageResolver, RecordKind, prefetch
+from mailnotary.resolver import DnsResolver, MessageResolver, RecordKind, Share, prefetch
 from support import dns_server
 
 TXT = RecordKind.TXT
+SHARE = Share(1000, 1_000_000_000)
 NAMES = 20_000
 
 
@@ -41,7 +42,7 @@ def test_a_known_answer(benchmark: BenchmarkFixture, port: int) -> None:
 
 
 def test_a_known_answer_within_a_message(benchmark: BenchmarkFixture, port: int) -> None:
-    resolver = MessageResolver(DnsResolver([("127.0.0.1", port)]), 3600)
+    resolver = MessageResolver(DnsResolver([("127.0.0.1", port)]), SHARE, 3600)
     resolver.lookup("n0.org", TXT)
     benchmark(resolver.lookup, "n0.org", TXT)
 
@@ -51,7 +52,7 @@ def test_ten_known_questions_prefetched_for_a_message(benchmark: BenchmarkFixtur
     questions = [(f"n{i}.org", TXT) for i in range(10)]
     for name, kind in questions:
         resolver.lookup(name, kind)
-    benchmark(lambda: prefetch(MessageResolver(resolver, 3600), questions))
+    benchmark(lambda: prefetch(MessageResolver(resolver, SHARE, 3600), questions))
 
 
 def test_a_question_to_a_server(benchmark: BenchmarkFixture, port: int) -> None:

@@ -5,10 +5,9 @@ from contextlib import suppress
 from dns.name import Name
 
 from mailnotary.resolver import Answer, RecordKind
+from mailnotary.resolver.records import MAX_RECORDS, WireError
 from mailnotary.resolver.wire import (
     MAX_CNAMES,
-    MAX_RECORDS,
-    WireError,
     answers,
     encode_question,
     name_text,

@@ -7,7 +7,7 @@ import pytest
 from mailnotary.crypto.keys import Backend
 from mailnotary.crypto.openssl import Openssl
 from mailnotary.crypto.pycryptodome import Pycryptodome
-from mailnotary.dkim.key import parse_key_record
+from mailnotary.dkim.key import parse_remembering
 
 BACKENDS: dict[str, Backend] = {"openssl": Openssl(), "pycryptodome": Pycryptodome()}
 
@@ -15,7 +15,7 @@ BACKENDS: dict[str, Backend] = {"openssl": Openssl(), "pycryptodome": Pycryptodo
 def use(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Makes keys that are read from now on keys of this backend."""
     monkeypatch.setattr("mailnotary.crypto.choice.backend", BACKENDS[name])
-    parse_key_record.cache_clear()
+    parse_remembering.cache_clear()
 
 
 @pytest.fixture(params=sorted(BACKENDS))
@@ -23,4 +23,4 @@ def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Runs the test once with each backend."""
     use(monkeypatch, request.param)
     yield request.param
-    parse_key_record.cache_clear()
+    parse_remembering.cache_clear()

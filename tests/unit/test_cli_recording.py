@@ -5,10 +5,11 @@ import time
 import pytest
 
 from mailnotary.cli.common import RecordingResolver
-from mailnotary.resolver import DnsResolver, DnsTempError, MessageResolver, RecordKind, ZoneResolver, prefetch
+from mailnotary.resolver import DnsResolver, DnsTempError, MessageResolver, RecordKind, Share, ZoneResolver, prefetch
 from support.dns_server import DnsServer
 
 A, MX, TXT = RecordKind.A, RecordKind.MX, RecordKind.TXT
+SHARE = Share(100, 100_000)
 ZONE = {
     "b.org": [{"TXT": "hello\x1b"}, {"MX": [10, "mx.b.org"]}],
     "a.org": [{"A": "192.0.2.1"}],
@@ -45,7 +46,7 @@ def test_a_messages_time_holds_through_it() -> None:
         recording = RecordingResolver(DnsResolver([server.address], timeout=30))
         start = time.monotonic()
         with pytest.raises(DnsTempError):
-            MessageResolver(recording, 0.2).lookup("silent.org", A)
+            MessageResolver(recording, SHARE, 0.2).lookup("silent.org", A)
         assert time.monotonic() - start < 5
     assert recording.questions == [{"name": "silent.org", "kind": "A", "answer": "TIMEOUT"}]
 
@@ -53,7 +54,7 @@ def test_a_messages_time_holds_through_it() -> None:
 def test_questions_begin_early_through_it_and_count_once_they_are_waited_for() -> None:
     with DnsServer(ZONE) as server:
         recording = RecordingResolver(DnsResolver([server.address]))
-        prefetch(MessageResolver(recording, 30), [("a.org", A), ("b.org", TXT)])
+        prefetch(MessageResolver(recording, SHARE, 30), [("a.org", A), ("b.org", TXT)])
         deadline = time.monotonic() + 10
         while len(server.questions) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -65,5 +66,5 @@ def test_questions_begin_early_through_it_and_count_once_they_are_waited_for() -
 
 def test_over_a_zone_there_is_nothing_to_begin_early() -> None:
     recording = RecordingResolver(ZoneResolver(ZONE))
-    prefetch(MessageResolver(recording, 30), [("a.org", A)])
+    prefetch(MessageResolver(recording, SHARE, 30), [("a.org", A)])
     assert recording.questions == []

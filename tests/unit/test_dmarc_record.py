@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.dmarc.record import Alignment, Psd, Record, is_record, parse
+from mailnotary.dmarc.record import MAX_TAGS, MAX_TEXT, MAX_URIS, Alignment, Psd, Record, is_record, parse
 from mailnotary.dmarc.result import Policy
 
 
@@ -177,3 +177,14 @@ def test_any_octets_are_read_without_an_error(tail: bytes) -> None:
 def test_the_longest_record_is_read_in_one_pass() -> None:
     assert parse(b"v=DMARC1;" + b"p=none;" * 9000).problems
     assert parse(b"v=DMARC1; p=none; rua=" + b"mailto:a@b.example," * 3000).usable
+
+
+def test_what_stands_beyond_the_bounds_of_a_record_is_discarded_and_the_rest_followed() -> None:
+    long = parse(b"v=DMARC1; p=reject; rua=mailto:a@x.example; x=" + b"y" * MAX_TEXT + b"; sp=none")
+    assert (long.policy, long.subdomain_policy, long.usable) == ("reject", "reject", True)
+    assert "octets" in long.problems[0]
+    many = parse(b"v=DMARC1; p=reject; " + b"x=y; " * MAX_TAGS + b"sp=none")
+    assert (many.policy, many.subdomain_policy) == ("reject", "reject")
+    assert "tags" in many.problems[0]
+    uris = parse(b"v=DMARC1; p=reject; rua=" + b",".join([b"mailto:a@x.example"] * (MAX_URIS + 1)))
+    assert (uris.policy, len(uris.rua)) == ("reject", MAX_URIS)

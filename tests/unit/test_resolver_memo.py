@@ -40,7 +40,7 @@ def keep(memo: Memo[str, str], key: str, resolver: Cache, *names: str) -> None:
 
 
 def test_a_result_is_recalled_while_its_answers_stay() -> None:
-    memo: Memo[str, str] = Memo(10)
+    memo: Memo[str, str] = Memo(100_000)
     resolver = Cache({"a.example": [{"TXT": "1"}]})
     keep(memo, "k", resolver, "a.example", "b.example")
     assert memo.recall("k", NotingResolver(resolver)) == "of k"
@@ -50,7 +50,7 @@ def test_a_result_is_recalled_while_its_answers_stay() -> None:
 
 
 def test_what_was_asked_to_recall_is_not_asked_again() -> None:
-    memo: Memo[str, str] = Memo(10)
+    memo: Memo[str, str] = Memo(100_000)
     resolver = Cache({})
     keep(memo, "k", resolver, "a.example")
     resolver.change({"a.example": "TIMEOUT"})
@@ -67,18 +67,21 @@ def test_what_was_asked_to_recall_is_not_asked_again() -> None:
     assert memo.recall("k", NotingResolver(resolver)) is None
 
 
-def test_the_memory_is_bounded() -> None:
-    memo: Memo[str, str] = Memo(3)
+def test_the_memory_is_bounded_and_the_oldest_make_room() -> None:
+    memo: Memo[str, str] = Memo(10_000)
     resolver = Cache({})
-    for number in range(5):
-        keep(memo, str(number), resolver, "a.example")
-    assert [memo.recall(str(number), NotingResolver(resolver)) for number in range(5)] == [
-        None,
-        None,
-        "of 2",
-        "of 3",
-        "of 4",
-    ]
+    for number in range(100):
+        keep(memo, f"{number}{'x' * 1000}", resolver, "a.example")
+    kept = [memo.recall(f"{number}{'x' * 1000}", NotingResolver(resolver)) is not None for number in range(100)]
+    assert kept == [False] * kept.count(False) + [True] * kept.count(True)
+    assert 2 <= kept.count(True) <= 8
+    keep(memo, "x" * 20_000, resolver, "a.example")
+    assert memo.recall("x" * 20_000, NotingResolver(resolver)) is None
+
+
+def test_what_rests_on_many_answers_is_not_kept() -> None:
+    memo: Memo[str, str] = Memo(100_000)
+    resolver = Cache({})
     keep(memo, "long", resolver, *["a.example"] * (MAX_QUESTIONS + 1))
     assert memo.recall("long", NotingResolver(resolver)) is None
 

@@ -15,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailnotary.resolver import MxRecord, RecordKind
+from mailnotary.resolver.records import MAX_RECORDS, MAX_STRINGS, MAX_TEXT, WireError
 from mailnotary.resolver.wire import (
     MAX_CNAMES,
-    MAX_RECORDS,
     UDP_SIZE,
     Reply,
-    WireError,
     answers,
     encode_question,
     name_text,
@@ -355,3 +354,36 @@ def test_a_damaged_reply_is_an_error_or_says_nothing_that_is_not_in_it(data: st.
         for text in parse_reply(wire, the_name("x.org"), TXT).records:
             assert isinstance(text, bytes)
             assert set(text) <= set(wire)
+
+
+def test_what_compression_saves_is_counted() -> None:
+    def octets(owner: bytes) -> int:
+        body = record(b"abcd", owner=owner) + record(b"abcd", owner=b"\xc0\x17") * 99
+        return parse_reply(after_header(body + record(b"abcd"), counts=(101, 0, 0)), the_name("x.org"), A).octets
+
+    assert octets(LONGEST) - octets(b"\1a\0") == 101 * 252  # once on the wire, a hundred times without compression
+
+
+@pytest.mark.parametrize("strings", [[b"x" * 255] * 33, [b"v=DMARC1;" * 28] * 250, [b"x" * 255] * 32 + [b"y" * 33]])
+def test_of_a_long_text_no_more_is_read_than_tells_that_it_is_too_long(strings: list[bytes]) -> None:
+    data = b"".join(bytes([len(string)]) + string for string in strings)
+    found = parse_reply(after_header(record(data, TXT), kind=TXT, counts=(1, 0, 0)), the_name("x.org"), TXT)
+    assert found.records == (b"".join(strings)[: MAX_TEXT + 1],)
+
+
+@pytest.mark.parametrize("size", [1, 0])
+def test_a_text_in_thousands_of_strings_is_an_error(size: int) -> None:
+    def data(count: int) -> bytes:
+        return (bytes([size]) + b"x" * size) * count
+
+    body = record(data(MAX_STRINGS), TXT)
+    assert parse_reply(after_header(body, kind=TXT, counts=(1, 0, 0)), the_name("x.org"), TXT).records
+    body = record(data(MAX_STRINGS + 1), TXT)
+    with pytest.raises(WireError, match="strings"):
+        parse_reply(after_header(body, kind=TXT, counts=(1, 0, 0)), the_name("x.org"), TXT)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 12])
+def test_a_reply_that_ends_too_early_is_an_error(cut: int) -> None:
+    with pytest.raises(WireError):
+        parse_reply(after_header(record(b"abcd"), counts=(1, 0, 0))[:-cut], the_name("x.org"), A)

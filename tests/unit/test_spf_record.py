@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from mailnotary.spf.record import (
+    MAX_RECORD,
     A,
     All,
     Exists,
@@ -157,14 +158,14 @@ def test_an_error_says_where_and_what() -> None:
 
 def test_a_record_of_any_size_is_parsed_in_linear_time() -> None:
     for text in (
-        b"v=spf1 " + b"ip6:" + b":" * 65_000,
-        b"v=spf1 " + b"a:" + b"1" * 65_000,
-        b"v=spf1 " + b"x=" + b"%{d" + b"1" * 60_000 + b"}",
-        b"v=spf1 " + b"a" * 65_000,
-        b"v=spf1 " + b"a/" * 32_000,
-        b"v=spf1 " + b"x=" + b"%{d.-+}" * 9_000,
-        b"v=spf1 " + b"a " * 32_000,
-        b"v=spf1 " + b"ip4:1.2.3.4 " * 5_400,
+        b"v=spf1 " + b"ip6:" + b":" * 8_000,
+        b"v=spf1 " + b"a:" + b"1" * 8_000,
+        b"v=spf1 " + b"x=" + b"%{d" + b"1" * 8_000 + b"}",
+        b"v=spf1 " + b"a" * 8_000,
+        b"v=spf1 " + b"a/" * 4_000,
+        b"v=spf1 " + b"x=" + b"%{d.-+}" * 1_100,
+        b"v=spf1 " + b"a " * 4_000,
+        b"v=spf1 " + b"ip4:1.2.3.4 " * 680,
         b"v=spf1 " + b"mx:%{d}.a-" + b"-" * 1_900,
     ):
         began = time.process_time()
@@ -173,6 +174,7 @@ def test_a_record_of_any_size_is_parsed_in_linear_time() -> None:
         assert time.process_time() - began < 5  # far above what it takes, far below what a quadratic scan would
 
 
-def test_what_no_dns_record_can_hold_is_refused() -> None:
-    with pytest.raises(RecordError, match="65535"):
-        parse_record(b"v=spf1 " + b" " * 65_536)
+def test_a_record_of_many_times_what_is_advised_is_refused() -> None:
+    assert parse_record(b"v=spf1 ".ljust(MAX_RECORD)).directives == ()
+    with pytest.raises(RecordError, match=str(MAX_RECORD)):
+        parse_record(b"v=spf1 ".ljust(MAX_RECORD + 1))

@@ -1,11 +1,11 @@
 """Key records (RFC 6376 section 3.6.1) and which signatures they are good for (section 6.1.2, steps 5 to 8)."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
 from mailnotary.dkim.signature import Signature, decode_base64
 from mailnotary.escape import ascii_printable
+from mailnotary.remember import Remembering
 from mailnotary.tags import TagError, TagList, parse_tags
 
 MAX_RECORD_OCTETS = 4096  # of a TXT record; the key of an 8192-bit modulus takes 1416 in base64
@@ -21,7 +21,7 @@ class KeyRecord:
     """A valid key record with its key."""
 
     public: PublicKey
-    hashes: frozenset[str] | None  # h=; None: any
+    hashes: frozenset[str] | None  # h=, those that we know; None: any
     services: frozenset[str]  # s=
     flags: frozenset[str]  # t=
 
@@ -31,9 +31,12 @@ class KeyRecord:
         return "y" in self.flags
 
 
-@lru_cache(maxsize=512)  # some 3 MB at most; parsing the key is half of what a verification costs
 def parse_key_record(text: bytes) -> KeyRecord:
     """Parses a TXT record; raises KeyRecordError."""
+    return parse_remembering(text)
+
+
+def _parse(text: bytes) -> KeyRecord:
     if len(text) > MAX_RECORD_OCTETS:
         raise KeyRecordError(f"key record is larger than {MAX_RECORD_OCTETS} octets")
     try:
@@ -61,10 +64,14 @@ def parse_key_record(text: bytes) -> KeyRecord:
         raise KeyRecordError(f"key record: {error}") from error
     return KeyRecord(
         public=public,
-        hashes=_words(tags, "h") if "h" in tags else None,
-        services=_words(tags, "s") if "s" in tags else frozenset("*"),
-        flags=_words(tags, "t"),
+        hashes=_words(tags, "h", ("sha256",)) if "h" in tags else None,
+        services=_words(tags, "s", ("*", "email")) if "s" in tags else frozenset("*"),
+        flags=_words(tags, "t", ("y", "s")),
     )
+
+
+# Some 500 keys; parsing the key is half of what a verification costs.
+parse_remembering = Remembering(_parse, 4 * 1024 * 1024, lambda record: 2 * record.public.bits + 4096)
 
 
 def check_key(record: KeyRecord, signature: Signature) -> None:
@@ -79,8 +86,10 @@ def check_key(record: KeyRecord, signature: Signature) -> None:
         raise KeyRecordError(f"key forbids subdomains in i= (t=s): {signature.identity_domain}")
 
 
-def _words(tags: TagList, name: str) -> frozenset[str]:
-    return frozenset(_word(item, "") for item in (tags.get(name) or b"").split(b":"))
+def _words(tags: TagList, name: str, known: tuple[str, ...]) -> frozenset[str]:
+    """Those of a tag's words that we know; all others "MUST be ignored" (RFC 6376 3.6.1), and would take memory."""
+    words = (tags.get(name) or b"").split(b":")
+    return frozenset([word for item in words if (word := _word(item, "")) in known])
 
 
 def _word(value: bytes | None, default: str) -> str:

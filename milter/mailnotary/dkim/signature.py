@@ -23,6 +23,8 @@ from typing import NamedTuple
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
 from mailnotary.message import FieldIndex, HeaderField
+from mailnotary.remember import Remembering
+from mailnotary.remember import size as memory
 from mailnotary.status import DkimStatus
 from mailnotary.tags import TagError, TagList, parse_tags
 
@@ -274,7 +276,7 @@ def _identity_domain(tags: TagList, domain: str) -> str:
 
 def _signed_names(tags: TagList) -> tuple[bytes, ...]:
     value = tags.get("h") or b""
-    return _names_cached(value) if len(value) <= _CACHED else _read_names(value)
+    return _names_remembering(value)
 
 
 def _read_names(value: bytes) -> tuple[bytes, ...]:
@@ -289,7 +291,7 @@ def _read_names(value: bytes) -> tuple[bytes, ...]:
     return tuple(names)
 
 
-_names_cached = lru_cache(maxsize=_CACHED)(_read_names)
+_names_remembering = Remembering(_read_names, 2 * 1024 * 1024, memory)
 
 
 def _number(tags: TagList, name: str, digits: int) -> int | None:

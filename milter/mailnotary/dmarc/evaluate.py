@@ -18,9 +18,10 @@ from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 _WEAKER = {Policy.REJECT: Policy.QUARANTINE, Policy.QUARANTINE: Policy.NONE, Policy.NONE: Policy.NONE}
 
 
-_Facts = tuple[str, tuple[tuple[str, str, str], ...], tuple[tuple[str, str], ...]]
-# What comes of an author domain beside what SPF and DKIM have said, and in what order.
-_memo: Memo[_Facts, DmarcResult] = Memo(2048)
+_Facts = tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+# What comes of an author domain beside the domains that passed SPF, ended in a DNS error there, and the same of DKIM:
+# nothing else that these say matters here.
+_memo: Memo[_Facts, DmarcResult] = Memo(4 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,13 @@ def evaluate(
         return DmarcResult(DmarcStatus.PERMERROR, shown, reason=f"the author domain {shown} is no domain name")
     if trace is not None:
         return _evaluate(author, spf, dkim, resolver, trace)
+    mail_from = [one for one in spf if one.identity == SpfIdentity.MAILFROM]
     key = (
         author,
-        tuple([(result.identity, result.status, result.domain) for result in spf]),
-        tuple([(result.status, result.domain) for result in dkim]),
+        tuple([one.domain for one in mail_from if one.status == SpfStatus.PASS]),
+        tuple([one.domain for one in mail_from if one.status == SpfStatus.TEMPERROR]),
+        tuple([one.domain for one in dkim if one.status == DkimStatus.PASS]),
+        tuple([one.domain for one in dkim if one.status == DkimStatus.TEMPERROR]),
     )
     noted = NotingResolver(resolver)
     result = _memo.recall(key, noted)

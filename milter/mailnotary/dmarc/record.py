@@ -11,12 +11,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
 from mailnotary.dmarc.result import Policy
 from mailnotary.escape import ascii_printable
+from mailnotary.remember import Remembering, size
 
-MAX_CACHED = 1024  # octets; longer records are parsed each time, so that the cache can't be made to eat memory
+_MEMORY = 4 * 1024 * 1024  # octets, of parsed records that are kept: some two thousand of usual size
+
+# What is read of a record; real ones have some 200 octets, 8 tags and 2 URIs. What stands beyond is discarded like any
+# other error after the version (4.8), and noted: the tags before it are followed. Were the whole record discarded, its
+# domain would have no policy.
+MAX_TEXT = 8_192  # octets
+MAX_TAGS = 100
+MAX_URIS = 100  # of one tag
 
 # The version is the first tag and its value has its own case; only then is a text a DMARC record at all (4.7, "v").
 # No white space stands before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
@@ -82,7 +89,7 @@ def is_record(text: bytes) -> bool:
 
 def parse(text: bytes) -> Record:
     """Reads a text that `is_record`; never fails."""
-    return _parse_cached(text) if len(text) <= MAX_CACHED else _parse(text)
+    return _parse_remembering(text[: MAX_TEXT + 1])
 
 
 class _Tags:
@@ -91,7 +98,14 @@ class _Tags:
     def __init__(self, text: bytes) -> None:
         self.problems: list[str] = []
         self.values: dict[str, str | None] = {}  # None: there, but in error
-        for number, spec in enumerate(text.split(b";")[1:], 2):
+        if len(text) > MAX_TEXT:
+            self.problems.append(f"it has more than {MAX_TEXT} octets, the rest was not read")
+            text = text[:MAX_TEXT].rpartition(b";")[0]
+        specs = text.split(b";", MAX_TAGS + 1)
+        if len(specs) > MAX_TAGS + 1:
+            self.problems.append(f"it has more than {MAX_TAGS} tags, the rest was not read")
+            del specs[-1]
+        for number, spec in enumerate(specs[1:], 2):
             if not spec.strip(_BLANK):
                 continue
             raw_name, equals, raw_value = spec.partition(b"=")
@@ -141,7 +155,11 @@ class _Tags:
         if value is None:
             return ()
         found = []
-        for item in value.split(","):
+        items = value.split(",", MAX_URIS)
+        if len(items) > MAX_URIS:
+            self.problems.append(f"{name}= has more than {MAX_URIS} URIs, the rest was not read")
+            del items[-1]
+        for item in items:
             match = _URI.match(item.strip(" \t"))
             if match and (match["scheme"].lower() != "mailto" or _MAILTO.match(match["rest"])):
                 found.append(match["uri"])
@@ -185,7 +203,7 @@ def _parse(text: bytes) -> Record:
     )
 
 
-_parse_cached = lru_cache(maxsize=4096)(_parse)
+_parse_remembering = Remembering(_parse, _MEMORY, size)
 
 
 def _first(problems: Iterable[str], limit: int = 10) -> tuple[str, ...]:

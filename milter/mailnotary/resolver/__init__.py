@@ -1,6 +1,6 @@
 """DNS as the engines see it: the `Resolver` protocol, its answers, and the resolvers there are."""
 
-from mailnotary.resolver.budget import MessageResolver
+from mailnotary.resolver.budget import MessageResolver, Share
 from mailnotary.resolver.dns import DnsResolver
 from mailnotary.resolver.memo import Memo, NotingResolver
 from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, RecordKind, Resolver, prefetch
@@ -16,6 +16,7 @@ __all__ = [
     "NotingResolver",
     "RecordKind",
     "Resolver",
+    "Share",
     "ZoneResolver",
     "prefetch",
 ]

@@ -1,29 +1,42 @@
-"""What one message may cost in DNS."""
+"""What one part of a message's checks may cost in DNS."""
 
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from mailnotary.escape import printable
 from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
 
-MAX_QUESTIONS = 350  # SPF twice at its limits (RFC 7208 4.6.4: 1 + 10 terms with 10 addresses each), ten DKIM keys,
-#                      DMARC's tree walk over two domains, and some to spare
+FAILURE_OCTETS = 4096  # what a question without an answer is billed: its reply may have been read, and be unusable
+
+
+class Share(NamedTuple):
+    """How many different questions may be asked, and how many octets their replies may have (`Answer.octets`)."""
+
+    questions: int
+    octets: int
 
 
 class MessageResolver:
-    """The resolver of one message: its questions end with its time, `seconds` from now on, and `max_questions`
-    different ones are asked at most. Beyond either, a lookup raises DnsTempError. Safe to call from several threads.
+    """The resolver of one part of a message's checks: its questions end with its time, `seconds` from now on, and with
+    its share. Beyond either, a lookup raises DnsTempError. Safe to call from several threads.
 
     An inner resolver with `lookup_within(name, kind, seconds)` gives each question no more time than is left, one with
-    `prefetch(questions)` begins early; `DnsResolver` has both."""
+    `prefetch(questions)` begins early; `DnsResolver` has both. `asked` are the different questions, begun ones
+    (`prefetch`) among them."""
+
+    __slots__ = (
+        *("_clock", "_deadline", "_inner", "_lock", "_octets", "_prefetch", "_share", "_unbilled", "_within"),
+        "asked",
+    )
 
     def __init__(
         self,
         inner: Resolver,
-        seconds: float,
+        share: Share,
+        seconds: float = float("inf"),
         *,
-        max_questions: int = MAX_QUESTIONS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
@@ -31,23 +44,20 @@ class MessageResolver:
         self._prefetch: Callable[[list[tuple[str, RecordKind]]], None] | None = getattr(inner, "prefetch", None)
         self._clock = clock
         self._deadline = clock() + seconds
-        self._max_questions = max_questions
-        self._asked: set[tuple[str, RecordKind]] = set()
+        self._share = share
+        self._octets = share.octets  # that are left
+        self.asked: set[tuple[str, RecordKind]] = set()
+        self._unbilled: set[tuple[str, RecordKind]] = set()  # of those, the ones without a reply yet
         self._lock = threading.Lock()
 
     @property
-    def count(self) -> int:
-        """How many different questions were asked, begun ones (`prefetch`) among them."""
-        return len(self._asked)
-
-    @property
     def seconds_left(self) -> float:
-        """The rest of the message's time, 0.0 at its end."""
+        """The rest of its time, 0.0 at its end."""
         return max(self._deadline - self._clock(), 0.0)
 
     def restart(self, seconds: float) -> None:
-        """Gives the message so many seconds from now on. Its questions stay counted: a client that sends a body
-        slowly uses up no time for DNS, and gains no questions."""
+        """Gives it so many seconds from now on. Its questions stay counted: a client that sends a body slowly uses up
+        no time for DNS, and gains no questions."""
         self._deadline = self._clock() + seconds
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
@@ -57,27 +67,44 @@ class MessageResolver:
     def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
         """Like `lookup`, in at most so many seconds."""
         question = name, kind
-        if question not in self._asked and not self._admit(question):
-            raise DnsTempError(f"{_shown(name, kind)}: more than {self._max_questions} DNS questions for one message")
+        if question not in self.asked and not self._admit(question):
+            raise DnsTempError(f"{_shown(name, kind)}: more than {self._share.questions} DNS questions for one message")
         left = self._deadline - self._clock()
         if left <= 0:
             raise DnsTempError(f"{_shown(name, kind)}: the time for DNS questions of this message is over", "TIMEOUT")
-        if self._within is None:
-            return self._inner.lookup(name, kind)
-        return self._within(name, kind, left if left < seconds else seconds)
+        if self._octets <= 0 and question in self._unbilled:
+            raise DnsTempError(f"{_shown(name, kind)}: more than {self._share.octets} octets of DNS for one message")
+        octets = FAILURE_OCTETS
+        try:
+            if self._within is None:
+                answer = self._inner.lookup(name, kind)
+            else:
+                answer = self._within(name, kind, left if left < seconds else seconds)
+            octets = answer.octets
+        finally:
+            if question in self._unbilled:
+                self._bill(question, octets)
+        return answer
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
         """See `types.prefetch`."""
-        if self._prefetch is not None and self._deadline > self._clock():
-            self._prefetch([one for one in questions if one in self._asked or self._admit(one)])
+        if self._prefetch is not None and self._deadline > self._clock() and self._octets > 0:
+            self._prefetch([one for one in questions if one in self.asked or self._admit(one)])
 
     def _admit(self, question: tuple[str, RecordKind]) -> bool:
         """Counts a question that was not asked before (to know that needs no lock: none is ever taken out)."""
         with self._lock:
-            if len(self._asked) >= self._max_questions:
-                return question in self._asked
-            self._asked.add(question)
+            if len(self.asked) >= self._share.questions:
+                return question in self.asked
+            self.asked.add(question)
+            self._unbilled.add(question)
             return True
+
+    def _bill(self, question: tuple[str, RecordKind], octets: int) -> None:
+        with self._lock:
+            if question in self._unbilled:
+                self._unbilled.discard(question)
+                self._octets -= octets
 
 
 def _shown(name: str, kind: RecordKind) -> str:

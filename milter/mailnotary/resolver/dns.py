@@ -144,18 +144,20 @@ class DnsResolver:
 
     def _ask(self, name: Name, kind: RecordKind, deadline: float) -> tuple[Answer, int | None]:
         """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""
-        cnames = 0
+        cnames = octets = 0
         ttls: list[int] = []
         while True:
             reply = ask(self._servers, name, kind, deadline - time.monotonic())
             cnames += reply.cnames
+            octets += reply.octets
             if cnames > MAX_CNAMES:
                 raise DnsTempError(f"a loop, or more than {MAX_CNAMES} CNAMEs")
             if reply.ttl is not None:
                 ttls.append(reply.ttl)
             if reply.target is None:
                 known = min(ttls) if reply.ttl is not None else None
-                return Answer(reply.records, exists=bool(reply.records) or reply.rcode == NOERROR), known
+                exists = bool(reply.records) or reply.rcode == NOERROR
+                return Answer(reply.records, exists, octets), known
             name = reply.target
 
 

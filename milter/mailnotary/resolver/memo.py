@@ -1,14 +1,16 @@
 """What follows from DNS answers, kept for as long as the resolver gives those same answers."""
 
-import threading
 import weakref
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from mailnotary.remember import Remembered, size
 from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
 
+_QUESTION_OCTETS = 250  # octets, about: a question that a result rests on, and the reference to its answer
 MAX_QUESTIONS = 24  # that a result which is kept may rest on: twice what a long SPF record comes to
 
+_Question = tuple[str, RecordKind, weakref.ref[Answer]]
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
@@ -54,16 +56,14 @@ class Memo(Generic[Key, Result]):
     To recall one asks its questions again, in their order. While a resolver's cache holds an answer it gives the same
     Answer object each time (`DnsResolver` does; with others nothing is gained): if all are the same, so is the
     result. So a TTL ends a result as it ends an answer, and questions are counted and limited as ever. Of the
-    answers only weak references are kept. Safe to use from several threads."""
+    answers only weak references are kept. About `octets` of memory are taken. Safe to use from several threads."""
 
-    def __init__(self, entries: int) -> None:
-        self._max_entries = entries
-        self._entries: dict[Key, tuple[Result, list[tuple[str, RecordKind, weakref.ref[Answer]]]]] = {}
-        self._lock = threading.Lock()
+    def __init__(self, octets: int) -> None:
+        self._kept: Remembered[Key, tuple[Result, list[_Question]]] = Remembered(octets)
 
     def recall(self, key: Key, resolver: NotingResolver) -> Result | None:
         """The result kept for the key, None where there is none or an answer is another one now. Never raises."""
-        entry = self._entries.get(key)
+        entry = self._kept.get(key)
         if entry is None:
             return None
         result, questions = entry
@@ -76,11 +76,9 @@ class Memo(Generic[Key, Result]):
         return result
 
     def keep(self, key: Key, result: Result, resolver: NotingResolver) -> None:
-        """Keeps a result with the answers that it rests on, if each question had one; the oldest entry makes room."""
+        """Keeps a result with the answers that it rests on, if each question had one; the oldest results make room."""
         if not resolver.complete or len(resolver.answers) > MAX_QUESTIONS:
             return
         questions = [(name, kind, weakref.ref(answer)) for name, kind, answer in resolver.answers]
-        with self._lock:
-            if len(self._entries) >= self._max_entries:
-                del self._entries[next(iter(self._entries))]
-            self._entries[key] = result, questions
+        octets = size(result) + sum([_QUESTION_OCTETS + len(name) for name, _, _ in questions])
+        self._kept.keep(key, (result, questions), octets)

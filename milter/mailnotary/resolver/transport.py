@@ -12,8 +12,9 @@ from typing import Any
 import dns.rcode
 from dns.name import Name
 
+from mailnotary.resolver.records import WireError
 from mailnotary.resolver.types import DnsTempError, RecordKind
-from mailnotary.resolver.wire import ANSWERED, UDP_SIZE, Reply, WireError, answers, encode_question, parse_reply
+from mailnotary.resolver.wire import ANSWERED, UDP_SIZE, Reply, answers, encode_question, parse_reply
 
 MIN_SENDS = 3  # datagrams for one question at least, evenly spread over its time: a lost one costs a third of it
 MAX_SENDS = 6  # with more servers than that the last are asked only once others are known to be down

@@ -1,7 +1,7 @@
 """What an engine asks of DNS and what it gets (no DNS library is needed for these)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Protocol
@@ -33,10 +33,12 @@ Record = bytes | IPv4Address | IPv6Address | MxRecord | str
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Answer:
     """The records of one question. No records and `exists` is NODATA, no records and not `exists` is NXDOMAIN
-    (RFC 2308 section 2); DMARC's np= and SPF's void look-ups need to tell. Names come without a trailing dot."""
+    (RFC 2308 section 2); DMARC's np= and SPF's void look-ups need to tell. Names come without a trailing dot. `octets`
+    is what was read for it, as far as the resolver knows: what a message may read is limited."""
 
     records: tuple[Record, ...]
     exists: bool = True
+    octets: int = field(default=0, compare=False)
 
     @property
     def texts(self) -> tuple[bytes, ...]:

@@ -73,10 +73,15 @@ class ZoneResolver:
         if node.nonexistent:
             return Answer((), exists=False)
         if records := node.records.get(kind):
-            return Answer(tuple(records))
+            return Answer(tuple(records), octets=sum(map(_octets, records)))
         if fault := node.faults.get(kind) or (None if node.cname is not None else node.fault):
             raise DnsTempError(f"{kind} {printable(name, limit=255)}: {fault}", fault)
         return Answer(()) if node.cname is None else node.cname
+
+
+def _octets(record: Record) -> int:
+    """About what a record takes on the wire: 12 octets before its data (RFC 1035 section 4.1.3)."""
+    return 12 + (len(record) if isinstance(record, bytes | str) else 16)
 
 
 def _key(name: str) -> str:

@@ -17,9 +17,9 @@ MAX_PTR_NAMES = 10  # of the client's address
 MAX_VOID_LOOKUPS = 2  # look-ups that find nothing: "a default of two is RECOMMENDED"
 MAX_SECONDS = 20.0  # "at least 20 seconds"; Postfix gives up on a milter's answer to MAIL after 30
 
-# Octets of all the records of a check: two of the longest that DNS can carry, many times what any real chain has. Else
-# eleven of those would have to be parsed, again for each message.
-MAX_RECORD_OCTETS = 128 * 1024
+# Octets of all the records of a check: four of the longest that are read, many times what any real chain has. Else
+# eleven of those would have to be parsed.
+MAX_RECORD_OCTETS = 32 * 1024
 
 # The most questions that one check can come to: its own record, 10 "mx" with 10 hosts each, and for the explanation its
 # text and the client's name and addresses (the "p" macro).
@@ -40,7 +40,7 @@ class LimitedResolver:
     """A resolver for one check that counts what the check uses up, and notes its steps where there is a trace."""
 
     __slots__ = (
-        *("_clock", "_counting", "_deadline", "_void_limit", "_octets", "_resolver", "_trace"),
+        *("_clock", "_counting", "_deadline", "_term_was_void", "_void_limit", "_octets", "_resolver", "_trace"),
         *("depth", "lookups", "void_lookups"),
     )
 
@@ -58,6 +58,7 @@ class LimitedResolver:
         self.depth = 0
         self._octets = 0
         self._counting = True
+        self._term_was_void = False
         self._resolver = resolver
         self._void_limit = void_limit
         self._clock = clock
@@ -70,6 +71,7 @@ class LimitedResolver:
             reason = f"more than {MAX_LOOKUPS} terms ask DNS, the one too many stands in the record of {shown(domain)}"
             raise Failure(SpfStatus.PERMERROR, reason)
         self.lookups += 1
+        self._term_was_void = False
 
     def count_record(self, domain: str, text: bytes) -> None:
         """Counts a record's octets; Failure where they are too many."""
@@ -94,16 +96,18 @@ class LimitedResolver:
         return answer
 
     def ask_for_term(self, name: str, kind: RecordKind) -> Answer:
-        """The same for a term, where finding nothing counts.
+        """The same for a term, where finding nothing counts, once at most for each term.
 
-        The limit is on "terms" for which DNS "queries" return nothing. Like pyspf, Mail::SPF and mox we count each such
-        question, so those for the hosts of an "mx" too. The price is that an "mx" whose hosts have no AAAA can be a
-        permerror for an IPv6 client: that is why the limit can be set."""
+        The limit is on "terms" for which DNS "queries" return nothing (4.6.4). To count each question, as pyspf,
+        Mail::SPF and mox do, makes a permerror of an "mx" with three hosts that have no AAAA, for every IPv6 client."""
         answer = self.ask(name, kind)
-        if not answer.records and self._counting:
+        if not answer.records and self._counting and not self._term_was_void:
+            self._term_was_void = True
             self.void_lookups += 1
             if self.void_lookups > self._void_limit:
-                reason = f"more than {self._void_limit} look-ups found nothing, the last was {kind} {shown(name)}"
+                reason = (
+                    f"the look-ups of more than {self._void_limit} terms found nothing, at last {kind} {shown(name)}"
+                )
                 raise Failure(SpfStatus.PERMERROR, reason)
         return answer
 

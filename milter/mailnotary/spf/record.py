@@ -10,17 +10,19 @@ modifier  = redirect / explanation / unknown-modifier
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import IPv6Address
 from socket import inet_aton
 
 from mailnotary.escape import ascii_printable
+from mailnotary.remember import Remembering
 from mailnotary.spf.macro import MacroError, MacroString, parse_domain_spec, parse_macro_string
 from mailnotary.status import SpfStatus
 
-MAX_RECORD = 65_535  # octets; no DNS record is longer (RFC 1035 section 3.2.1)
-_CACHED_RECORD = 1024  # octets; with the number of records it bounds the cache's memory (RFC 7208 3.4 advises 450)
-_CACHED_RECORDS = 1024
+# Octets. RFC 7208 section 3.4 advises to stay below 450, so that a reply fits in a datagram of 512; the longest records
+# of those who list all their networks have about 2000.
+MAX_RECORD = 8_192
+_MEMORY = 4 * 1024 * 1024  # octets, of parsed records that are kept: some thousand of usual size
+_TERM = 400  # octets, about: what a parsed term takes
 
 _VERSION = b"v=spf1"
 _QUALIFIERS = {
@@ -143,8 +145,8 @@ def is_spf_record(text: bytes) -> bool:
 
 
 def parse_record(text: bytes) -> Record:
-    """Parses a record for which `is_spf_record` holds; raises RecordError. Records of usual size are cached."""
-    return _parse_cached(text) if len(text) <= _CACHED_RECORD else _parse(text)
+    """Parses a record for which `is_spf_record` holds; raises RecordError."""
+    return _parse_remembering(text)
 
 
 def _parse(text: bytes) -> Record:
@@ -174,7 +176,7 @@ def _parse(text: bytes) -> Record:
     return Record(tuple(directives), None if has_all else modifiers.get("redirect"), modifiers.get("exp"))
 
 
-_parse_cached = lru_cache(maxsize=_CACHED_RECORDS)(_parse)
+_parse_remembering = Remembering(_parse, _MEMORY, lambda record: _TERM * (2 + len(record.directives)))
 
 
 def _add_modifier(modifiers: dict[str, Modifier], name: str, term: str, start: int) -> None:
