@@ -35,6 +35,7 @@ class Client:
     auth_user: str | None
     daemon_name: str | None
     mail_from: str  # without the angle brackets
+    cert_subject: str | None = None  # of its TLS certificate, if the MTA trusts that
 
 
 def origin(settings: Settings, client: Client) -> tuple[Origin, str]:
@@ -45,11 +46,23 @@ def origin(settings: Settings, client: Client) -> tuple[Origin, str]:
         return Origin.EXEMPT, f"it came through the daemon {client.daemon_name} of exempt.daemon_names"
     if client.auth_user is not None and settings.sign_for.authenticated:
         return Origin.OURS, f"authenticated as {client.auth_user}" if client.auth_user else "authenticated"
+    if client.cert_subject is not None and client.cert_subject in settings.sign_for.tls_clients:
+        return Origin.OURS, f"its TLS certificate of {client.cert_subject} is in sign_for.tls_clients"
     if network := containing(settings.sign_for.networks, client.address):
         return Origin.OURS, f"{client.address} is in sign_for.networks ({network})"
     if client.daemon_name is not None and client.daemon_name in settings.sign_for.daemon_names:
         return Origin.OURS, f"it came through the daemon {client.daemon_name} of sign_for.daemon_names"
     return Origin.FOREIGN, "the client is not authenticated and in none of sign_for.networks"
+
+
+def relay(settings: Settings, client: Client) -> str:
+    """Why a client is a trusted relay, whose mail is that of somebody else; "" where it is none."""
+    trusted = settings.trusted_relays
+    if network := containing(trusted.networks, client.address):
+        return f"relayed by {client.address}, which is in trusted_relays.networks ({network})"
+    if client.daemon_name is not None and client.daemon_name in trusted.daemon_names:
+        return f"relayed through the daemon {client.daemon_name} of trusted_relays.daemon_names"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ caller hands such an exception to `broken` and the end of the message answers it
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
-from mailnotary import authres, dkim
+from mailnotary import authres, dkim, received
 from mailnotary.address import Author, author
 from mailnotary.budget import Budget
 from mailnotary.dkim import DkimResult
@@ -17,13 +17,14 @@ from mailnotary.dmarc import DmarcResult
 from mailnotary.inbound import Inbound, Traces
 from mailnotary.keystore import KeyStore
 from mailnotary.message import HeaderField
-from mailnotary.outbound import Client, Origin, SigningPlan, origin, plan
+from mailnotary.outbound import Client, Origin, SigningPlan, origin, plan, relay
 from mailnotary.policy import (
     Action,
     DeleteHeader,
     DmarcVerdict,
     InsertHeader,
     Reply,
+    containing,
     message_verdict,
     reply,
     spf_reply,
@@ -56,12 +57,14 @@ class _Message:
 
     env: Environment
     client: Client
+    helo: str
     origin: Origin
     mode: MessageMode
     why: str
     authserv_id: str
     budget: Budget
     header_left: int  # octets that its header may still have; negative: nothing of it is wanted (any more)
+    relayed: bool = False  # and its header has not yet told by whom
     fields: list[HeaderField] = field(default_factory=list)
     too_large: bool = False
     inbound: Inbound | None = None
@@ -93,7 +96,7 @@ class Session:
     def connect(self, client_name: str, address: str | None, mta_name: str | None, daemon_name: str | None) -> None:
         """A client has connected; `mta_name` is the macro {j}, `daemon_name` {daemon_name}."""
         del client_name  # a name from reverse DNS proves nothing and decides nothing here
-        self._address = _parse_address(address)
+        self._address = received.client_address(address)
         self._mta_name = mta_name
         self._daemon_name = daemon_name
 
@@ -101,22 +104,29 @@ class Session:
         """HELO or EHLO; "" where its name could not be had."""
         self._helo = name
 
-    def mail_from(self, sender: bytes, auth_user: str | None) -> Reply | None:
-        """A message begins. A reply refuses it here; None goes on."""
+    def mail_from(self, sender: bytes, auth_user: str | None, cert_subject: str | None = None) -> Reply | None:
+        """A message begins; `cert_subject` is that of the client's TLS certificate, if it has one that the MTA trusts.
+        A reply refuses the message here; None goes on."""
         started = time.perf_counter()
         env = self._source()
-        client = Client(self._address, auth_user, self._daemon_name, _bare_address(sender))
+        client = Client(self._address, auth_user, self._daemon_name, _bare_address(sender), cert_subject)
         whose, why = origin(env.settings, client)
         mode, why = _mode(env.settings.mode, whose, why)
+        if whose is not Origin.EXEMPT and (through := relay(env.settings, client)):
+            whose, mode, why = Origin.FOREIGN, MessageMode.SIGN, through  # it may turn out to be ours, and wait then
+        else:
+            through = ""
         message = _Message(
             env,
             client,
+            self._helo,
             whose,
             mode,
             why,
             env.settings.authserv_id or self._mta_name or env.hostname,
             Budget(env.resolver, max_signatures=env.settings.verify.max_signatures),
             -1 if _passes_untouched(whose, mode, auth_user) else env.settings.limits.header_bytes,
+            bool(through),
         )
         self._message = message
         if mode is MessageMode.VERIFY:
@@ -148,6 +158,8 @@ class Session:
             return
         message.header_ended = True
         started = time.perf_counter()
+        if message.relayed:
+            self._look_behind_relay(message)
         if message.mode is MessageMode.VERIFY and message.inbound is not None:
             message.author = author(message.fields)
             message.inbound.end_of_headers(message.fields, message.author)
@@ -211,13 +223,29 @@ class Session:
 
     # --- mail from elsewhere ---
 
+    def _look_behind_relay(self, message: _Message) -> None:
+        """Puts the client of the trusted relay in the relay's place: from here on all is as if it had called itself."""
+        settings = message.env.settings
+        networks = settings.trusted_relays.networks
+        found, of_relay = received.sender(message.fields, lambda address: containing(networks, address) is not None)
+        if not of_relay:  # else the relay's address and name are the right ones
+            address, message.helo = (found.address, found.helo) if found else (None, "")
+            message.client = Client(address, None, None, message.client.mail_from)
+        whose, why = origin(settings, message.client)
+        message.origin = whose
+        message.mode, why = _mode(settings.mode, whose, why)
+        unknown = "; no Received field says from whom" if found is None and not of_relay else ""
+        message.why += f"{unknown}; {why}"
+        if message.mode is MessageMode.VERIFY:
+            self._begin_verifying(message)
+
     def _begin_verifying(self, message: _Message) -> None:
         env = message.env
         inbound = Inbound(
             env.settings,
             message.budget,
-            self._address,
-            self._helo,
+            message.client.address,
+            message.helo,
             message.client.mail_from,
             receiver=message.authserv_id,
             now=env.clock(),
@@ -225,7 +253,7 @@ class Session:
         )
         message.inbound = inbound
         if wants_mail_reply(env.settings):
-            message.early_reply = spf_reply(env.settings.spf, inbound.check_spf(), self._address)
+            message.early_reply = spf_reply(env.settings.spf, inbound.check_spf(), message.client.address)
         else:
             inbound.start()
 
@@ -235,7 +263,7 @@ class Session:
         settings = message.env.settings
         who = message.author or author(message.fields)
         spf, signatures, dmarc = inbound.finish()
-        verdict = message_verdict(settings, who, dmarc, signatures, self._address)
+        verdict = message_verdict(settings, who, dmarc, signatures, message.client.address)
         hold = (verdict.hold,) if verdict.hold is not None else ()
         if verdict.reply is not None:
             actions: tuple[Action, ...] = (verdict.reply,)
@@ -246,7 +274,7 @@ class Session:
                 dkim=signatures,
                 dmarc=dmarc,
                 mail_from=message.client.mail_from,
-                helo=self._helo,
+                helo=message.helo,
             )
             actions = (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
         return self._finish(
@@ -339,8 +367,8 @@ class Session:
             spf = message.inbound.check_spf() if message.inbound is not None and message.early_reply is not None else ()
         record = MessageRecord(
             queue_id or "",
-            self._address,
-            self._helo,
+            message.client.address,
+            message.helo,
             message.client.mail_from,
             message.client.auth_user,
             message.mode,
@@ -401,17 +429,6 @@ def _verdict_against(message: _Message, who: Author) -> str:
 def _own_ids(message: _Message) -> tuple[str, ...]:
     """The authserv-ids of this host and of the others that are ours."""
     return (message.authserv_id, *message.env.settings.authentication_results.remove_from)
-
-
-def _parse_address(text: str | None) -> IPv4Address | IPv6Address | None:
-    """The client's address; an IPv4 one in IPv6's clothes is IPv4 (RFC 7208 section 5)."""
-    try:
-        address = ip_address((text or "").partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def _bare_address(sender: bytes) -> str:

@@ -113,11 +113,20 @@ class DnsSettings:
 class SignFor:
     networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     authenticated: bool = True
+    tls_clients: tuple[str, ...] = ()  # subjects of certificates, as the MTA's {cert_subject} has them
     daemon_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Exempt:
+    networks: tuple[Network, ...] = ()
+    daemon_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedRelays:
+    """Clients that hand on what others sent, with a Received field on top that tells from whom."""
+
     networks: tuple[Network, ...] = ()
     daemon_names: tuple[str, ...] = ()
 
@@ -222,6 +231,7 @@ class Settings:
     dns: DnsSettings = field(default_factory=DnsSettings)
     sign_for: SignFor = field(default_factory=SignFor)
     exempt: Exempt = field(default_factory=Exempt)
+    trusted_relays: TrustedRelays = field(default_factory=TrustedRelays)
     keystore: Path = Path("keystore.yaml")  # absolute once loaded
     signing: SigningSettings = field(default_factory=SigningSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)

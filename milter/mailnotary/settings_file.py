@@ -55,6 +55,7 @@ from mailnotary.settings import (
     SocketSettings,
     SpfAction,
     SpfSettings,
+    TrustedRelays,
     VerifySettings,
 )
 from mailnotary.yamlfile import Node, Report, Scalar, Sequence, shown
@@ -117,6 +118,13 @@ def _authserv_id(text: str) -> str:
     if name is None or not _TOKEN.match(name) or "{" in name:
         raise ValueError(f"{shown(text)} is no authserv-id: write a name like mx.example.org, or remove the key")
     return name
+
+
+def _other_authserv_id(text: str) -> str:
+    """Both signs of a pattern are allowed in a token, but stand in nobody's name."""
+    if "*" in text or "?" in text:
+        raise ValueError(f"{shown(text)} is a pattern, and whole names alone are compared: write each name out")
+    return _authserv_id(text)
 
 
 def _nameserver(text: str) -> tuple[str, int]:
@@ -332,12 +340,18 @@ _SETTINGS: dict[str, Reader[Any]] = {
         SignFor,
         networks=_client_networks,
         authenticated=boolean(),
+        tls_clients=list_of(text("a certificate's subject"), "mail2.example.org"),
         daemon_names=list_of(text("a daemon's name"), "ORIGINATING"),
     ),
     "exempt": Section(
         Exempt,
         networks=_client_networks,
         daemon_names=list_of(text("a daemon's name"), "REINJECTED"),
+    ),
+    "trusted_relays": Section(
+        TrustedRelays,
+        networks=_client_networks,
+        daemon_names=list_of(text("a daemon's name"), "PROXIED"),
     ),
     "keystore": _file,
     "signing": Section(
@@ -376,7 +390,7 @@ _SETTINGS: dict[str, Reader[Any]] = {
     ),
     "authentication_results": Section(
         AuthenticationResultsSettings,
-        remove_from=list_of(scalar(_authserv_id, "an authserv-id"), "mx.example.org"),
+        remove_from=list_of(scalar(_other_authserv_id, "an authserv-id"), "mx.example.org"),
         authenticated=boolean(),
     ),
     "on_internal_error": choice(InternalError),

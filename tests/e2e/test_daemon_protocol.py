@@ -80,7 +80,11 @@ def test_no_reply_is_taken_for_every_event_that_is_never_answered(daemon: Daemon
 
 def test_only_the_macros_that_are_needed_are_asked_for(daemon: Daemon) -> None:
     with MilterClient(daemon.address) as client:
-        assert client.macro_lists == {0: "j {daemon_name}", 2: "j {auth_type} {auth_authen}", 5: "i"}
+        assert client.macro_lists == {
+            0: "j {daemon_name}",
+            2: "j {auth_type} {auth_authen} {cert_subject} {verify}",
+            5: "i",
+        }
 
 
 def test_mail_is_answered_where_spf_may_reject(strict: Daemon) -> None:

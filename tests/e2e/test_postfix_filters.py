@@ -26,6 +26,7 @@ class Filtered:
 
     rig: Rig
     front: Postfix
+    proxied: Postfix  # a listener with a before-queue filter, which here is nothing but Postfix's own proxy client
     filter: Sink
     back: dict[str, int]  # the listeners' ports
 
@@ -54,19 +55,27 @@ class Filtered:
 @pytest.fixture(scope="module")
 def filtered() -> Iterator[Filtered]:
     sink = Sink()
-    front, back = free_port(), {way: free_port() for way in ("smtp", "no_milters", "exempt")}
+    front, proxied, behind = (free_port() for _ in range(3))
+    back = {way: free_port() for way in ("smtp", "no_milters", "exempt")}
     services = f"""\
 127.0.0.1:{front} inet n - n - 10 smtpd -o content_filter=smtp:[127.0.0.1]:{sink.port}
   -o local_header_rewrite_clients=
 127.0.0.1:{back["smtp"]} inet n - n - 10 smtpd
 127.0.0.1:{back["no_milters"]} inet n - n - 10 smtpd -o receive_override_options=no_milters
 127.0.0.1:{back["exempt"]} inet n - n - 10 smtpd -o milter_macro_daemon_name=REINJECTED
+127.0.0.1:{proxied} inet n - n - 10 smtpd -o smtpd_proxy_filter=127.0.0.1:{behind}
+127.0.0.1:{behind} inet n - n - 10 smtpd -o milter_macro_daemon_name=PROXIED -o smtpd_authorized_xclient_hosts=
 """
     try:
         domains = {MTA: {"keys": KEYS}}
-        with start(keystore=domains, postfix_services=services, exempt={"daemon_names": ["REINJECTED"]}) as rig:
-            to_front = replace(rig.postfix, port=front, submission_port=front)
-            yield Filtered(rig, to_front, sink, back)
+        with start(
+            keystore=domains,
+            postfix_services=services,
+            exempt={"daemon_names": ["REINJECTED"]},
+            trusted_relays={"daemon_names": ["PROXIED"]},
+        ) as rig:
+            to_front, to_proxied = (replace(rig.postfix, port=port, submission_port=port) for port in (front, proxied))
+            yield Filtered(rig, to_front, to_proxied, sink, back)
     finally:
         sink.shutdown()
         sink.server_close()
@@ -123,3 +132,24 @@ def test_mail_of_our_users_is_signed_once(filtered: Filtered, way: str) -> None:
 def test_the_hosts_own_mail_is_signed(filtered: Filtered) -> None:
     filtered.rig.postfix.sendmail(MESSAGE.replace(b"\r\n", b"\n"), "-i", "-f", "cron@example.org", "al@example.com")
     assert filtered.rig.verified(filtered.rig.postfix.receive().data)[0] == ["pass rsa", "pass ed"]
+
+
+@pytest.mark.parametrize(
+    "helo", ["evil.example", "x (mail.example.org [192.0.2.10])", "x (y [127.0.0.1]) by z", "[192.0.2.10]"]
+)
+def test_what_a_proxy_filter_hands_on_is_judged_by_its_client(filtered: Filtered, helo: str) -> None:
+    envelope = {"ip": "198.51.100.66", "sender": "alice@example.org"}
+    code, text = filtered.proxied.send(SPOOFED, helo=helo.replace(" ", "+20"), **envelope)
+    assert code == 250, text
+    mail = filtered.rig.postfix.receive(text)
+    assert not fields(mail.data, "DKIM-Signature")
+    assert "dmarc=fail" in verdict(mail)
+    assert "198.51.100.66" in filtered.rig.daemon.wait_for(f"queue_id={text.rpartition(' ')[2]}")[0]
+
+
+def test_mail_of_an_honest_sender_passes_through_the_proxy(filtered: Filtered) -> None:
+    code, text = filtered.proxied.send(SPOOFED, ip="192.0.2.10", helo="mail.example.org", sender="alice@example.org")
+    assert code == 250, text
+    mail = filtered.rig.postfix.receive(text)
+    assert "dmarc=pass" in verdict(mail)
+    assert "smtp.helo=mail.example.org" in verdict(mail)

@@ -145,6 +145,7 @@ class Played:
         helo: str = "mail.example.org",
         mail_from: bytes = b"<alice@example.org>",
         user: str | None = None,
+        tls_client: str | None = None,
         mta: str | None = "mx.example.net",
         daemon: str | None = None,
         chunk: int = 65_535,
@@ -163,7 +164,7 @@ class Played:
         session.mail_replies = mail_replies
         session.connect("client.example", ip, mta, daemon)
         session.helo(helo)
-        early = session.mail_from(mail_from, user)
+        early = session.mail_from(mail_from, user, tls_client)
         if early is not None:
             return Outcome(records[0], (), early)
         parsed = parse(message)

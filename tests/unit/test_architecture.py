@@ -84,7 +84,7 @@ FLOORS = [
     {"yamlfile", "readers", "listen", "settings", "settings_file"},
     {"keystore", "keyfile", "keystore_file", "configuration"},
     {"budget"},
-    {"policy", "record", "inbound", "outbound", "reinjected"},
+    {"policy", "record", "inbound", "outbound", "received", "reinjected"},
     {"session"},
     {"daemon", "keystate", "keydns", "keystore_edit", "newkeys", "opendkim"},
     {"cli", "__main__", "__init__"},

@@ -273,7 +273,31 @@ def test_a_hold_is_a_quarantine_and_without_that_a_temporary_failure() -> None:
 def test_who_is_logged_in(macros: dict[str, str | bytes], user: str | None) -> None:
     callbacks, ctx, session = opened(macros=macros)
     callbacks.on_mail(ctx, b"<a@x.example>")
-    assert session.seen[-1] == ("mail_from", b"<a@x.example>", user)
+    assert session.seen[-1] == ("mail_from", b"<a@x.example>", user, None)
+
+
+@pytest.mark.parametrize(
+    ("macros", "subject"),
+    [
+        ({}, None),
+        ({"{cert_subject}": "mail2.example.org"}, "mail2.example.org"),  # Postfix
+        ({"{cert_subject}": "/CN=mail2.example.org", "{verify}": "OK"}, "/CN=mail2.example.org"),  # Sendmail
+        ({"{cert_subject}": "/CN=mail2.example.org", "{verify}": "FAIL"}, None),
+        ({"{cert_subject}": "/CN=mail2.example.org", "{verify}": b"\xff"}, None),
+        ({"{cert_subject}": b"\xff"}, None),
+    ],
+)
+def test_whose_certificate_the_mta_trusts(macros: dict[str, str | bytes], subject: str | None) -> None:
+    callbacks, ctx, session = opened(macros=macros)
+    callbacks.on_mail(ctx, b"<a@x.example>")
+    assert session.seen[-1] == ("mail_from", b"<a@x.example>", None, subject)
+
+
+def test_no_certificate_counts_where_we_can_not_ask_whether_it_is_trusted() -> None:
+    macros: dict[str, str | bytes] = {"{cert_subject}": "/CN=mail2.example.org"}
+    callbacks, ctx, session = opened(macros=macros, actions=ALL_ACTIONS & ~milter.SETSYMLIST)
+    callbacks.on_mail(ctx, b"<a@x.example>")
+    assert session.seen[-1] == ("mail_from", b"<a@x.example>", None, None)
 
 
 @pytest.mark.parametrize(
