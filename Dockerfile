@@ -1,5 +1,7 @@
 # The daemon in the foreground on port 8891, logs to standard error. Mount the configuration and the keys:
-#   docker run -p 8891:8891 -v /srv/mailnotary:/etc/mailnotary:ro mailnotary
+#   docker run -p 127.0.0.1:8891:8891 -v /srv/mailnotary:/etc/mailnotary:ro mailnotary
+# Never publish the port to the world: who reaches it has mail signed as yours. `socket.peers` in mailnotary.yaml names
+# the addresses that may connect, as they are seen from inside of the container.
 # Key files must belong to the user 891 and be readable by nobody else.
 
 FROM debian:bookworm-slim AS build

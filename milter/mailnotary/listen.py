@@ -37,8 +37,25 @@ class Listen:
             raise ValueError(f"a path needs its family: write unix:{printable(text, 120)}")
         raise ValueError(f"'{printable(text, 80)}' is no socket: write {EXAMPLES}")
 
+    @property
+    def exposure(self) -> str:
+        """What an admin should know of a socket that other machines may reach; "" for one that they can't."""
+        if self.family == "unix" or _is_loopback(self.host):
+            return ""
+        return (
+            f"{self} can be reached from other machines, and whoever reaches it has mail signed as yours: name the "
+            "addresses of your mail servers in socket.peers, or listen on a unix socket or on 127.0.0.1"
+        )
+
     def __str__(self) -> str:
         return f"unix:{self.path}" if self.family == "unix" else f"{self.family}:{self.port}@{self.host}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name: only this one tells (RFC 6761 section 6.3)
+        return host == "localhost"
 
 
 def _checked_path(path: str) -> str:

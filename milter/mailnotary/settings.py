@@ -98,8 +98,11 @@ class LogTarget(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SocketSettings:
+    """`mode` and `group` are for a unix socket, `peers` for the others: who may connect; none means everybody."""
+
     mode: int = 0o660
     group: str | None = None
+    peers: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

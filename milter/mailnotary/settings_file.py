@@ -61,6 +61,7 @@ from mailnotary.settings import (
 from mailnotary.yamlfile import Node, Report, Scalar, Sequence, shown
 
 MAX_BYTES = 1_048_576  # of mailnotary.yaml
+MAX_PEERS = 64  # networks; the kernel looks through them at each packet
 
 
 def load(path: Path) -> Settings:
@@ -77,6 +78,7 @@ def read(path: Path, report: Report) -> tuple[Settings, yamlfile.Mapping]:
     root = yamlfile.read(path, report, MAX_BYTES) or yamlfile.Mapping([], 1, 1)
     settings = Settings(**values(root, report, _SETTINGS))
     _look_at_times(settings, root, report)
+    _look_at_callers(settings, root, report)
     return replace(settings, keystore=path.absolute().parent / settings.keystore), root
 
 
@@ -316,13 +318,30 @@ def _look_at_times(settings: Settings, root: yamlfile.Mapping, report: Report) -
         )
 
 
+def _peers(node: Node, report: Report) -> tuple[Network, ...]:
+    found = _client_networks(node, report)
+    if len(found) > MAX_PEERS:
+        raise ValueError(f"{len(found)} networks, and {MAX_PEERS} are the most there can be: write larger ones")
+    return found
+
+
+def _look_at_callers(settings: Settings, root: yamlfile.Mapping, report: Report) -> None:
+    listen, peers = Listen.parse(settings.listen), settings.socket.peers
+    if not peers and (text := listen.exposure):
+        report.warn(root.get("listen"), text)
+    if peers and listen.family == "unix":
+        report.warn(root.get("socket"), "peers are for inet and inet6: who may write to a unix socket, may connect")
+
+
 def _whole(reader: Reader[float]) -> Reader[int]:
     return lambda node, report: int(reader(node, report))
 
 
 _SETTINGS: dict[str, Reader[Any]] = {
     "listen": scalar(_listen, EXAMPLES),
-    "socket": Section(SocketSettings, mode=file_mode(), group=optional(scalar(_user, "a group like postfix"))),
+    "socket": Section(
+        SocketSettings, mode=file_mode(), group=optional(scalar(_user, "a group like postfix")), peers=_peers
+    ),
     "user": scalar(_user, "a user like mailnotary"),
     "workers": scalar(_workers, "auto, or a number from 1 to 1024"),
     "stop_seconds": seconds(0, 300),

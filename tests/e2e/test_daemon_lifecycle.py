@@ -84,6 +84,19 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         assert served(second.address)
 
 
+def test_peers_alone_are_served(tmp_path: Path) -> None:
+    with Daemon(tmp_path, socket={"peers": ["127.0.0.1"]}) as daemon:
+        assert served(daemon.address)
+        port = int(daemon.address.removeprefix("inet:").partition("@")[0])
+        with socket.socket() as stranger:
+            stranger.settimeout(0.5)
+            stranger.bind(("127.0.0.2", 0))
+            with pytest.raises(TimeoutError):
+                stranger.connect(("127.0.0.1", port))
+        daemon.reload(socket={"peers": ["127.0.0.1", "127.0.0.2"]})
+        assert daemon.lines("a changed setting needs a restart")
+
+
 def test_a_second_instance_on_the_same_unix_socket_is_refused_and_does_the_first_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "milter.sock"
     with Daemon(tmp_path, listen=f"unix:{path}") as first:

@@ -68,7 +68,7 @@ class Box:
 
 def configure_sendmail(socket: str, sink: Sink) -> None:
     """Debian's sendmail.mc with our snippet before the mailers, and what these tests need."""
-    snippet = re.sub(r"S=inet:8891@127.0.0.1", f"S={socket}", SNIPPET.read_text())
+    snippet = SNIPPET.read_text().replace("S=unix:/run/mailnotary/mailnotary.sock", f"S={socket}")
     original = MC.with_suffix(".orig")
     if not original.exists():
         shutil.copy(MC, original)

@@ -98,3 +98,22 @@ def test_warnings_do_not_fail(folder: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "-c", str(tmp_path / "none.yaml")]) == 1
     assert "none.yaml: can't be read: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen: inet:8891@127.0.0.1", ""),
+        ("listen: inet:8891@0.0.0.0", "m.yaml:1:9: inet:8891@0.0.0.0 can be reached from other machines"),
+        ("listen: inet:8891@0.0.0.0\nsocket: {peers: [192.0.2.1]}", ""),
+        ("listen: inet:8891@0.0.0.0\nsocket: {peers: []}", "can be reached from other machines"),
+        ("socket: {peers: [0.0.0.0/0]}", "0.0.0.0/0 is every client there is"),
+        ("listen: unix:/run/socket\nsocket: {peers: [192.0.2.1]}", "peers are for inet and inet6"),
+    ],
+)
+def test_a_socket_that_strangers_reach_is_a_warning(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    assert check(folder, text) == 0
+    error = capsys.readouterr().err
+    assert (said in error) if said else (error == "")

@@ -133,6 +133,19 @@ def test_a_daemon_that_is_not_there_is_an_error_with_the_reason(tmp_path: Path) 
     assert "systemctl start" in finding.advice
 
 
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [
+        ("inet:8891@127.0.0.1", True),
+        ("inet6:8891@::1", True),
+        ("unix:/run/m.sock", False),
+        ("inet:8891@0.0.0.0", False),
+    ],
+)
+def test_that_every_account_can_connect_to_a_port_is_said(listen: str, said: bool) -> None:
+    assert [finding.check for finding in machine.callers(Listen.parse(listen))] == ["callers"] * said
+
+
 def ask(zone: Mapping[str, Any]) -> list[Finding]:
     with DnsServer(zone) as server:
         return list(machine.resolver(DnsSettings((server.address,), timeout=1), "a.example"))

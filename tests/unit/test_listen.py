@@ -83,3 +83,24 @@ def test_anything_is_parsed_or_refused_and_what_is_parsed_means_itself(text: str
     except ValueError:
         return
     assert Listen.parse(str(listen)) == listen
+
+
+@pytest.mark.parametrize(
+    ("text", "exposed"),
+    [
+        ("unix:/run/socket", False),
+        ("inet:8891@127.0.0.1", False),
+        ("inet:8891@127.9.9.9", False),
+        ("inet:8891@localhost", False),
+        ("inet6:8891@::1", False),
+        ("inet:8891@0.0.0.0", True),
+        ("inet6:8891@::", True),
+        ("inet:8891@192.0.2.1", True),
+        ("inet6:8891@::ffff:127.0.0.1", True),  # not on an IPv6 socket of ours
+        ("inet:8891@mail.example.org", True),
+    ],
+)
+def test_a_socket_that_other_machines_may_reach_is_said_to_be_one(text: str, exposed: bool) -> None:
+    warning = Listen.parse(text).exposure
+    assert ("can be reached from other machines" in warning and "socket.peers" in warning) is exposed
+    assert (warning == "") is not exposed

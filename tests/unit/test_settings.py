@@ -100,7 +100,7 @@ def test_every_key_of_the_contract_is_read(file: Path) -> None:
         file,
         """\
 listen: unix:/run/mailnotary/m.sock
-socket: {mode: "0666", group: postfix}
+socket: {mode: "0666", group: postfix, peers: [127.0.0.1, 172.16.0.0/12]}
 user: notary
 workers: 4
 stop_seconds: 1m
@@ -141,6 +141,7 @@ log: {level: debug, format: json, to: syslog}
     )
     assert found.listen == "unix:/run/mailnotary/m.sock"
     assert (found.socket.mode, found.socket.group) == (0o666, "postfix")
+    assert found.socket.peers == (ip_network("127.0.0.1"), ip_network("172.16.0.0/12"))
     assert (found.user, found.workers, found.stop_seconds) == ("notary", 4, 60)
     assert found.state_dir == Path("/srv/state")
     assert found.key_check_seconds == 60
@@ -323,6 +324,11 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("socket: {mode: 0999}", "1:16: '0999' is no mode for a socket: write an octal number like 0660"),
         ("socket: {mode: 0060}", "1:16: '0060' is no mode for a socket"),
         ("socket: {mode: 1777}", "1:16: '1777' is no mode for a socket"),
+        ("socket: {peers: [mx.example.org]}", "1:18: 'mx.example.org' is no "),
+        (
+            f"socket: {{peers: [{', '.join(['192.0.2.1'] * 65)}]}}",
+            "1:17: 65 networks, and 64 are the most there can be",
+        ),
         ("socket: {group: 'a b'}", "1:17: 'a b' is no user or group name"),
         ("user: ../x", "1:7: '../x' is no user or group name: write one like mailnotary"),
         ("workers: 0", "1:10: '0' does not fit: write auto, or a number from 1 to 1024"),

@@ -17,7 +17,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from mailnotary.daemon import adapter
+from mailnotary.daemon import adapter, peers
 from mailnotary.files import directory, resolve
 from mailnotary.listen import Listen
 from mailnotary.settings import SocketSettings
@@ -64,10 +64,10 @@ def open_listener(listen: Listen, settings: SocketSettings) -> Listener:
     """Opens the socket. Raises ListenError."""
     if listen.family == "unix":
         return _open_unix(listen.path, settings)
-    return _open_inet(listen)
+    return _open_inet(listen, settings)
 
 
-def _open_inet(listen: Listen) -> Listener:
+def _open_inet(listen: Listen, settings: SocketSettings) -> Listener:
     family = socket.AF_INET6 if listen.family == "inet6" else socket.AF_INET
     try:
         address = socket.getaddrinfo(listen.host, listen.port, family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)[0][4]
@@ -80,11 +80,16 @@ def _open_inet(listen: Listen) -> Listener:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as written: IPv6 and nothing else
         # Each answer is a packet or two that the MTA waits for; accepted sockets inherit this from the listener.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if settings.peers:
+            peers.admit(sock, settings.peers)
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise ListenError(f"{listen}: {_reason(error)}") from error
+    except ValueError as error:
+        sock.close()
+        raise ListenError(f"socket.peers: {error}: add the addresses of those who call {listen}") from error
     return Listener(sock)
 
 

@@ -3,12 +3,13 @@
 import os
 import resource
 import signal
+import syslog
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from mailnotary import settings_file
-from mailnotary.configuration import Configuration, load_configuration
+from mailnotary.configuration import Configuration, Problem, load_configuration
 from mailnotary.daemon import privileges
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.helper import KeyHelper
@@ -39,11 +40,10 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         callbacks.register()
         stand_ins = StandIns(listener.family)
         privileges.drop(settings.user)
-        pump = _guard_standard_error()
+        pump = _never_wait_for_logs()
 
         def load() -> Configuration:
-            new = load_configuration(path)
-            return replace(new, settings=_with_listen(new.settings, listen))
+            return _overridden(load_configuration(path), listen)
 
         configuration = load()
         for warning in configuration.warnings:
@@ -68,9 +68,20 @@ def _with_listen(settings: Settings, listen: str | None) -> Settings:
     return settings if listen is None else replace(settings, listen=listen)
 
 
-def _guard_standard_error() -> LogPump | None:
+def _overridden(configuration: Configuration, listen: str | None) -> Configuration:
+    if listen is None:
+        return configuration
+    settings = _with_listen(configuration.settings, listen)
+    text = "" if settings.socket.peers else _parse(listen).exposure
+    warnings = (Problem("--listen", 0, 0, text),) if text else ()
+    return replace(configuration, settings=settings, warnings=configuration.warnings + warnings)
+
+
+def _never_wait_for_logs() -> LogPump | None:
     """From now on no write to standard error waits: not the log's, not what a library prints. A process that it takes
     is not root's, and has seen no key."""
+    # libmilter complains to syslog by itself, and syslog(3) waits for a syslog daemon that stands still.
+    syslog.setlogmask(syslog.LOG_MASK(syslog.LOG_EMERG))
     sink, pump = standard_error(), None
     if sink.may_wait:
         pump = LogPump(sink.descriptor)

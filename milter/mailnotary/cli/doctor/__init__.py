@@ -44,6 +44,7 @@ def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
     listen = Listen.parse(settings.listen)
     yield from machine.service()
     yield from machine.socket(listen)
+    yield from machine.callers(listen)
     yield from machine.resolver(settings.dns, machine.first_domain(tuple(keystore.entries)))
     mta, cf = postfix.read(), sendmail.read()
     if mta is not None:

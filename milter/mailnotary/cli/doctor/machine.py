@@ -53,6 +53,14 @@ def socket(listen: Listen) -> Iterator[Finding]:
         yield error("header spacing", text, f"look who listens on {listen}")
 
 
+def callers(listen: Listen) -> Iterator[Finding]:
+    """Who can connect, where that is not seen in a mode: any account of the machine may say that a user has logged
+    in. (Of a port that other machines reach, the configuration's warnings tell.)"""
+    if listen.family != "unix" and not listen.exposure:
+        text = f"every account of this machine can connect to {listen} and have mail signed; to a unix socket it can't"
+        yield ok("callers", text)
+
+
 def service() -> Iterator[Finding]:
     """systemd starts it at boot."""
     state = command("systemctl", "show", "--property=UnitFileState", "--value", "mailnotary.service")
