@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from mailnotary.address import Author, AuthorProblem
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
-from mailnotary.domain import is_subdomain
+from mailnotary.domain import is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
 from mailnotary.settings import (
     DmarcAction,
@@ -81,11 +81,24 @@ def containing(networks: Sequence[Network], address: Address | None) -> Network 
     return None
 
 
+def must_be_reached(settings: Settings, recipient: str) -> bool:
+    """Whether no policy may refuse a message to this recipient alone, as RFC 5321 4.5.1 demands for postmaster."""
+    address = recipient.lower()
+    local_part, at, name = address.rpartition("@")
+    reachable = settings.reachable_recipients
+    return (local_part if at else address) in reachable or f"{local_part}@{to_ascii(name)}" in reachable
+
+
 # --- SPF (RFC 7208 section 8) ---
 
 
 def wants_mail_reply(settings: Settings) -> bool:
-    """Whether SPF may come to a reply, so that MAIL FROM has to be answered."""
+    """Whether MAIL FROM may have to be answered. Where the recipients matter, the answer waits for them."""
+    return spf_may_refuse(settings) and not settings.reachable_recipients
+
+
+def spf_may_refuse(settings: Settings) -> bool:
+    """Whether SPF may come to a reply."""
     spf = settings.spf
     accept = SpfAction.ACCEPT
     return not (spf.helo_fail is spf.fail is spf.softfail is spf.permerror is spf.temperror is accept)

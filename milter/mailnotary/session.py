@@ -26,9 +26,10 @@ from mailnotary.policy import (
     Reply,
     containing,
     message_verdict,
+    must_be_reached,
     reply,
+    spf_may_refuse,
     spf_reply,
-    wants_mail_reply,
 )
 from mailnotary.record import MessageMode, MessageRecord
 from mailnotary.reinjected import verdict_against
@@ -72,6 +73,7 @@ class _Message:
     signer: dkim.MessageSigner | None = None
     author: Author | None = None
     early_reply: Reply | None = None
+    unrefusable: bool | None = None  # whether all recipients must be reached; None before the first
     error: str = ""
     header_ended: bool = False
     seconds: float = 0.0  # of our own work
@@ -132,10 +134,16 @@ class Session:
         if mode is MessageMode.VERIFY:
             self._begin_verifying(message)
         message.seconds += time.perf_counter() - started
-        if message.early_reply is None or not self.mail_replies:
+        if message.early_reply is None or not self.mail_replies or env.settings.reachable_recipients:
             return None  # where MAIL can't be answered any more, the end of message gives the same reply
         self._finish(message, (message.early_reply,))
         return message.early_reply
+
+    def rcpt_to(self, recipient: bytes) -> None:
+        """A recipient. Only where some must be reached the MTA is asked for them."""
+        message = self._message
+        if message is not None and message.unrefusable is not False:
+            message.unrefusable = must_be_reached(message.env.settings, _bare_address(recipient))
 
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
@@ -154,12 +162,17 @@ class Session:
     def end_of_headers(self) -> None:
         """The header is whole: decide who signs, or parse what others signed."""
         message = self._message
-        if message is None or message.error or message.too_large or message.early_reply is not None:
+        if message is None or message.error or message.too_large:
+            return
+        if message.early_reply is not None and not message.unrefusable:
             return
         message.header_ended = True
         started = time.perf_counter()
         if message.relayed:
             self._look_behind_relay(message)
+        if message.early_reply is not None and message.unrefusable:
+            message.why += f"; not refused, for {_REACHABLE}: {message.early_reply.text}"
+            message.early_reply = None
         if message.mode is MessageMode.VERIFY and message.inbound is not None:
             message.author = author(message.fields)
             message.inbound.end_of_headers(message.fields, message.author)
@@ -252,7 +265,7 @@ class Session:
             traces=env.traces,
         )
         message.inbound = inbound
-        if wants_mail_reply(env.settings):
+        if spf_may_refuse(env.settings):
             message.early_reply = spf_reply(env.settings.spf, inbound.check_spf(), message.client.address)
         else:
             inbound.start()
@@ -264,6 +277,8 @@ class Session:
         who = message.author or author(message.fields)
         spf, signatures, dmarc = inbound.finish()
         verdict = message_verdict(settings, who, dmarc, signatures, message.client.address)
+        if message.unrefusable and verdict.action != "accept":
+            verdict = DmarcVerdict("tag", verdict.would or verdict.action, _REACHABLE)
         hold = (verdict.hold,) if verdict.hold is not None else ()
         if verdict.reply is not None:
             actions: tuple[Action, ...] = (verdict.reply,)
@@ -390,6 +405,7 @@ class Session:
 
 AUTHENTICATION_RESULTS = "Authentication-Results"  # RFC 8601 section 2.2
 
+_REACHABLE = "its recipients are in reachable_recipients"
 _TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, please try again later")
 
 

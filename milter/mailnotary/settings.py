@@ -242,6 +242,7 @@ class Settings:
     dmarc: DmarcSettings = field(default_factory=DmarcSettings)
     authors: AuthorsSettings = field(default_factory=AuthorsSettings)
     authentication_results: AuthenticationResultsSettings = field(default_factory=AuthenticationResultsSettings)
+    reachable_recipients: tuple[str, ...] = ()  # local parts, or addresses with an A-label domain, in lower case
     on_internal_error: InternalError = InternalError.TEMPFAIL
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)

@@ -92,6 +92,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]{1,253}\Z")  # RFC 2045 sectio
 _NAMESERVER = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?\Z|(?P<bare>[0-9A-Fa-f:.]+)\Z"
 )
+_RECIPIENT = re.compile(r"([^\s@<>*?]{1,64})(?:@(\S+))?\Z")
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -127,6 +128,15 @@ def _other_authserv_id(text: str) -> str:
     if "*" in text or "?" in text:
         raise ValueError(f"{shown(text)} is a pattern, and whole names alone are compared: write each name out")
     return _authserv_id(text)
+
+
+def _recipient(text: str) -> str:
+    match = _RECIPIENT.match(text.lower())
+    if match is None:
+        raise ValueError(
+            f"{shown(text)} is not a recipient: write a name like postmaster, or an address like postmaster@example.org"
+        )
+    return match[1] + (f"@{domain(match[2])}" if match[2] else "")
 
 
 def _nameserver(text: str) -> tuple[str, int]:
@@ -412,6 +422,7 @@ _SETTINGS: dict[str, Reader[Any]] = {
         remove_from=list_of(scalar(_other_authserv_id, "an authserv-id"), "mx.example.org"),
         authenticated=boolean(),
     ),
+    "reachable_recipients": list_of(scalar(_recipient, "a recipient like postmaster"), "postmaster, abuse@example.org"),
     "on_internal_error": choice(InternalError),
     "limits": Section(
         Limits,

@@ -53,6 +53,16 @@ def test_p_reject_is_refused_at_the_end(rig: Rig) -> None:
     assert "example.org" in text
 
 
+def test_the_postmaster_is_reached_where_the_admin_says_so() -> None:
+    """RFC 5321 4.5.1."""
+    with start(**CONFIG, reachable_recipients=["postmaster"], zone_too=ZONE) as running:
+        failing = {"ip": BAD_IP, "helo": "neutral.example", "sender": "alice@example.org"}  # SPF fail, and p=reject
+        delivered = running.deliver(MESSAGE, **failing, recipient="Postmaster@rcpt.example")
+        assert "dmarc=fail" in results(delivered.data, "id.example.net")
+        code, text = running.postfix.send(MESSAGE, **failing)
+        assert (code, text[:7]) == (550, "5.7.23 "), "of others, it is refused as ever, at its end"
+
+
 def test_p_quarantine_is_held_with_its_results_written_down(rig: Rig) -> None:
     code, _ = rig.postfix.send(MESSAGE.replace(b"example.org", b"hold.example"), **NEUTRAL)
     assert code == 250

@@ -1,7 +1,7 @@
 """Messages, keys, zones and sessions that many tests begin with."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -149,6 +149,7 @@ class Played:
         mta: str | None = "mx.example.net",
         daemon: str | None = None,
         chunk: int = 65_535,
+        recipients: Sequence[bytes] = (),
         hook: Callable[[Session], None] | None = None,
         leading_space: bool = True,
         mail_replies: bool = True,
@@ -167,6 +168,8 @@ class Played:
         early = session.mail_from(mail_from, user, tls_client)
         if early is not None:
             return Outcome(records[0], (), early)
+        for recipient in recipients:
+            session.rcpt_to(recipient)
         parsed = parse(message)
         for one in parsed.fields:
             value = one.value.replace(b"\r\n", b"\n")

@@ -98,6 +98,9 @@ class FakeSession:
     def end_of_headers(self) -> None:
         self._note("end_of_headers")
 
+    def rcpt_to(self, recipient: bytes) -> None:
+        self._note("rcpt_to", recipient)
+
     def body(self, chunk: bytes) -> None:
         self._note("body", chunk)
 
@@ -150,6 +153,21 @@ def play(callbacks: Adapter, ctx: Any) -> list[int]:
         callbacks.on_body(ctx, b"x"),
         callbacks.on_eom(ctx),
     ]
+
+
+def test_recipients_are_asked_for_only_where_some_must_be_reached() -> None:
+    for reachable in ((), ("postmaster",)):
+        callbacks = Adapter()
+        settings = Settings(spf=SpfSettings(fail=SpfAction.REJECT), reachable_recipients=reachable)
+        callbacks.source = lambda settings=settings: cast(Environment, SimpleNamespace(settings=settings))  # type: ignore[misc]
+        ctx: Any = FakeContext()
+        choice = [ALL_ACTIONS, ALL_PROTOCOL, 0, 0]
+        assert callbacks.on_negotiate(ctx, choice) == milter.CONTINUE
+        assert bool(choice[1] & milter.P_NORCPT) is not bool(reachable)
+        assert bool(choice[1] & milter.P_NR_MAIL) is bool(reachable), "the answer waits for the recipients"
+        if reachable:
+            assert callbacks.on_rcpt(ctx, b"<postmaster>", b"NOTIFY=NEVER") == milter.NOREPLY
+            assert ctx.priv.session.seen[-1] == ("rcpt_to", b"<postmaster>")
 
 
 @given(st.integers(0, ALL_PROTOCOL), st.booleans())

@@ -134,6 +134,7 @@ dmarc:
   domains: {Bank.example: {reject: reject}, friend.example: {mode: monitor}}
 authors: {none: reject, several_fields: reject, several_domains: accept, unparsable: reject}
 authentication_results: {remove_from: [mx2.example.org, mail], authenticated: true}
+reachable_recipients: [Postmaster, abuse@Bücher.example]
 on_internal_error: accept
 limits: {header_bytes: 512K, message_seconds: 60, spf_seconds: 10}
 log: {level: debug, format: json, to: syslog}
@@ -186,6 +187,7 @@ log: {level: debug, format: json, to: syslog}
     )  # fmt: skip
     assert found.authentication_results.remove_from == ("mx2.example.org", "mail")
     assert found.authentication_results.authenticated
+    assert found.reachable_recipients == ("postmaster", "abuse@xn--bcher-kva.example")
     assert found.on_internal_error is InternalError.ACCEPT
     assert (found.limits.header_bytes, found.limits.message_seconds, found.limits.spf_seconds) == (524_288, 60, 10)
     assert (found.log.level, found.log.format, found.log.to) == ("debug", "json", "syslog")
@@ -388,6 +390,8 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("dmarc: {domains: {a.example: {}, A.Example: {}}}", "1:34: a.example stands twice: remove one of them"),
         ("dmarc: {domains: {a.example: enforce}}", "1:30: 'enforce' where keys are expected: write 'mode: ...'"),
         ("dmarc: {exempt: {dkim_domains: [-x]}}", "1:33: '-x' is no domain name"),
+        ("reachable_recipients: [a b]", "1:24: 'a b' is not a recipient: write a name like postmaster, or an address"),
+        ("reachable_recipients: ['*']", "1:24: '*' is not a recipient: write a name like postmaster, or an address"),
         ("authors: {none: tag}", "1:17: 'tag' is not understood: write policy, accept or reject"),
         (
             "authentication_results: {remove_from: ['*']}",

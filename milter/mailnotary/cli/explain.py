@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
     parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
-    parser.add_argument("--rcpt", metavar="ADDR", help="an envelope recipient (no decision depends on it)")
+    parser.add_argument("--rcpt", metavar="ADDR", help="the envelope recipient (only reachable_recipients ask for it)")
     parser.add_argument("--auth-user", metavar="U", help="the login name, for a client that authenticated itself")
     add_zone(parser)
     parser.add_argument("--now", type=int, metavar="EPOCH", help="take this for the time")
@@ -94,6 +94,8 @@ def explain(args: argparse.Namespace) -> Explanation:
     sender = args.mail_from.encode("utf-8", "surrogateescape")
     bare = sender.startswith(b"<") and sender.endswith(b">")
     if session.mail_from(sender if bare else b"<" + sender + b">", args.auth_user) is None:
+        if args.rcpt is not None:
+            session.rcpt_to(args.rcpt.encode("utf-8", "surrogateescape"))
         for field in message.fields:
             session.header(field.name, field.value)
         session.end_of_headers()

@@ -61,6 +61,7 @@ class Connection:
         "after_header",
         "after_helo",
         "after_mail",
+        "after_rcpt",
         "busy_since",
         "defect",
         "error",
@@ -76,6 +77,7 @@ class Connection:
         self.after_connect = answer(milter.P_NR_CONN)
         self.after_helo = answer(milter.P_NR_HELO)
         self.after_mail = answer(milter.P_NR_MAIL)
+        self.after_rcpt = answer(milter.P_NR_RCPT)
         self.after_header = answer(milter.P_NR_HDR)
         self.after_eoh = answer(milter.P_NR_EOH)
         self.after_body = answer(milter.P_NR_BODY)
@@ -115,6 +117,7 @@ class Adapter:
         milter.set_connect_callback(self.on_connect)
         milter.set_helo_callback(self.on_helo)
         milter.set_envfrom_callback(self.on_mail)
+        milter.set_envrcpt_callback(self.on_rcpt)
         milter.set_header_callback(self.on_header)
         milter.set_eoh_callback(self.on_eoh)
         milter.set_body_callback(self.on_body)
@@ -136,11 +139,14 @@ class Adapter:
     def on_negotiate(self, ctx: "Context", offer: list[int]) -> int:
         """Chooses from what the MTA offers: [actions, protocol flags, 0, 0], changed in place."""
         try:
+            settings = self.source().settings
             actions, protocol = offer[0] & _WANTED_ACTIONS, offer[1] & _WANTED_PROTOCOL
+            if settings.reachable_recipients:
+                protocol = protocol & ~milter.P_NORCPT | offer[1] & milter.P_NR_RCPT
             if actions & _NEEDED_ACTIONS != _NEEDED_ACTIONS:
                 self._warn("the MTA does not let milters add and change headers: refusing to work for it")
                 return milter.REJECT
-            if not wants_mail_reply(self.source().settings):
+            if not wants_mail_reply(settings):
                 protocol |= offer[1] & milter.P_NR_MAIL
             if not protocol & milter.P_HDR_LEADSPC:
                 self._warn(
@@ -208,6 +214,15 @@ class Adapter:
         except BaseException as error:
             connection.fail("mail", error)
         return connection.after_mail
+
+    def on_rcpt(self, ctx: "Context", recipient: bytes, *_parameters: bytes) -> int:
+        """RCPT TO: asked for only where some recipients must be reached."""
+        connection: Connection = ctx.getpriv() or self._reopen(ctx)
+        try:
+            connection.session.rcpt_to(recipient)
+        except BaseException as error:
+            connection.fail("rcpt", error)
+        return connection.after_rcpt
 
     def on_header(self, ctx: "Context", name: str, value: bytes) -> int:
         """One header field."""
