@@ -166,16 +166,23 @@ def dmarc_verdict(
     """What a DMARC result comes to under the admin's settings. p=none, a pass and a permerror change nothing."""
     rule = _rule(settings, result.domain)
     if result.status is DmarcStatus.TEMPERROR:
-        # To accept is what RFC 9989 4.10.1 calls "fail open": whoever can keep DNS from answering gets around a policy.
-        # Where the policy is known, and none, the answer makes no difference.
-        if settings.temperror is OnTemperror.ACCEPT or result.policy is Policy.NONE:
+        # Where the policy is known, and none, the answer makes no difference. Where it would refuse or hold a message
+        # that fails, the sender tries again: which domain's key or SPF record can't be had is the sender's choice, and
+        # to accept would leave to him whether the policy holds. With no policy known, to accept is what RFC 9989 4.10.1
+        # calls "fail open": whoever can keep the DNS of a whole domain from answering gets around its policy.
+        holds = result.disposition is not Policy.NONE and _action(rule, result.disposition) is not DmarcAction.TAG
+        if not holds and (settings.temperror is OnTemperror.ACCEPT or result.policy is Policy.NONE):
             return DmarcVerdict()
         return _under(settings, rule, DmarcVerdict("tempfail", reply=_deferral(result)), dkim, client)
     if result.status is not DmarcStatus.FAIL or result.disposition is Policy.NONE:
         return DmarcVerdict()
-    action = rule.reject if result.disposition is Policy.REJECT else rule.quarantine
+    action = _action(rule, result.disposition)
     reason = f"DMARC fail for {result.domain}, p={result.disposition}"
     return _under(settings, rule, _enforced(action, _dmarc_refusal(result), reason), dkim, client)
+
+
+def _action(rule: DmarcSettings, disposition: Policy) -> DmarcAction:
+    return rule.reject if disposition is Policy.REJECT else rule.quarantine
 
 
 def _enforced(action: DmarcAction, refusal: Reply, reason: str) -> DmarcVerdict:

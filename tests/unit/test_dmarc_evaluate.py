@@ -303,7 +303,7 @@ def test_a_dns_error_does_not_undo_a_certain_pass() -> None:
 def test_a_dns_error_where_alignment_hangs_on_it_is_neither_pass_nor_fail() -> None:
     zone: dict[str, Any] = {"_dmarc.example.com": [{"TXT": REJECT}], "_dmarc.com": "SERVFAIL"}
     result = evaluate("example.com", zone, spf=("x.example.com",))
-    assert (result.status, result.policy, result.disposition) == ("temperror", "reject", "none")
+    assert (result.status, result.policy, result.disposition) == ("temperror", "reject", "reject")
     zone = {"_dmarc.example.com": [{"TXT": REJECT}], "_dmarc.x.example.com": "TIMEOUT"}
     assert evaluate("example.com", zone, dkim=("x.example.com",)).status == "temperror"
 
@@ -318,8 +318,41 @@ def test_a_dns_error_between_sp_and_np_is_a_temperror_unless_it_passes() -> None
     zone: dict[str, Any] = dmarc_zone(example_com="v=DMARC1; p=none; np=reject")
     zone["a.example.com"] = "SERVFAIL"
     # ZoneResolver knows a name with a fault as existing; its _dmarc name does not.
-    assert evaluate("a.example.com", zone).status == "temperror"
+    result = evaluate("a.example.com", zone)
+    assert (result.status, result.policy, result.disposition) == ("temperror", "reject", "reject")
     assert evaluate("a.example.com", zone, dkim=("a.example.com",)).status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("record", "policy", "disposition"),
+    [
+        ("v=DMARC1; p=reject", "reject", "reject"),
+        ("v=DMARC1; p=reject; sp=none", "none", "none"),
+        ("v=DMARC1; p=none; np=quarantine", "quarantine", "quarantine"),
+        ("v=DMARC1; p=reject; t=y", "reject", "quarantine"),
+        ("v=DMARC1; sp=bad", None, "none"),
+    ],
+)
+def test_a_dns_error_below_a_policy_leaves_what_that_says(record: str, policy: str | None, disposition: str) -> None:
+    """The author writes from a name whose servers are dead, below a domain that has a policy."""
+    zone: dict[str, Any] = {"_dmarc.dead.bank.example": "SERVFAIL", "_dmarc.bank.example": [{"TXT": record}]}
+    result = evaluate("dead.bank.example", zone, spf=("evil.example",), dkim=("evil.example",))
+    assert (result.status, result.policy, result.disposition) == ("temperror", policy, disposition)
+    for domain in ("dead.bank.example", "bank.example", "a.bank.example"):  # not forged, as it seems
+        result = evaluate("dead.bank.example", zone, dkim=(domain,))
+        assert (result.status, result.disposition) == ("temperror", "none")
+
+
+def test_of_several_names_without_an_answer_the_first_that_has_a_policy_counts() -> None:
+    zone: dict[str, Any] = {
+        "_dmarc.a.b.c.example": "TIMEOUT",
+        "_dmarc.b.c.example": "SERVFAIL",
+        "_dmarc.c.example": [{"TXT": "v=DMARC1; p=reject; psd=n"}],
+        "_dmarc.example": "SERVFAIL",
+    }
+    result = evaluate("a.b.c.example", zone)
+    assert (result.status, result.disposition, result.org_domain) == ("temperror", "reject", "c.example")
+    assert "_dmarc.a.b.c.example" in result.reason
 
 
 @pytest.mark.parametrize("domain", ["example.com", "mail.example.com"])
@@ -331,7 +364,7 @@ def test_a_temperror_of_what_would_be_aligned_is_neither_pass_nor_fail(domain: s
         ([spf_result("other.example")], [dkim_result("other.example"), dkim_result(domain, DkimStatus.TEMPERROR)]),
     ):
         result = dmarc.evaluate("example.com", spf, dkim, zone)
-        assert (result.status, result.disposition) == ("temperror", "none")
+        assert (result.status, result.disposition) == ("temperror", "reject")
         assert (result.spf_aligned, result.dkim_aligned) == (False, False)
     spf = [spf_result(domain, SpfStatus.TEMPERROR)]
     assert dmarc.evaluate("example.com", spf, [dkim_result("example.com")], zone).status == "pass"

@@ -47,9 +47,23 @@ def test_monitor_says_what_enforce_would_have_done() -> None:
     assert (verdict.action, verdict.would, verdict.reply) == ("tag", "reject", None)
 
 
-@pytest.mark.parametrize("status", [DmarcStatus.PASS, DmarcStatus.NONE, DmarcStatus.TEMPERROR, DmarcStatus.PERMERROR])
+@pytest.mark.parametrize("status", [DmarcStatus.PASS, DmarcStatus.NONE, DmarcStatus.PERMERROR])
 def test_only_a_fail_has_consequences(status: DmarcStatus) -> None:
     assert dmarc_verdict(ENFORCE, replace(FAIL, status=status), (), CLIENT).action == "accept"
+
+
+def test_where_the_policy_would_refuse_and_dns_does_not_answer_the_sender_tries_again() -> None:
+    unknown = replace(FAIL, status=DmarcStatus.TEMPERROR)
+    verdict = dmarc_verdict(ENFORCE, unknown, (), CLIENT)
+    assert verdict.reply is not None
+    assert (verdict.action, verdict.reply.code, verdict.reply.enhanced_code) == ("tempfail", 451, "4.4.3")
+    quarantine = replace(unknown, policy=Policy.QUARANTINE, disposition=Policy.QUARANTINE)
+    assert dmarc_verdict(ENFORCE, quarantine, (), CLIENT).action == "accept"
+    assert dmarc_verdict(replace(ENFORCE, quarantine=DmarcAction.HOLD), quarantine, (), CLIENT).action == "tempfail"
+    assert dmarc_verdict(replace(ENFORCE, reject=DmarcAction.TAG), unknown, (), CLIENT).action == "accept"
+    assert dmarc_verdict(ENFORCE, replace(unknown, disposition=Policy.NONE), (), CLIENT).action == "accept"
+    monitored = dmarc_verdict(DmarcSettings(), unknown, (), CLIENT)
+    assert (monitored.action, monitored.would) == ("tag", "tempfail")
 
 
 def test_p_none_and_a_weakened_policy_change_nothing() -> None:

@@ -49,6 +49,7 @@ class Verifier:
         self._resolver = resolver
         self._now = now
         self._min_rsa_bits = max(min_rsa_bits, MIN_RSA_BITS)  # "MUST NOT" below (RFC 8301 3.2)
+        self._author_domains = author_domains
         self._items = self._read(author_domains, max_signatures)
         self._bodies = self._body_hashes()
         names = dict.fromkeys([item.key_name for item in self._items if isinstance(item, Signature)])
@@ -72,7 +73,13 @@ class Verifier:
         for body in self._bodies.values():
             body.finish()
         keys: dict[str, tuple[bytes, ...] | DnsTempError] = {}
-        return [self._verify(item, keys) if isinstance(item, Signature) else item for item in self._items]
+        results: list[DkimResult | None] = [None if isinstance(item, Signature) else item for item in self._items]
+        # The author's first, as they decide DMARC: the keys of others can't use up their time.
+        signatures = [(number, item) for number, item in enumerate(self._items) if isinstance(item, Signature)]
+        signatures.sort(key=lambda pair: not _is_aligned(pair[1].domain, self._author_domains))
+        for number, signature in signatures:
+            results[number] = self._verify(signature, keys)
+        return [result for result in results if result is not None]
 
     # --- at the end of the header ---
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mailnotary.dmarc.record import Psd, Record, is_record, parse
 from mailnotary.escape import ascii_printable
-from mailnotary.resolver import RecordKind, Resolver
+from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 
 MAX_LABELS = 8  # names longer than this are shortened after the first question: so many questions a walk (4.10 step 4)
 
@@ -97,13 +97,19 @@ class Discovery:
     resolver: Resolver
     walks: list[Walk] | None = None
     questions: int = 0
-    _steps: dict[str, Step] = field(default_factory=dict)
+    _steps: dict[str, Step | DnsTempError] = field(default_factory=dict)
 
     def at(self, domain: str) -> Step:
         """What stands at one domain. Raises DnsTempError, TooManyQuestionsError."""
         step = self._steps.get(domain)
         if step is None:
-            step = self._steps[domain] = self._ask(domain)
+            try:
+                step = self._ask(domain)
+            except DnsTempError as error:
+                step = error
+            self._steps[domain] = step
+        if isinstance(step, DnsTempError):
+            raise DnsTempError(step.reason, step.word)
         return step
 
     def walk(self, domain: str) -> Walk:

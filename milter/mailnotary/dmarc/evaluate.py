@@ -92,8 +92,7 @@ def _evaluate(
     try:
         walk = _policy_walk(discovery, author)
     except DnsTempError as error:
-        reason = f"the policy of {author} could not be looked up: {error.reason}"
-        return DmarcResult(DmarcStatus.TEMPERROR, author, reason=reason)
+        return _without_policy(discovery, author, [*spf, *dkim], error)
     step = walk.policy_step
     if step is None or step.record is None:
         return DmarcResult(DmarcStatus.NONE, author, reason=_no_record(walk))
@@ -120,6 +119,42 @@ def _evaluate(
         identifiers(SpfStatus.PASS, DkimStatus.PASS),
         lambda: identifiers(SpfStatus.TEMPERROR, DkimStatus.TEMPERROR),
     )
+
+
+def _without_policy(
+    discovery: Discovery, author: str, results: Sequence[SpfResult | DkimResult], error: DnsTempError
+) -> DmarcResult:
+    """DNS does not say whether the author domain has a record of its own. What its parents say of it is known all the
+    same, and holds: else who forges a domain with p=reject writes from a name below it whose servers are dead. Only
+    where something of that organization has passed is nothing known of what this message should come to."""
+    steps = []
+    for target in targets(author)[1:]:
+        try:
+            steps.append(discovery.at(target))
+        except DnsTempError:
+            continue
+        if steps[-1].final:
+            break
+    walk = Walk(author, tuple(steps))
+    step = walk.policy_step
+    reason = f"the policy of {author} could not be looked up: {error.reason}"
+    if step is None or step.record is None or not step.record.usable:
+        return DmarcResult(DmarcStatus.TEMPERROR, author, reason=reason)
+    policy = _stricter(step.record.subdomain_policy, step.record.nonexistent_policy)
+    passed = any(
+        result.status in (SpfStatus.PASS, DkimStatus.PASS) and is_subdomain(result.domain, walk.org_domain)
+        for result in results
+    )
+    disposition = Policy.NONE if passed else _to_apply(policy, step.record)
+    return DmarcResult(DmarcStatus.TEMPERROR, author, policy, disposition, walk.org_domain, reason=reason)
+
+
+def _stricter(one: Policy, other: Policy) -> Policy:
+    return max(one, other, key=list(Policy).index)
+
+
+def _to_apply(policy: Policy, record: Record) -> Policy:
+    return _WEAKER[policy] if record.testing else policy
 
 
 def _policy_walk(discovery: Discovery, author: str) -> Walk:
@@ -183,13 +218,18 @@ class _Evaluation:
             status, reason = DmarcStatus.TEMPERROR, f"DNS did not say whether {self.author} exists, so sp= or np="
         else:
             status, reason = DmarcStatus.FAIL, self._failure(passed)
-        disposition = Policy.NONE
-        if status is DmarcStatus.FAIL and policy is not None:
-            disposition = _WEAKER[policy] if self.record.testing else policy
+        if policy is None:
+            policy = _stricter(self.record.subdomain_policy, self.record.nonexistent_policy)
+        # A temperror has one, too. "The message cannot be considered to pass or fail" then, and what is done with it is
+        # "left to the discretion of the Mail Receiver" (5.3.6). Were nothing done, a forger would choose whether the
+        # policy holds: he writes a signature of the domain that he forges, with a selector under which some server does
+        # not answer. (OpenDMARC takes such a signature for none at all, so that a forged and an honest message are both
+        # refused for good; mox and rspamd let both pass.) See `policy.dmarc_verdict`, which has the sender try again.
+        disposition = Policy.NONE if status is DmarcStatus.PASS else _to_apply(policy, self.record)
         return DmarcResult(
             status=status,
             domain=self.author,
-            policy=policy or self.record.subdomain_policy,
+            policy=policy,
             disposition=disposition,
             org_domain=org or self.author,
             spf_aligned=bool(spf_aligned),

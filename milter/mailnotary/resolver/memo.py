@@ -1,7 +1,7 @@
 """What follows from DNS answers, kept for as long as the resolver gives those same answers."""
 
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from mailnotary.remember import Remembered, size
@@ -18,19 +18,26 @@ Result = TypeVar("Result")
 class NotingResolver:
     """A resolver that notes the answers of another one. `complete`: each question had an answer. For one check."""
 
-    __slots__ = ("_early", "_inner", "answers", "complete")
+    __slots__ = ("_early", "_inner", "_within", "answers", "complete")
 
     def __init__(self, inner: Resolver) -> None:
         self._inner = inner
+        self._within: Callable[[str, RecordKind, float], Answer] | None = getattr(inner, "lookup_within", None)
         self._early: dict[tuple[str, RecordKind], Answer | DnsTempError] = {}
         self.answers: list[tuple[str, RecordKind, Answer]] = []
         self.complete = True
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
         """See `Resolver.lookup`."""
+        return self.lookup_within(name, kind, None)
+
+    def lookup_within(self, name: str, kind: RecordKind, seconds: float | None) -> Answer:
+        """Like `lookup`, where seconds are given in at most so many, if the other resolver can keep to that."""
         answer = self._early.pop((name, kind), None) if self._early else None
         try:
-            if answer is None:
+            if answer is None and seconds is not None and self._within is not None:
+                answer = self._within(name, kind, seconds)
+            elif answer is None:
                 answer = self._inner.lookup(name, kind)
             elif isinstance(answer, DnsTempError):
                 raise answer

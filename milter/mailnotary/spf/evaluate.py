@@ -226,9 +226,10 @@ class Evaluation:
         if self._client_names is None:
             self._client_names = []
             try:
-                answer = self.dns.ask_for_term(self.client.reverse_name, RecordKind.PTR)
+                answer = self.dns.ask_of_client(self.client.reverse_name, RecordKind.PTR)
             except DnsTempError:
                 return self._client_names
+            self.dns.count_void(answer, self.client.reverse_name, RecordKind.PTR)
             names = [record.removesuffix(".") for record in answer.records if isinstance(record, str)]
             # 4.6.4: "all records other than the first 10 MUST be ignored"
             self._client_names += [name for name in names[:MAX_PTR_NAMES] if self._has_client_address(name)]
@@ -240,7 +241,7 @@ class Evaluation:
         try:
             # No void look-up: not the domain that is checked but whose address it is writes these names, and there are
             # 10 at most (4.6.4 gives the same reason for not making an error of more).
-            answer = self.dns.ask(name, self.client.kind)
+            answer = self.dns.ask_of_client(name, self.client.kind)
         except DnsTempError:
             return False
         client = self.client

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from mailnotary.escape import ascii_printable
-from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
+from mailnotary.resolver import Answer, DnsTempError, NotingResolver, RecordKind
 from mailnotary.spf.trace import Question, Step
 from mailnotary.status import SpfStatus
 
@@ -20,6 +20,11 @@ MAX_SECONDS = 20.0  # "at least 20 seconds"; Postfix gives up on a milter's answ
 # Octets of all the records of a check: four of the longest that are read, many times what any real chain has. Else
 # eleven of those would have to be parsed.
 MAX_RECORD_OCTETS = 32 * 1024
+
+# Of the time that a check has left, the part that the names of the client's address may take, with "ptr" and "%{p}".
+# The client's owner writes these: were there no such bound, a forger could end the check of any domain that has a "ptr"
+# with a temperror. Out of time, as after any DNS error here, they are no match (5.5).
+NAMES_TIME = 0.25
 
 # The most questions that one check can come to: its own record, 10 "mx" with 10 hosts each, and for the explanation its
 # text and the client's name and addresses (the "p" macro).
@@ -40,13 +45,14 @@ class LimitedResolver:
     """A resolver for one check that counts what the check uses up, and notes its steps where there is a trace."""
 
     __slots__ = (
-        *("_clock", "_counting", "_deadline", "_term_was_void", "_void_limit", "_octets", "_resolver", "_trace"),
+        *("_clock", "_counting", "_deadline", "_names_deadline", "_octets", "_resolver", "_term_was_void", "_trace"),
+        "_void_limit",
         *("depth", "lookups", "void_lookups"),
     )
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolver: NotingResolver,
         *,
         void_limit: int = MAX_VOID_LOOKUPS,
         deadline: float,
@@ -63,6 +69,7 @@ class LimitedResolver:
         self._void_limit = void_limit
         self._clock = clock
         self._deadline = deadline
+        self._names_deadline: float | None = None
         self._trace = trace
 
     def count_term(self, domain: str) -> None:
@@ -82,13 +89,31 @@ class LimitedResolver:
 
     def ask(self, name: str, kind: RecordKind) -> Answer:
         """Asks a question; raises DnsTempError, and Failure when time is up."""
-        if self._clock() >= self._deadline:  # "the result of authorization SHOULD be temperror"
+        self._time_left(name, kind)
+        return self._ask(name, kind, None)
+
+    def ask_of_client(self, name: str, kind: RecordKind) -> Answer:
+        """The same in the time for the names of the client's address; raises DnsTempError when that is up."""
+        left = self._time_left(name, kind)
+        if self._names_deadline is None:
+            self._names_deadline = self._deadline - left * (1 - NAMES_TIME)
+        left -= self._deadline - self._names_deadline
+        if left <= 0:
+            raise DnsTempError(f"{kind} {shown(name)}: the time for the names of the client is over", "TIMEOUT")
+        return self._ask(name, kind, left)
+
+    def _time_left(self, name: str, kind: RecordKind) -> float:
+        left = self._deadline - self._clock()
+        if left <= 0:  # "the result of authorization SHOULD be temperror"
             raise Failure(SpfStatus.TEMPERROR, f"no time is left to ask for {kind} {shown(name)}")
+        return left
+
+    def _ask(self, name: str, kind: RecordKind, seconds: float | None) -> Answer:
         if self._trace is None:
-            return self._resolver.lookup(name, kind)
+            return self._resolver.lookup_within(name, kind, seconds)
         questions = self._trace[-1].questions
         try:
-            answer = self._resolver.lookup(name, kind)
+            answer = self._resolver.lookup_within(name, kind, seconds)
         except DnsTempError as error:
             questions.append(Question(name, kind, error))
             raise
@@ -101,6 +126,11 @@ class LimitedResolver:
         The limit is on "terms" for which DNS "queries" return nothing (4.6.4). To count each question, as pyspf,
         Mail::SPF and mox do, makes a permerror of an "mx" with three hosts that have no AAAA, for every IPv6 client."""
         answer = self.ask(name, kind)
+        self.count_void(answer, name, kind)
+        return answer
+
+    def count_void(self, answer: Answer, name: str, kind: RecordKind) -> None:
+        """Counts an answer to a term's question if nothing was found; Failure where it is one too many."""
         if not answer.records and self._counting and not self._term_was_void:
             self._term_was_void = True
             self.void_lookups += 1
@@ -109,7 +139,6 @@ class LimitedResolver:
                     f"the look-ups of more than {self._void_limit} terms found nothing, at last {kind} {shown(name)}"
                 )
                 raise Failure(SpfStatus.PERMERROR, reason)
-        return answer
 
     def stop_counting(self) -> None:
         """The result is found. What is asked for its explanation counts against no limit but that of time (4.6.4: the
