@@ -173,12 +173,12 @@ def dmarc_verdict(
         holds = result.disposition is not Policy.NONE and _action(rule, result.disposition) is not DmarcAction.TAG
         if not holds and (settings.temperror is OnTemperror.ACCEPT or result.policy is Policy.NONE):
             return DmarcVerdict()
-        return _under(settings, rule, DmarcVerdict("tempfail", reply=_deferral(result)), dkim, client)
+        return _in_mode(settings, rule, DmarcVerdict("tempfail", reply=_deferral(result)), dkim, client)
     if result.status is not DmarcStatus.FAIL or result.disposition is Policy.NONE:
         return DmarcVerdict()
     action = _action(rule, result.disposition)
     reason = f"DMARC fail for {result.domain}, p={result.disposition}"
-    return _under(settings, rule, _enforced(action, _dmarc_refusal(result), reason), dkim, client)
+    return _in_mode(settings, rule, _enforced(action, _dmarc_refusal(result), reason), dkim, client)
 
 
 def _action(rule: DmarcSettings, disposition: Policy) -> DmarcAction:
@@ -195,14 +195,14 @@ def _enforced(action: DmarcAction, refusal: Reply, reason: str) -> DmarcVerdict:
             return DmarcVerdict(action)
 
 
-def _under(
+def _in_mode(
     settings: DmarcSettings,
     rule: DmarcSettings,
     enforced: DmarcVerdict,
     dkim: Sequence[DkimResult],
     client: Address | None,
 ) -> DmarcVerdict:
-    """The verdict, or what it would have been where the mode or an exemption makes it the header alone."""
+    """The verdict as it is enforced, or the header alone where the rule's mode or an exemption says so."""
     why = _exemption(settings, dkim, client)
     if not why and rule.mode is not DmarcMode.ENFORCE:
         why = "dmarc.mode is monitor"
@@ -290,10 +290,8 @@ def _without_author(
         # "If not all Author Domains are processed, then the DMARC evaluation is incomplete" (11.5). To accept is to
         # follow the policies that are found, and the one that was not looked up may be p=reject.
         rule, reason = _strictest_rule(dmarc), f"{reason}, and more than {MAX_CLAIMED} domains may be shown"
-    enforced = _enforced(
-        rule.reject, _author_refusal(reason), f"no single author domain: {ascii_printable(reason, 200)}"
-    )
-    return _under(dmarc, rule, enforced, dkim, client)
+    enforced = _enforced(rule.reject, _author_refusal(reason), f"no single author domain: {reason[:200]}")
+    return _in_mode(dmarc, rule, enforced, dkim, client)
 
 
 def _severity(verdict: DmarcVerdict) -> tuple[int, int]:
@@ -310,7 +308,7 @@ def _strictest_rule(settings: DmarcSettings) -> DmarcSettings:
 
 def _author_refusal(reason: str) -> Reply:
     help_text = "write one From field with one address, like From: Name <name@example.org>"
-    return reply(550, "7.1", f"the message has no single author domain: {ascii_printable(reason, 250)}; {help_text}")
+    return reply(550, "7.1", f"the message has no single author domain: {reason[:250]}; {help_text}")
 
 
 def _on_author(settings: Settings, problem: AuthorProblem) -> OnAuthor:

@@ -21,6 +21,7 @@ ZONE = {
     "broken.example": [{"TXT": "v=spf1 nonsense"}],
     "neutral.example": [{"TXT": "v=spf1 ?all"}],
     "hold.example": [{"TXT": "v=spf1 ?all"}],
+    "_dmarc.bank.example": [{"TXT": "v=DMARC1; p=reject"}],
     "_dmarc.hold.example": [{"TXT": "v=DMARC1; p=quarantine"}],
 }
 NEUTRAL = {"ip": BAD_IP, "helo": "neutral.example", "sender": "x@neutral.example"}
@@ -61,6 +62,29 @@ def test_the_postmaster_is_reached_where_the_admin_says_so() -> None:
         assert "dmarc=fail" in results(delivered.data, "id.example.net")
         code, text = running.postfix.send(MESSAGE, **failing)
         assert (code, text[:7]) == (550, "5.7.23 "), "of others, it is refused as ever, at its end"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "From: Bank <a@bank.example\u00a0>",
+        'From: Bank <a@"bank.example">',
+        "From: Bank <a@bank.example!>",
+        "From: Bank <a\uff20bank.example>",
+        "From: =?utf-8?q?a=40bank.example?=",
+        "From: =?utf-8?b?PGFAYmFuay5leGFtcGxlPg==?=,<x@neutral.example>",
+        "From: \\ (a@d1.example a@d2.example a@d3.example a@d4.example a@d5.example) Bank <a@bank.example>",
+        "From: " + "\r\n ".join(["a" * 900] * 73) + "<x@neutral.example>\r\nFrom: Bank <a@bank.example>",
+        "From: " + "a" * 65_500 + "<x@neutral.example>\r\nFrom: Bank <a@bank.example>",
+        "From: x@neutral.example\r\nTo: b@example.org\r\n From: Bank <a@bank.example>",
+        "To: b@example.org",
+    ],
+)
+def test_no_disguise_of_the_author_gets_around_a_policy(rig: Rig, head: str) -> None:
+    message = f"{head}\r\nSubject: x\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n\r\nhi\r\n".encode()
+    code, text = rig.postfix.send(message, **NEUTRAL)
+    assert code == 550
+    assert text.startswith("5.7.1 ")
 
 
 def test_p_quarantine_is_held_with_its_results_written_down(rig: Rig) -> None:
