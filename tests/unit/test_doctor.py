@@ -17,10 +17,22 @@ import pytest
 from mailnotary.cli import main
 from mailnotary.cli.doctor import configuration, machine, postfix, sendmail
 from mailnotary.cli.doctor.finding import Finding, Level
+from mailnotary.cli.doctor.instance import Postfix
 from mailnotary.crypto import generate_private_key
+from mailnotary.keystore import KeyStore
 from mailnotary.listen import Listen
-from mailnotary.settings import DnsSettings, Limits, Mode, Settings
+from mailnotary.settings import (
+    DnsSettings,
+    Exempt,
+    Limits,
+    Mode,
+    OnOwnVerdict,
+    Settings,
+    SigningSettings,
+    TrustedRelays,
+)
 from support.dns_server import DnsServer
+from support.mail import keystore
 
 NOW = 1_800_000_000.0  # in 2027
 
@@ -218,11 +230,13 @@ def check(
     listen: str = INET,
     overrides: Mapping[str, str] | None = None,
     chrooted: bool = True,
+    services: Mapping[str, str] | None = None,
+    keys: KeyStore | None = None,
     **settings: Any,
 ) -> list[Finding]:
     """What is said of a Postfix with these changes to good settings."""
-    instance = postfix.Postfix({**GOOD, **changes}, overrides or {}, chrooted)
-    return list(postfix.check(instance, Settings(listen=listen, **settings)))
+    instance = Postfix({**GOOD, **changes}, overrides or {}, chrooted, services or {})
+    return list(postfix.check(instance, Settings(listen=listen, **settings), keys))
 
 
 def test_good_settings_are_ok() -> None:
@@ -253,6 +267,7 @@ def test_the_socket_in_postfix_s_words(listen: str, address: str) -> None:
         ("inet6:8891@::1", "inet:[::1]:8891"),
         (UNIX, "unix:mailnotary/mailnotary.sock"),
         (UNIX, "unix:/mailnotary/mailnotary.sock"),
+        (UNIX, "local:mailnotary/mailnotary.sock"),
     ],
 )
 def test_the_daemon_is_found_among_the_milters(listen: str, value: str) -> None:
@@ -276,6 +291,170 @@ def test_an_absolute_path_is_another_one_in_a_chroot() -> None:
     found = {"smtpd_milters": UNIX, "non_smtpd_milters": UNIX}
     assert levels(check(found, listen=UNIX))["smtpd_milters"] is Level.ERROR
     assert levels(check(found, listen=UNIX, chrooted=False))["smtpd_milters"] is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("value", "better"),
+    [
+        (UNIX, "unix:mailnotary/mailnotary.sock"),
+        (UNIX.replace("unix:", "local:"), "unix:mailnotary/mailnotary.sock"),
+        (
+            f"inet:other:1, {{ {UNIX}, protocol=6 }}",
+            "'inet:other:1, { unix:mailnotary/mailnotary.sock, protocol=6 }'",
+        ),
+        # with both of them Postfix calls the wrong one, too, and defers all mail
+        (f"{UNIX}, unix:mailnotary/mailnotary.sock", "unix:mailnotary/mailnotary.sock"),
+        (
+            f"{{ unix:mailnotary/mailnotary.sock, protocol=6 }} {UNIX}",
+            "'{ unix:mailnotary/mailnotary.sock, protocol=6 }'",
+        ),
+    ],
+)
+def test_a_path_that_the_chroot_hides_is_replaced(value: str, better: str) -> None:
+    finding = only(check({"smtpd_milters": value}, listen=UNIX), "smtpd_milters")
+    assert finding.level is Level.ERROR
+    assert "all mail waits" in finding.text
+    assert finding.advice == f"postconf smtpd_milters={better} && postfix reload"
+
+
+def test_other_milters_keep_their_own_settings_where_ours_is_added() -> None:
+    finding = only(check({"smtpd_milters": "{ inet:other:1, default_action=accept }"}), "smtpd_milters")
+    assert finding.advice == (
+        "postconf smtpd_milters='{ inet:other:1, default_action=accept }, inet:127.0.0.1:8891' && postfix reload"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        ("static:DISABLE", Level.ERROR),
+        ("static:{DISABLE}", Level.ERROR),
+        ("static:inet:other:1", Level.ERROR),
+        ("cidr:/etc/postfix/milter_map", Level.WARNING),
+        ("inline:{ 192.0.2.1=DISABLE }", Level.WARNING),
+        ("static:inet:127.0.0.1:8891", None),
+        ("", None),
+    ],
+)
+def test_a_map_that_switches_milters_off_is_seen(value: str, level: Level | None) -> None:
+    assert levels(check({"smtpd_milter_maps": value})).get("smtpd_milter_maps") is level
+    name = "smtp/inet/smtpd_milter_maps"
+    assert levels(check({}, overrides={name: value})).get(name) is level
+
+
+@pytest.mark.parametrize(
+    ("myorigin", "options", "level", "advice"),
+    [
+        ("example.org", {}, Level.OK, ""),
+        ("Example.ORG", {}, Level.OK, ""),
+        ("mail.example.org", {"include_subdomains": True}, Level.OK, ""),
+        ("mail.example.org", {}, Level.WARNING, "postconf myorigin=example.org"),
+        ("mail.example.org", {}, Level.WARNING, "include_subdomains: true for example.org"),
+        ("host.example.net", {}, Level.WARNING, "`mailnotary keygen host.example.net SELECTOR`"),
+    ],
+)
+def test_mail_of_the_machine_itself_has_a_domain_that_signs(
+    myorigin: str, options: dict[str, Any], level: Level, advice: str
+) -> None:
+    finding = only(check({"myorigin": myorigin}, keys=keystore(**options)), "myorigin")
+    assert finding.level is level
+    assert advice in finding.advice
+    assert "myorigin" not in levels(check({"myorigin": myorigin}, keys=keystore(), mode=Mode.VERIFY))
+    assert "myorigin" not in levels(check({"myorigin": myorigin}))
+
+
+def test_myorigin_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mailname").write_text("mail.example.org\n")
+    finding = only(check({"myorigin": str(tmp_path / "mailname")}, keys=keystore()), "myorigin")
+    assert "mail.example.org" in finding.text
+    assert "myorigin" not in levels(check({"myorigin": str(tmp_path / "none")}, keys=keystore()))
+
+
+# -- filters beside us
+
+BACK = "127.0.0.1:10025/inet"
+SERVICES = {"smtp/inet": "smtpd", BACK: "smtpd", "cleanup/unix": "cleanup"}
+NO_FILTER = {f"{BACK}/content_filter": ""}
+
+
+def test_mail_that_comes_back_from_a_content_filter_needs_no_second_look() -> None:
+    changes = {"content_filter": "amavis:[127.0.0.1]:10024"}
+    finding = only(check(changes, services=SERVICES, overrides=NO_FILTER), "content filter")
+    assert finding.level is Level.WARNING
+    assert "amavis:[127.0.0.1]:10024" in finding.text
+    assert f"-o receive_override_options=no_milters for {BACK}" in finding.advice
+    options = {f"{BACK}/receive_override_options": "no_address_mappings"}
+    advice = only(check(changes, services=SERVICES, overrides=NO_FILTER | options), "content filter").advice
+    assert "receive_override_options=no_address_mappings,no_milters" in advice
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {f"{BACK}/receive_override_options": "no_address_mappings,no_milters"},
+        {f"{BACK}/smtpd_milters": ""},
+        {f"{BACK}/milter_macro_daemon_name": "REINJECTED"},
+    ],
+)
+def test_a_listener_that_mail_comes_back_to_unseen_is_well(override: dict[str, str]) -> None:
+    changes, exempt = {"content_filter": "amavis:[127.0.0.1]:10024"}, Exempt(daemon_names=("REINJECTED",))
+    findings = check(changes, services=SERVICES, overrides=NO_FILTER | override, exempt=exempt)
+    assert "content filter" not in levels(findings)
+
+
+def test_what_comes_back_is_signed_as_ours_where_the_admin_says_so() -> None:
+    signing = SigningSettings(on_own_verdict=OnOwnVerdict.SIGN)
+    findings = check({}, services=SERVICES, overrides={"smtp/inet/content_filter": "x:y", **NO_FILTER}, signing=signing)
+    assert levels(findings)["content filter"] is Level.ERROR
+    assert any("on_own_verdict" in one.advice for one in findings)
+
+
+@pytest.mark.parametrize("form", ["hash:{}", "proxy:hash:{}", "check_client_access cidr:{}, permit"])
+def test_a_filter_in_a_table_is_found(tmp_path: Path, form: str) -> None:
+    table = tmp_path / "access"
+    setting = "header_checks" if form.startswith("hash") else "smtpd_recipient_restrictions"
+    table.write_text("# 192.0.2.1 FILTER x:y\n192.0.2.1 OK\n")
+    changes = {setting: form.format(table)}
+    assert "content filter" not in levels(check(changes, services=SERVICES))
+    table.write_text("192.0.2.1\tFILTER amavis:[127.0.0.1]:10024\n")
+    assert f":{table} ({setting})" in only(check(changes, services=SERVICES), "content filter").text
+
+
+def test_a_filter_in_a_static_table_is_found() -> None:
+    changes = {"smtpd_client_restrictions": "check_client_access static:{FILTER x:y}"}
+    assert levels(check(changes, services=SERVICES))["content filter"] is Level.WARNING
+
+
+@pytest.mark.parametrize("name", ["smtpd_proxy_filter", "smtp/inet/smtpd_proxy_filter"])
+def test_a_proxy_filter_needs_a_daemon_name_behind_it(name: str) -> None:
+    changes = {name: "127.0.0.1:10024"} if "/" not in name else {}
+    overrides = {name: "127.0.0.1:10024"} if "/" in name else {}
+    findings = check(changes, services=SERVICES, overrides=overrides)
+    [finding] = [one for one in findings if name in one.check]
+    assert finding.level is Level.ERROR
+    assert "trusted_relays" in finding.advice
+    overrides |= {f"{BACK}/milter_macro_daemon_name": "PROXIED"}
+    behind = check(
+        changes, services=SERVICES, overrides=overrides, trusted_relays=TrustedRelays(daemon_names=("PROXIED",))
+    )
+    assert not [one for one in behind if name in one.check]
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("smtp_generic_maps", "canonical_maps"),
+        ("smtp_header_checks", "with header_checks"),
+        ("relay/unix/smtp_header_checks", "with header_checks"),
+    ],
+)
+def test_what_changes_signed_mail_is_seen(name: str, better: str) -> None:
+    value = "regexp:/etc/postfix/x"
+    changes, overrides = ({}, {name: value}) if "/" in name else ({name: value}, {})
+    [finding] = [one for one in check(changes, overrides=overrides) if name in one.check]
+    assert finding.level is Level.WARNING
+    assert better in finding.advice
+    assert not [one for one in check(changes, overrides=overrides, mode=Mode.VERIFY) if name in one.check]
 
 
 def test_a_socket_outside_of_the_chroot_is_an_error_with_a_better_place() -> None:
@@ -373,10 +552,12 @@ def test_the_settings_are_read_from_a_real_postfix(tmp_path: Path, monkeypatch: 
     (tmp_path / "main.cf").write_text(
         f"compatibility_level = 3.6\nqueue_directory = {tmp_path}\nmailnotary = inet:127.0.0.1:8891\n"
         "smtpd_milters = $mailnotary\nnon_smtpd_milters =\nmilter_default_action = shutdown\nmilter_protocol = 6\n"
+        "content_filter = smtp:[127.0.0.1]:10024\nsmtpd_milter_maps = static:DISABLE\nmyorigin = mail.example.org\n"
     )
     (tmp_path / "master.cf").write_text(
         "smtp inet n - y - - smtpd\nsubmission inet n - n - - smtpd\n  -o smtpd_milters=\n"
         "cleanup unix n - n - 0 cleanup\n"
+        "127.0.0.1:10025 inet n - n - - smtpd\n  -o content_filter=\n"
     )
     monkeypatch.setenv("MAIL_CONFIG", str(tmp_path))
     found = postfix.read()
@@ -384,7 +565,10 @@ def test_the_settings_are_read_from_a_real_postfix(tmp_path: Path, monkeypatch: 
     assert found.chrooted
     assert found["smtpd_milters"] == "inet:127.0.0.1:8891"
     assert found.overrides["submission/inet/smtpd_milters"] == ""
-    got = levels(list(postfix.check(found, Settings())))
+    assert found.services["127.0.0.1:10025/inet"] == "smtpd"
+    got = levels(list(postfix.check(found, Settings(), keystore())))
+    assert got["smtpd_milter_maps"] is Level.ERROR
+    assert got["content filter"] is got["myorigin"] is Level.WARNING
     assert got["smtpd_milters"] is got["milter_default_action"] is got["milter_protocol"] is Level.OK
     assert got["non_smtpd_milters"] is got["master.cf"] is Level.WARNING
 

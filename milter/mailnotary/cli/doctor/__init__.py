@@ -48,7 +48,7 @@ def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
     yield from machine.resolver(settings.dns, machine.first_domain(tuple(keystore.entries)))
     mta, cf = postfix.read(), sendmail.read()
     if mta is not None:
-        yield from postfix.check(mta, settings)
+        yield from postfix.check(mta, settings, keystore)
     elif cf is not None:
         yield from sendmail.check(cf, listen)
     else:

@@ -4,14 +4,21 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from mailnotary.cli.doctor import filters
+from mailnotary.cli.doctor.filters import FILTER_SETTINGS
 from mailnotary.cli.doctor.finding import Finding, error, ok, warning
+from mailnotary.cli.doctor.instance import Postfix, public
 from mailnotary.cli.doctor.machine import command
+from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
+from mailnotary.files import read_regular
+from mailnotary.keystore import KeyStore
 from mailnotary.listen import Listen
 from mailnotary.settings import Mode, Settings
 
@@ -32,13 +39,16 @@ _WANTED = (
     "milter_connect_macros",
     "milter_mail_macros",
     "milter_end_of_data_macros",
+    "smtpd_milter_maps",
+    "myorigin",
+    *FILTER_SETTINGS,
 )
 _MACROS = {
     "milter_connect_macros": "j",
     "milter_mail_macros": "{auth_authen}",
     "milter_end_of_data_macros": "i",
 }
-_PUBLIC = {"smtp", "25", "smtps", "submissions", "465", "submission", "587"}  # where mail comes in, in master.cf
+_UNIX = {"unix", "local"}
 # What milter_default_action does while the daemon is away (postconf(5)).
 _WAITING = {
     "tempfail": "mail waits while the daemon is away",
@@ -55,23 +65,11 @@ _MILTER = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")  # an entry of smtpd_milters: 
 
 @dataclass(frozen=True, slots=True)
 class Milter:
-    """An entry of smtpd_milters: where it listens, and the settings of its own that follow it."""
+    """An entry of smtpd_milters: where it listens, the settings of its own that follow it, and all as it is written."""
 
     address: str
     settings: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Postfix:
-    """What postconf says. `overrides` are those of master.cf, "submission/inet/smtpd_milters" to the value; `chrooted`
-    whether the processes that call milters (smtpd, cleanup) run in the queue folder."""
-
-    settings: Mapping[str, str]
-    overrides: Mapping[str, str]
-    chrooted: bool
-
-    def __getitem__(self, name: str) -> str:
-        return self.settings.get(name, "")
+    text: str = ""
 
 
 def read() -> Postfix | None:
@@ -79,10 +77,12 @@ def read() -> Postfix | None:
     expanded = command("postconf", "-x", *_WANTED)  # with $names expanded
     if expanded is None:
         return None
+    services = _services(command("postconf", "-M") or "")
     return Postfix(
         _assignments(expanded),
         _assignments(command("postconf", "-Px") or ""),
-        _chrooted(command("postconf", "-F", "*/*/chroot") or "", command("postconf", "-M") or ""),
+        _chrooted(command("postconf", "-F", "*/*/chroot") or "", services),
+        services,
     )
 
 
@@ -91,17 +91,19 @@ def _assignments(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _chrooted(chroot: str, services: str) -> bool:
+def _services(text: str) -> dict[str, str]:
+    """The lines of master.cf as "service/type" to the command's name (master(5))."""
+    lines = (line.split() for line in text.splitlines())
+    return {f"{words[0]}/{words[1]}": words[7] for words in lines if len(words) > 7}
+
+
+def _chrooted(chroot: str, services: Mapping[str, str]) -> bool:
     """master(5): "-" is the default, which is no for all but very old configurations."""
-    callers = {
-        f"{words[0]}/{words[1]}/chroot"
-        for words in (line.split() for line in services.splitlines())
-        if len(words) > 7 and words[7] in {"smtpd", "cleanup"}
-    }
+    callers = {f"{name}/chroot" for name, program in services.items() if program in {"smtpd", "cleanup"}}
     return any(name in callers and value == "y" for name, value in _assignments(chroot).items())
 
 
-def check(postfix: Postfix, settings: Settings) -> Iterator[Finding]:
+def check(postfix: Postfix, settings: Settings, keystore: KeyStore | None = None) -> Iterator[Finding]:
     """Everything that this Postfix and these settings have to agree on."""
     listen = Listen.parse(settings.listen)
     wanted = address(listen, postfix["queue_directory"])
@@ -109,15 +111,48 @@ def check(postfix: Postfix, settings: Settings) -> Iterator[Finding]:
     for name in ("smtpd_milters", "non_smtpd_milters"):
         entry = next((one for one in milters(postfix[name]) if _calls(one.address, listen, postfix)), None)
         found = found or entry
-        yield from _listed(name, postfix[name], entry, wanted)
+        yield from _listed(name, postfix[name], listen, postfix, wanted)
+    yield from _switched_off(postfix, listen)
     yield from _reachable(postfix, settings, listen)
     yield from _overridden(postfix, listen, wanted)
     own = found.settings if found else {}
     yield from _behaviour(postfix, own, settings)
     yield from _protocol(postfix, own)
-    if settings.mode is not Mode.VERIFY and "bounce" not in postfix["internal_mail_filter_classes"]:
-        advice = "postconf internal_mail_filter_classes=bounce"
-        yield warning("internal_mail_filter_classes", "Postfix's own bounces are not signed", advice)
+    if settings.mode is not Mode.VERIFY:
+        if "bounce" not in postfix["internal_mail_filter_classes"]:
+            advice = "postconf internal_mail_filter_classes=bounce"
+            yield warning("internal_mail_filter_classes", "Postfix's own bounces are not signed", advice)
+        yield from _own_mail(postfix, keystore or KeyStore())
+    yield from filters.check(
+        postfix, settings, lambda value: any(_calls(one.address, listen, postfix) for one in milters(value))
+    )
+
+
+def _own_mail(postfix: Postfix, keystore: KeyStore) -> Iterator[Finding]:
+    """What Postfix and programs of this machine write has myorigin in From."""
+    domain = to_ascii(_content(postfix["myorigin"])) or ""
+    if not keystore.entries or not is_domain_name(domain):
+        return
+    if (entry := keystore.find(domain)) is not None:
+        yield ok("myorigin", f"bounces and mail of this machine come from {domain}, which {entry.name} signs for")
+        return
+    parent = next((name for name in keystore.entries if is_subdomain(domain, name)), None)
+    ways = [f"postconf myorigin={parent} && postfix reload", f"include_subdomains: true for {parent} in the keystore"]
+    ways = [*(ways if parent else []), f"`mailnotary keygen {domain} SELECTOR`"]
+    text = (
+        f"bounces and mail of this machine (cron) come from {domain}, which no domain of the keystore covers: unsigned"
+    )
+    yield warning("myorigin", text, ", or ".join(ways))
+
+
+def _content(name: str) -> str:
+    """The name, or that in the file that it names, as Debian has it in /etc/mailname (postconf(5), myorigin)."""
+    if not name.startswith("/"):
+        return name
+    try:
+        return read_regular(name, 1024).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
 
 
 # -- where it calls
@@ -136,9 +171,9 @@ def address(listen: Listen, queue_directory: str) -> str:
 def milters(value: str) -> list[Milter]:
     """The entries of smtpd_milters: "inet:host:port, { unix:path, protocol=6 }" (MILTER_README)."""
     found = []
-    for braced, plain in _MILTER.findall(value):
-        words = [word.strip() for word in braced.split(",")] if braced else [plain]
-        found.append(Milter(words[0], _assignments("\n".join(words[1:]))))
+    for match in _MILTER.finditer(value):
+        words = [word.strip() for word in match[1].split(",")] if match[1] else [match[2] or ""]
+        found.append(Milter(words[0], _assignments("\n".join(words[1:])), match[0]))
     return found
 
 
@@ -149,7 +184,7 @@ def _calls(text: str, listen: Listen, postfix: Postfix) -> bool:
         queue = PurePosixPath(postfix["queue_directory"] or "/var/spool/postfix")
         inside = str(queue) if postfix.chrooted else "/"
         places = {queue / path} if not path.startswith("/") else {PurePosixPath(inside, path.lstrip("/"))}
-        return family == "unix" and PurePosixPath(listen.path) in places
+        return family in _UNIX and PurePosixPath(listen.path) in places
     try:
         called = Listen.parse(text)
     except ValueError:
@@ -159,6 +194,26 @@ def _calls(text: str, listen: Listen, postfix: Postfix) -> bool:
     return listen.host in {"0.0.0.0", "::"} or bool(_addresses(called.host) & _addresses(listen.host))  # noqa: S104
 
 
+def _misses(text: str, listen: Listen, postfix: Postfix) -> bool:
+    """Whether a milter's address is the daemon's socket by a path that leads elsewhere in Postfix's chroot."""
+    family, _, path = text.partition(":")
+    return family in _UNIX and listen.family == "unix" and path == listen.path and not _calls(text, listen, postfix)
+
+
+def _corrected(value: str, listen: Listen, postfix: Postfix, wanted: str) -> str:
+    """A list of milters with the daemon in it, once and by the right address."""
+    entries = milters(value)
+    present = any(_calls(one.address, listen, postfix) for one in entries)
+    kept: list[str] = []
+    for one in entries:
+        if not _misses(one.address, listen, postfix):
+            kept.append(one.text)
+        elif not present:
+            kept.append(one.text.replace(one.address, wanted))
+            present = True
+    return ", ".join(kept if present else [*kept, wanted])
+
+
 def _addresses(host: str) -> set[str]:
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
@@ -166,29 +221,54 @@ def _addresses(host: str) -> set[str]:
         return {host}
 
 
-def _listed(name: str, value: str, entry: Milter | None, wanted: str) -> Iterator[Finding]:
-    if entry is not None:
-        yield ok(name, f"Postfix calls {printable(entry.address)}")
+def _listed(name: str, value: str, listen: Listen, postfix: Postfix, wanted: str) -> Iterator[Finding]:
+    entries = milters(value)
+    advice = f"postconf {name}={shlex.quote(_corrected(value, listen, postfix, wanted))} && postfix reload"
+    if wrong := next((one for one in entries if _misses(one.address, listen, postfix)), None):
+        text = f"Postfix looks for {printable(wrong.address)} in its chroot, where it is not: all mail waits"
+        yield error(name, text, advice)
+        return
+    if mine := next((one for one in entries if _calls(one.address, listen, postfix)), None):
+        yield ok(name, f"Postfix calls {printable(mine.address)}")
         return
     whose = "mail by SMTP" if name == "smtpd_milters" else "mail of the sendmail command"
-    others = ", ".join(one.address for one in milters(value))
-    now = f"names {printable(others)}" if others else "is empty"
-    together = f"'{others}, {wanted}'" if others else wanted
-    advice = f"postconf {name}={together} && postfix reload"
+    now = f"names {printable(', '.join(one.address for one in entries))}" if entries else "is empty"
     make = error if name == "smtpd_milters" else warning
     yield make(name, f"it {now}, so that {whose} does not pass the daemon", advice)
+
+
+def _switched_off(postfix: Postfix, listen: Listen) -> Iterator[Finding]:
+    """smtpd_milter_maps goes before smtpd_milters, by the client's address: DISABLE, or other milters."""
+    values = {"smtpd_milter_maps": postfix["smtpd_milter_maps"]}
+    values |= {name: value for name, value in postfix.overrides.items() if name.endswith("/smtpd_milter_maps")}
+    for name, value in sorted(values.items()):
+        if not value:
+            continue
+        for_all = value.partition("static:")[2].strip("{} ")
+        if for_all and not any(_calls(one.address, listen, postfix) for one in milters(for_all)):
+            text = f"{printable(value)} keeps all mail by SMTP from the daemon"
+            yield error(name, text, "remove it: it goes before smtpd_milters")
+        elif not for_all:
+            text = f"{printable(value)} may keep the mail of some clients from the daemon"
+            yield warning(name, text, "make sure that it names none whose mail must be checked or signed")
 
 
 def _overridden(postfix: Postfix, listen: Listen, wanted: str) -> Iterator[Finding]:
     """Services of master.cf that have milters of their own, or none."""
     for name, value in sorted(postfix.overrides.items()):
         service, _, parameter = name.rpartition("/")
-        if service.partition("/")[0].rpartition(":")[2] not in _PUBLIC:
+        if not public(service):
             continue  # one for a content filter rightly has none
         mine = any(_calls(one.address, listen, postfix) for one in milters(value))
         if parameter == "smtpd_milters" and not mine:
             text = f"{service} has its own smtpd_milters, so that its mail does not pass the daemon"
-            yield warning("master.cf", text, f"remove it, or add {wanted}")
+            better = _corrected(value, listen, postfix, wanted)
+            advice = (
+                f"remove it, or write -o {{ smtpd_milters = {better} }}"
+                if "," in better
+                else f"-o smtpd_milters={better}"
+            )
+            yield warning("master.cf", text, advice)
         if parameter == "receive_override_options" and "no_milters" in value:
             yield warning("master.cf", f"{service} has no_milters: its mail does not pass the daemon", "remove it")
     if "no_milters" in postfix["receive_override_options"]:

@@ -1,0 +1,30 @@
+"""What postconf(1) says of a Postfix."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_PUBLIC = {"smtp", "25", "smtps", "submissions", "465", "submission", "587"}  # where mail comes in, in master.cf
+
+
+@dataclass(frozen=True, slots=True)
+class Postfix:
+    """What postconf says. `overrides` are those of master.cf, "submission/inet/smtpd_milters" to the value; `chrooted`
+    whether the processes that call milters (smtpd, cleanup) run in the queue folder; `services` are "smtp/inet" to the
+    command's name."""
+
+    settings: Mapping[str, str]
+    overrides: Mapping[str, str]
+    chrooted: bool
+    services: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> str:
+        return self.settings.get(name, "")
+
+    def of(self, service: str, name: str) -> str:
+        """A setting as a service of master.cf has it."""
+        return self.overrides.get(f"{service}/{name}", self[name])
+
+
+def public(service: str) -> bool:
+    """Whether others or our users hand their mail to this service of master.cf."""
+    return service.partition("/")[0].rpartition(":")[2] in _PUBLIC
