@@ -55,7 +55,8 @@ def resolve(path: Path) -> Path:
         if links > _MAX_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
         if status.st_uid not in (0, os.geteuid()):
-            problem = f"is a symbolic link that belongs to neither root nor you, but to the user {status.st_uid}"
+            owner = f"the user {status.st_uid}, neither root nor you"
+            problem = f"is a symbolic link that belongs to {owner}: name what it leads to instead"
             raise OSError(errno.EPERM, problem, str(step))
         target = Path(os.readlink(step))
         done = Path("/") if target.is_absolute() else done

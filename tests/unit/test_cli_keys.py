@@ -256,7 +256,7 @@ def test_keygen_follows_no_link_of_somebody_else(setup: Setup, tmp_path: Path, w
         setup.config.write_text("user: root\nkeystore: link/keystore.yaml\n")
     setup.run("keygen", "first.example", "s1", "--algorithm", "ed25519")  # root's own link
     os.chown(link, NOBODY, -1, follow_symlinks=False)
-    unchanged(setup, target, says="symbolic link that belongs to neither root nor you")
+    unchanged(setup, target, says="a symbolic link that belongs to the user 65534")
 
 
 @AS_ROOT

@@ -1,7 +1,9 @@
-"""The workers' signs of life: whoever looks while one is written sees the one before it, or it."""
+"""The supervisor's looks at its workers, and its signals. Whoever looks at a sign of life while it is written sees the
+one before it, or it."""
 
 import os
 import signal
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -66,3 +68,26 @@ def test_one_look_alone_takes_no_worker_for_dead(monkeypatch: pytest.MonkeyPatch
     assert killed == []
     supervisor._look()
     assert killed == [(4711, signal.SIGKILL)]
+
+
+def test_a_reload_after_the_other_does_not_keep_the_end_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def stop(_: Supervisor, why: str) -> int:
+        done.append(why)
+        return 0
+
+    for method in ("_fill_places", "_reap", "_look"):
+        monkeypatch.setattr(Supervisor, method, lambda _: None)
+    monkeypatch.setattr(Supervisor, "_reload", lambda _: done.append("reload"))
+    monkeypatch.setattr(Supervisor, "_stop", stop)
+    quiet: Any = SimpleNamespace(watchdog_interval=None)
+    supervisor = Supervisor(Settings(), quiet, 1, quiet, quiet, quiet, quiet, quiet, quiet)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM))
+    try:
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.pthread_kill(threading.get_ident(), number)
+        assert supervisor.run() == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert done == ["SIGTERM"]

@@ -1,11 +1,17 @@
 """From the command line to the supervisor."""
 
+import os
+import signal
+import socket
+import syslog
+import time
 from ipaddress import ip_network
 
 import pytest
 
 from mailnotary.configuration import Configuration
-from mailnotary.daemon.start import _overridden
+from mailnotary.daemon import worker
+from mailnotary.daemon.start import _never_wait_for_logs, _overridden
 from mailnotary.keystore import KeyStore
 from mailnotary.settings import Settings, SocketSettings
 
@@ -26,3 +32,27 @@ def test_the_command_lines_socket_goes_before_the_files_and_is_warned_of_where_s
     found = _overridden(configuration, listen)
     assert found.settings.listen == (listen or Settings().listen)
     assert [str(warning).partition(" can be")[0] for warning in found.warnings] == [f"--listen: {listen}"] * warned
+
+
+def test_neither_libmilters_syslog_nor_a_terminal_makes_the_daemon_wait() -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            _never_wait_for_logs()
+            silent = syslog.setlogmask(syslog.LOG_UPTO(syslog.LOG_DEBUG)) == syslog.LOG_MASK(syslog.LOG_EMERG)
+            ignored = signal.getsignal(signal.SIGTTOU) is signal.SIG_IGN
+            os._exit(0 if silent and ignored else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_hosts_name_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "mx")
+    monkeypatch.setattr(socket, "getfqdn", lambda name: f"{name}.example.org")
+    assert worker._hostname() == "mx.example.org"
+    monkeypatch.setattr(worker, "HOSTNAME_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "getfqdn", lambda _: time.sleep(3))
+    began = time.monotonic()
+    assert worker._hostname() == "mx"
+    assert time.monotonic() - began < 2.5

@@ -82,6 +82,8 @@ def _never_wait_for_logs() -> LogPump | None:
     is not root's, and has seen no key."""
     # libmilter complains to syslog by itself, and syslog(3) waits for a syslog daemon that stands still.
     syslog.setlogmask(syslog.LOG_MASK(syslog.LOG_EMERG))
+    # A terminal with `stty tostop` would stop the whole daemon where it writes from the background (termios(3)).
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     sink, pump = standard_error(), None
     if sink.may_wait:
         pump = LogPump(sink.descriptor)

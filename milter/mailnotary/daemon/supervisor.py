@@ -100,7 +100,8 @@ class Supervisor:
             number = received.si_signo if received is not None else 0
             if number in (signal.SIGTERM, signal.SIGINT):
                 return self._stop(signal.Signals(number).name)
-            if number == signal.SIGHUP:
+            # The lowest number comes first: one SIGHUP after the other must not keep SIGTERM waiting.
+            if number == signal.SIGHUP and not signal.sigpending() & {signal.SIGTERM, signal.SIGINT}:
                 self._reload()
             self._reap()
             self._look()

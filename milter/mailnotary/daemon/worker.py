@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
+HOSTNAME_SECONDS = 5.0  # for the host's full name
 SETTLE = 0.1  # seconds in which a connection that was just accepted shows up as a session
 
 
@@ -228,9 +229,16 @@ def _run_milter() -> None:
 
 
 def _hostname() -> str:
-    """The host's full name, "localhost" where it has none. May ask DNS."""
+    """The host's full name, "localhost" where it has none. May ask DNS, though not for long: the system's resolver has
+    the patience of a minute where no server answers, in which this worker would be taken for wedged."""
     name = socket.gethostname()
-    return name if "." in name else socket.getfqdn(name) or "localhost"
+    if "." in name:
+        return name
+    found = [name or "localhost"]
+    asking = threading.Thread(target=lambda: found.append(socket.getfqdn(name)), name="hostname", daemon=True)
+    asking.start()
+    asking.join(HOSTNAME_SECONDS)
+    return found[-1]
 
 
 def _stacks() -> str:
