@@ -15,6 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mailnotary import yamlfile
 from mailnotary.domain import to_ascii
+from mailnotary.yamlcheck import shown
 
 INDENT = 2
 KEYS = frozenset(("domains", "unsafe_keys"))  # of the whole file
@@ -113,7 +114,7 @@ def _apply(
     strange = sorted(set(values) - KEYS)
     if strange:  # whatever the configuration names, or a link leads to: nothing of ours is added to it
         raise KeystoreEditError(
-            f"{file}: {yamlfile.shown(strange[0])} stands in no keystore, so this may be another file: name the "
+            f"{file}: {shown(strange[0])} stands in no keystore, so this may be another file: name the "
             "right one in `keystore`, or remove that key"
         )
     try:
@@ -160,7 +161,7 @@ class _Editor:
         self._newline = "\r\n" if "\r\n" in text else "\n"
         self._edits: list[_Edit] = []
         with yamlfile.collector_off():
-            self._root: Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
+            self._root: Node | None = yaml.compose(text, Loader=yamlfile.LOADER)
 
     def result(self) -> str:
         """The text with all edits made; those at one place in the order in which they came."""

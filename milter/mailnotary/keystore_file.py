@@ -12,7 +12,8 @@ from mailnotary.escape import printable
 from mailnotary.keyfile import read_key
 from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.readers import Reader, boolean, choice, domain, list_of, mapping_of, networks, scalar, text, values
-from mailnotary.yamlfile import Mapping, Node, Report, Scalar, Sequence, shown
+from mailnotary.yamlcheck import shown
+from mailnotary.yamlfile import Mapping, Node, Report, Scalar, Sequence
 
 MAX_BYTES = 64 * 1_048_576  # of keystore.yaml; 10,000 domains take 3 MB
 WEAK_RSA_BITS = 2048  # RFC 8301 section 3.2: signers SHOULD use at least as many

@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.escape import printable
 from mailnotary.settings import Network
-from mailnotary.yamlfile import Mapping, Node, Report, Scalar, kind, shown
+from mailnotary.yamlcheck import shown
+from mailnotary.yamlfile import Mapping, Node, Report, Scalar, kind
 from mailnotary.yamlfile import Sequence as ListNode
 
 T = TypeVar("T")

@@ -58,7 +58,8 @@ from mailnotary.settings import (
     TrustedRelays,
     VerifySettings,
 )
-from mailnotary.yamlfile import Node, Report, Scalar, Sequence, shown
+from mailnotary.yamlcheck import shown
+from mailnotary.yamlfile import Node, Report, Scalar, Sequence
 
 MAX_BYTES = 1_048_576  # of mailnotary.yaml
 MAX_PEERS = 64  # networks; the kernel looks through them at each packet

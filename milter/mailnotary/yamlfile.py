@@ -2,8 +2,11 @@
 
 PyYAML's constructors turn `off` into False, `0660` into 432 and a selector `0123` into 83, and its composers
 recurse: a file of 100,000 brackets ends the process. So the nodes are built here, from the parser's events, with the
-depth, the size and what aliases multiply bounded. Loading is on nobody's mail path, but 10,000 domains should not
-take longer than a breath: the garbage collector is off meanwhile, for it finds nothing in a tree that only grows.
+depth, the size and what aliases multiply bounded. What is wrong with a text that the parser refuses, yamlcheck says:
+the same with every release of PyYAML, with and without the C library beneath it.
+
+Loading is on nobody's mail path, but 10,000 domains should not take longer than a breath: the garbage collector is off
+meanwhile, for it finds nothing in a tree that only grows.
 """
 
 import gc
@@ -16,18 +19,21 @@ from typing import Any, NoReturn
 
 import yaml
 
+from mailnotary import yamlcheck
 from mailnotary.escape import printable
 from mailnotary.files import read_regular
+from mailnotary.yamlcheck import MAX_DEPTH, Mistake, shown
 
-MAX_DEPTH = 20  # the deepest key of our files is at 6
 MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted as if aliases were written out
 MAX_PROBLEMS = 1000  # that are kept of one file; the others are counted
 
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets"
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 # What YAML 1.1 has no place for, and its three line breaks that no editor counts as such.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_STRING_TAGS = ("!", "tag:yaml.org,2002:str")
+_FORBIDDEN = re.compile(
+    "\r(?!\n)|[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+_COLON = re.compile(r" *:(?=[ \n,\]}]|\Z)")
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML can be built without libyaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +170,13 @@ def read(path: Path, report: Report, max_bytes: int) -> Mapping | None:
 
 def parse(data: bytes, report: Report) -> Mapping | None:
     """`read`, for octets."""
+    known = len(report.problems)
     try:
         text = _decode(data)
         root = _Composer(text, report).compose()
-    except _BrokenFileError as error:
-        report.problems.append(Problem(report.file, error.line, error.column, error.message))
+    except _BrokenFileError as error:  # what else was found depends on how far the parser had come
+        mistake = error.mistake
+        report.problems[known:] = [Problem(report.file, mistake.line, mistake.column, mistake.message)]
         return None
     if root is None or (isinstance(root, Scalar) and root.is_null):
         return Mapping([], 1, 1)
@@ -187,42 +195,32 @@ def kind(node: Node) -> str:
     return "no value" if node.is_null else shown(node.text)
 
 
-def shown(text: str) -> str:
-    """A word of the file as a message quotes it."""
-    return f"'{printable(text, limit=80)}'"
-
-
 class _BrokenFileError(Exception):
     """The file can't be understood from some place on."""
 
-    def __init__(self, line: int, column: int, message: str) -> None:
-        super().__init__(message)
-        self.line, self.column, self.message = line, column, message
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.message)
+        self.mistake = mistake
 
 
 def _decode(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _BrokenFileError(1, 1, "UTF-16: save the file as UTF-8")
+        raise _BrokenFileError(Mistake(1, 1, "UTF-16: save the file as UTF-8"))
     data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark some editors write
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line, column = _place(data[: error.start].decode("utf-8"))
-        raise _BrokenFileError(
-            line, column, f"octet 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
-        ) from None
+        message = f"octet 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        raise _BrokenFileError(_mistake_behind(data[: error.start].decode("utf-8"), message)) from None
     forbidden = _FORBIDDEN.search(text)
     if forbidden:
-        line, column = _place(text[: forbidden.start()])
-        raise _BrokenFileError(
-            line, column, f"character U+{ord(forbidden.group()):04X} may not stand in YAML: remove it"
-        )
-    return text
+        message = f"character U+{ord(forbidden.group()):04X} may not stand in YAML: remove it"
+        raise _BrokenFileError(_mistake_behind(text[: forbidden.start()], message))
+    return text.replace("\r\n", "\n")
 
 
-def _place(before: str) -> tuple[int, int]:
-    """Line and column of what follows a text."""
-    return before.count("\n") + 1, len(before) - before.rfind("\n")
+def _mistake_behind(before: str, message: str) -> Mistake:
+    return Mistake(before.count("\n") + 1, len(before) - before.rfind("\n"), message)
 
 
 @dataclass(slots=True, eq=False)
@@ -243,19 +241,19 @@ class _Composer:
         self._documents: list[Node] = []
         self._stack = [_Open(None, 0, self._documents)]
         self._nodes = 0
-        self._read = 0  # characters that the events so far stand for
+        self._last: Any = None  # the event before
         self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes
 
     def compose(self) -> Node | None:
-        loader = yaml.CSafeLoader(self._text)
+        if yamlcheck.disputed(self._text) and (mistake := yamlcheck.first_mistake(self._text)):
+            raise _BrokenFileError(mistake)
+        loader = LOADER(self._text)
         try:
             while (event := loader.get_event()) is not None:
                 self._take(event)
-                self._read = event.end_mark.index if event.end_mark else 0
-        except yaml.MarkedYAMLError as error:
-            self._syntax_error(error)
-        except yaml.YAMLError as error:  # pragma: no cover - what the reader would refuse was refused before
-            raise _BrokenFileError(1, 1, f"no YAML: {printable(str(error))}") from None
+                self._last = event
+        except yaml.YAMLError:
+            raise _BrokenFileError(yamlcheck.first_mistake(self._text) or yamlcheck.UNKNOWN) from None
         finally:
             loader.dispose()
         return self._documents[0] if self._documents else None
@@ -265,10 +263,12 @@ class _Composer:
         if kind is yaml.ScalarEvent:  # most of them, 300,000 in a large file: no call that can be spared
             mark = event.start_mark
             node = Scalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
+            if not event.value:
+                self._place_nothing(node)
             self._stack[-1].items.append(node)
             self._nodes += 1
-            if event.anchor is not None or event.tag is not None:
-                self._note(event, node, 1)
+            if event.anchor is not None:
+                self._anchors[event.anchor] = (node, 1)
         elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
             self._open(event)
         elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
@@ -276,11 +276,18 @@ class _Composer:
         elif kind is yaml.AliasEvent:
             self._alias(event)
         elif kind is yaml.DocumentStartEvent and self._documents:
-            self._fail(event, "a second document: a file has one, so remove the '---' and what is not wanted")
+            self._fail(event, yamlcheck.SECOND_DOCUMENT)
+
+    def _place_nothing(self, node: Scalar) -> None:
+        """A value that is not there has its place behind the ':' of its key, which is where parsers differ."""
+        end = self._last.end_mark
+        colon = _COLON.match(self._text, end.index)
+        if node.plain and colon:
+            node.line, node.column = end.line + 1, end.column + len(colon.group()) + 1
 
     def _open(self, event: Any) -> None:
         if len(self._stack) > MAX_DEPTH:
-            self._fail(event, _TOO_DEEP)
+            self._fail(event, yamlcheck.TOO_DEEP)
         self._check_count(event)
         self._stack.append(_Open(event, self._nodes))
         self._nodes += 1
@@ -294,23 +301,16 @@ class _Composer:
         else:
             node = Sequence(done.items, line, column)
         self._stack[-1].items.append(node)
-        self._note(done.start, node, self._nodes - done.before)
+        if done.start.anchor is not None:
+            self._anchors[done.start.anchor] = (node, self._nodes - done.before)
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
-            name = shown(f"*{event.anchor}")
-            self._fail(event, f"{name} stands for nothing before it: a text that begins with '*' needs quotes")
+            self._fail(event, yamlcheck.unknown_alias(event.anchor))
         node, nodes = self._anchors[event.anchor]
         self._nodes += nodes
         self._check_count(event)
         self._stack[-1].items.append(node)
-
-    def _note(self, event: Any, node: Node, nodes: int) -> None:
-        """What a finished node has beside its value."""
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (node, nodes)
-        if event.tag is not None and event.tag not in _STRING_TAGS:
-            self._report.error(node, f"tag {shown(event.tag)} is not understood: leave it out")
 
     def _check_count(self, event: Any) -> None:
         if self._nodes > MAX_NODES:
@@ -332,55 +332,8 @@ class _Composer:
         return pairs
 
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
-        raise _BrokenFileError(*_start(event), message)
-
-    def _syntax_error(self, error: yaml.MarkedYAMLError) -> NoReturn:
-        """The parser's words are about its grammar: say what admins do wrong at such places."""
-        mark, opened = error.problem_mark, error.context_mark
-        problem, context = error.problem or "", error.context or ""
-        at = self._text[mark.index : mark.index + 1] if mark else ""
-        if mark:
-            self._fail_at_depth(mark.index)
-        if mark and (tab := self._indenting_tab(mark.index)) is not None:
-            raise _BrokenFileError(mark.line + 1, tab, "a tab: indent with spaces")
-        if at == "\t":
-            message = "a tab: write spaces"
-        elif "mapping values are not allowed" in problem:
-            message = "a ':' where no key may stand: check the indentation, put quotes around a text with ': ' in it"
-        elif "cannot start any token" in problem:
-            message = f"a value can't begin with {shown(at)}: put quotes around it"
-        elif "scanning an alias" in context:
-            mark, message = opened, "a text that begins with '*' needs quotes: \"*\""
-        elif "could not find expected ':'" in problem:
-            mark, message = opened, "a key without its ':': write 'key: value'"
-        elif "scanning a quoted scalar" in context and "end of stream" in problem:
-            mark, message = opened, "a quote that is never closed: close it"
-        elif "parsing a flow" in context and mark and at == ":" and self._text[mark.index - 1] in " [{,":
-            message = "a value in brackets can't begin with ':': put quotes around it"
-        elif "parsing a flow" in context and opened:
-            message = f"expected ',' or the end of what the bracket in line {opened.line + 1} begins: close it"
-        elif "did not find expected key" in problem:
-            message = "expected a key: check the indentation, put quotes around the whole value"
-        else:
-            message = f"no YAML: {context + ', ' if context else ''}{problem}"
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _BrokenFileError(line, column, printable(message))
-
-    def _fail_at_depth(self, end: int) -> None:
-        """Scanners look ahead of the events, and libyaml 0.2.6 has a limit of its own: count what it saw open."""
-        depth = len(self._stack)
-        for found in re.finditer(r"[][{}]", self._text[self._read : end]):
-            if found.group() in "]}":
-                depth -= 1
-            elif (depth := depth + 1) > MAX_DEPTH + 1:
-                place = _place(self._text[: self._read + found.start()])
-                raise _BrokenFileError(*place, _TOO_DEEP)
-
-    def _indenting_tab(self, index: int) -> int | None:
-        """The column of the tab that a line is indented with."""
-        line = self._text[self._text.rfind("\n", 0, index) + 1 :].partition("\n")[0]
-        tab = line[: len(line) - len(line.lstrip())].find("\t")
-        return tab + 1 if tab >= 0 else None
+        """What is wrong with an event. A mistake before it comes first, whether the parser has seen it or not."""
+        raise _BrokenFileError(yamlcheck.first_mistake(self._text) or Mistake(*_start(event), message))
 
 
 def _start(event: yaml.Event) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from mailnotary import keystore_file, settings_file, yamlfile
+from mailnotary import keystore_file, settings_file, yamlcheck, yamlfile
 from mailnotary.listen import Listen
 from mailnotary.yamlfile import ConfigError, Problem, Report
 from support.fuzzing import run
@@ -24,8 +24,10 @@ _file = Path(tempfile.gettempdir()) / f"mailnotary-fuzz-{os.getpid()}.yaml"
 def one_input(data: bytes) -> None:
     """Checks one input; an exception is a finding."""
     data = data[:50_000]
-    root = yamlfile.parse(data, Report("f.yaml"))
+    report = Report("f.yaml")
+    root = yamlfile.parse(data, report)
     assert root is None or isinstance(root, yamlfile.Mapping)
+    assert yamlcheck.UNKNOWN.message not in {problem.message for problem in report.problems}
     _file.write_bytes(data)
     try:
         settings = _valid(lambda: settings_file.load(_file))

@@ -81,7 +81,7 @@ FLOORS = [
     {"dkim", "spf"},
     {"dmarc"},
     {"authres"},
-    {"yamlfile", "readers", "listen", "settings", "settings_file"},
+    {"yamlcheck", "yamlfile", "readers", "listen", "settings", "settings_file"},
     {"keystore", "keyfile", "keystore_file", "configuration"},
     {"budget"},
     {"policy", "record", "inbound", "outbound", "received", "reinjected"},

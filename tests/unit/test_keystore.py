@@ -159,7 +159,7 @@ KEY = "{selector: a, file: a.pem}"
         ("domains: {a.example: x}", ["1:22: 'x' where keys are expected"]),
         ("domains: {a.example: }", ["1:11: 'a.example' has no keys: write 'keys: [{selector: rsa2026, file: "]),
         ("domains: {a.example: {keys: []}}", ["1:29: 'a.example' has no keys"]),
-        ("domains: {a.example: {keys: }}", ["1:29: no value: write [] for an empty list"]),
+        ("domains: {a.example: {keys: }}", ["1:28: no value: write [] for an empty list"]),
         (
             "domains: {a.example: {keys: {selector: a}}}",
             ["1:29: keys and values where a list is expected: write [{sel"],

@@ -19,7 +19,7 @@ def add(text: str, entry: str = "example.org", *keys: NewKey) -> str:
 
 
 def values(text: str) -> Any:
-    return yaml.load(text, Loader=yaml.CBaseLoader)
+    return yaml.load(text, Loader=yaml.BaseLoader)
 
 
 FORMS = {

@@ -397,7 +397,7 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
             "authentication_results: {remove_from: ['*']}",
             "1:40: '*' is a pattern, and whole names alone are compared: write each name out",
         ),
-        ("authentication_results: {remove_from: [mx?.example.org]}", "1:40: 'mx?.example.org' is a pattern"),
+        ("authentication_results: {remove_from: ['mx?.example.org']}", "1:40: 'mx?.example.org' is a pattern"),
         ("on_internal_error: reject", "1:20: 'reject' is not understood: write tempfail or accept"),
         ("limits: {header_bytes: 1T}", "1:24: '1T' does not fit: write octets from 4096 to 67108864"),
         ("limits: {header_bytes: 0}", "1:24: '0' does not fit"),

@@ -4,9 +4,11 @@ import gc
 from pathlib import Path
 
 import pytest
+import yaml
 
+from mailnotary import yamlfile
+from mailnotary.yamlcheck import MAX_DEPTH
 from mailnotary.yamlfile import (
-    MAX_DEPTH,
     MAX_NODES,
     MAX_PROBLEMS,
     ConfigError,
@@ -20,6 +22,11 @@ from mailnotary.yamlfile import (
     parse,
     read,
 )
+
+
+@pytest.fixture(autouse=True, params=[yamlfile.LOADER, yaml.SafeLoader], ids=["as installed", "without libyaml"])
+def each_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamlfile, "LOADER", request.param)
 
 
 def parsed(text: str | bytes) -> Mapping:
@@ -112,13 +119,11 @@ def test_aliases_stand_for_what_they_name() -> None:
         ("a: *x\n", "1:4: '*x' stands for nothing before it"),
         ("a: &x [*x]\n", "1:8: '*x' stands for nothing before it"),
         ("a: !x 1\n", "1:4: tag '!x' is not understood"),
-        (
-            "a: !!python/object/apply:os.system [x]\n",
-            "1:4: tag 'tag:yaml.org,2002:python/object/apply:os.system' is not",
-        ),
-        ("%YAML 3.0\n---\na: 1\n", "1:1: no YAML: found incompatible YAML document"),
-        ('a: "\\q"\n', "1:5: no YAML: while parsing a quoted scalar, found unknown escape character"),
-        ("? [a, b]\n: 1\n", "1:3: a list as a key"),
+        ("a: !!python/object/apply:os.system [x]\n", "1:4: tag '!!python/object/apply:os.system' is not understood"),
+        ("%YAML 3.0\n---\na: 1\n", "1:1: a '%' at the beginning of a line: remove the line, or put quotes"),
+        ('a: "\\q"\n', "1:5: a backslash that stands for nothing: write two"),
+        ("? [a, b]\n: 1\n", "1:1: a '?' before a key: write 'key: value'"),
+        ("[a, b]: 1\n", "1:1: a list as a key"),
         ("{a: b}: 1\n", "1:1: keys and values as a key"),
         ("a: 1\nb: 2\n'a': 3\n", "3:1: key 'a' stands twice: remove one of them"),
         ("b: &x {c: 1}\na:\n  <<: *x\n", "3:3: merge keys are not understood"),
@@ -128,6 +133,7 @@ def test_aliases_stand_for_what_they_name() -> None:
         ("a: ä\x1b[31m\n", "1:5: character U+001B may not stand in YAML"),
         ("a: x\u2028y\n", "1:5: character U+2028 may not stand in YAML"),
         ("a: x\x85y\n", "1:5: character U+0085 may not stand in YAML"),
+        ("a: 1\rb: 2\n", "1:5: character U+000D may not stand in YAML"),
         (b"a: 1\nb: \xc3\xa4\xff\n", "2:5: octet 0xff is not UTF-8: save the file as UTF-8"),
         (b"a: \xed\xa0\x80\n", "1:4: octet 0xed is not UTF-8"),
         ("a: 1\n".encode("utf-16"), "1:1: UTF-16: save the file as UTF-8"),
@@ -145,11 +151,22 @@ def test_all_duplicates_are_found_and_the_first_one_stays() -> None:
     assert plain(root) == {"a": "1", "b": {"c": "1"}}
 
 
-@pytest.mark.parametrize("piece", ["[", "{a: ", "- ", "? ", "[[[[{a: ", "a: &x ["])
+@pytest.mark.parametrize(
+    ("piece", "column"),
+    [("[", 21), ("{a: ", 81), ("- ", 41), ("[[[[{a: ", 33), ("a: &x [", 71), ("- [", 0), ("? ", 0), ("- a: ", 0)],
+)
 @pytest.mark.parametrize("times", [MAX_DEPTH + 1, 100_000])
-def test_deep_nesting_is_an_error_and_no_crash(piece: str, times: int) -> None:
+def test_deep_nesting_is_an_error_and_no_crash(piece: str, column: int, times: int) -> None:
     (found,) = errors(piece * times)
-    assert "nested deeper" in found or "a ':' where no key may stand" in found
+    if column:
+        assert found.startswith(f"f.yaml:1:{column}: nested deeper than {MAX_DEPTH} levels: ")
+
+
+@pytest.mark.parametrize("line", ["a:\n", "- \n", "- a:\n"])
+@pytest.mark.parametrize("times", [MAX_DEPTH + 1, 500])
+def test_deep_indentation_is_an_error_and_no_crash(line: str, times: int) -> None:
+    (found,) = errors("".join(" " * 4 * number + line for number in range(times)))
+    assert ": nested deeper than" in found
 
 
 def test_nesting_up_to_the_limit_is_read() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from mailnotary import yamlcheck, yamlfile
 from mailnotary.cli import CommandError
 from mailnotary.configuration import ConfigError, Configuration, load_configuration
 from mailnotary.escape import printable
@@ -61,11 +62,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def read_zone(path: Path) -> ZoneResolver:
     """The resolver over a zone file."""
     try:
-        zone = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
+        text = path.read_text("utf-8")
+        zone = yaml.load(text, Loader=yamlfile.LOADER)  # noqa: S506, a safe one
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: can't be read: {error}") from error
     except yaml.YAMLError as error:
-        raise CommandError(f"{path}: no YAML: {error}") from error
+        mistake = yamlcheck.first_mistake(text) or yamlcheck.UNKNOWN
+        raise CommandError(f"{path}:{mistake.line}:{mistake.column}: {mistake.message}") from error
     if not isinstance(zone, dict):
         raise CommandError(f"{path}: a zone file maps each name to its list of records")
     try:
