@@ -179,9 +179,11 @@ def one_address(text: str) -> tuple[str, str] | None:
 
 # --- other fields ---------------------------------------------------------------------------------------------------
 
-# "From:" at the beginning of a continuation line, and a list of field names, as in a signature's h= tag.
+# "From:" at the beginning of a continuation line; it is a name in the h= tag of a signature where such a list stands
+# before it, and the rest of one after it.
 _INDENTED_FROM = re.compile(rb"\n[ \t]+from[ \t]*:", re.IGNORECASE)
-_NAMES = re.compile(rb"[A-Za-z0-9_:\s-]*(?:;\s*(?:[A-Za-z]+\s*=|\Z)|\Z)")
+_NAMES_BEFORE = re.compile(rb"\s*h\s*=[A-Za-z0-9_:\s-]*\Z", re.IGNORECASE)
+_NAMES_AFTER = re.compile(rb"[A-Za-z0-9_:\s-]*(?:;\s*(?:[A-Za-z]+\s*=|\Z)|\Z)")
 _LINE_ENDS = re.compile(rb"[\r\n]+")
 
 
@@ -191,15 +193,26 @@ def indented_authors(values: Iterable[bytes]) -> Claims:
     found: dict[str, None] = {}
     more, left = False, MAX_FIELD
     for value in values:
-        match = _INDENTED_FROM.search(value)
-        while match is not None and (names := _NAMES.match(value, match.end())):
-            match = _INDENTED_FROM.search(value, names.end())
-        if match is None:
+        shown = _indented_from(value)
+        if shown is None:
             continue
-        left -= len(value) - match.end() + MAX_FIELD // MAX_CLAIMS
+        left -= len(shown) + MAX_FIELD // MAX_CLAIMS
         if left < 0:
             return Claims(tuple(found), True)
-        one = claims(cfws.decode(_LINE_ENDS.sub(b" ", value[match.end() :])))
+        one = claims(cfws.decode(_LINE_ENDS.sub(b" ", shown)))
         found.update(dict.fromkeys(one.domains))
         more = more or one.more
     return Claims(tuple(found), more)
+
+
+def _indented_from(value: bytes) -> bytes | None:
+    """What stands in a folded field behind an indented "From:" that is no name in a list of fields."""
+    match = _INDENTED_FROM.search(value)
+    bracket = value.rfind(b"<") if match is not None else 0  # which no tag of a signature has
+    while match is not None:
+        before = value[value.rfind(b";", 0, match.start()) + 1 : match.start()]
+        names = _NAMES_AFTER.match(value, match.end())
+        if names is None or bracket > match.end() or not _NAMES_BEFORE.match(before):
+            return value[match.end() :]
+        match = _INDENTED_FROM.search(value, names.end())
+    return None

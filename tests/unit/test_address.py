@@ -255,6 +255,9 @@ def test_junk_and_a_long_field_do_not_hide_the_next_one() -> None:
         b"X-A: x\r\n\tfrom : Bank\r\n <a@bank.example>",
         b"Subject: x\r\n From: =?utf-8?q?a=40bank.example?=",
         b"DKIM-Signature: h=To:\r\n From:To; b=x;\r\n From: a@bank.example",
+        b"DKIM-Signature: h=To:\r\n From:To; b=x <a@bank.example>",
+        b"X-List: To:\r\n From: Bank; x=1 <a@bank.example>",
+        b"X-List: To:\r\n From: Bank; x=a@bank.example",
     ],
 )
 def test_an_indented_from_line_is_another_author(field: bytes) -> None:
@@ -268,6 +271,7 @@ def test_an_indented_from_line_is_another_author(field: bytes) -> None:
     [
         b"DKIM-Signature: v=1; h=To:\r\n from:Subject:\r\n Date; i=a@bank.example;\r\n b=abc",
         b"DKIM-Signature: v=1; i=a@bank.example; h=To:\r\n from:Subject",
+        b"ARC-Message-Signature: i=1; h =\r\n\tFrom:\r\n\tfrom : Subject;\r\n\td=bank.example; q=a@bank.example",
         b"X-Note: as he said\r\n from: what is known",
         b"Received: from a.example\r\n from b.example for <a@bank.example>",
         b"X-Copy: x\r\n From: joe@example.org",
@@ -290,6 +294,7 @@ def test_the_search_takes_linear_time() -> None:
         b"=?a?q?@?=",
         b"\xe2\x80\x8b@a",
         b"\n from:",
+        b"h=\n from:;x=1;",
         b", a",
     ):
         value = b"<" + piece * (60_000 // len(piece))
