@@ -535,3 +535,16 @@ def test_new_selectors_never_collide() -> None:
         assert selector not in taken
         taken.add(selector)
     assert sorted(taken)[:3] == ["rsa20231114", "rsa20231114b", "rsa20231114c"]
+
+
+@pytest.mark.mta
+@pytest.mark.parametrize(("myorigin", "noted"), [("host.example.org", True), ("example.org", False)])
+def test_keygen_says_where_mail_of_the_machine_itself_stays_unsigned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, myorigin: str, noted: bool
+) -> None:
+    (tmp_path / "main.cf").write_text(f"compatibility_level = 3.6\nmyorigin = {myorigin}\n")
+    (tmp_path / "master.cf").touch()
+    monkeypatch.setenv("MAIL_CONFIG", str(tmp_path))
+    said = Setup(tmp_path, capsys).run("keygen", "example.org", "rsa2026")
+    assert ("host.example.org" in said) is noted
+    assert ("include_subdomains: true for example.org" in said) is noted

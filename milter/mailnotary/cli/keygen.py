@@ -9,13 +9,16 @@ example: mailnotary keygen example.org rsa2026
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mailnotary import settings_file
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config
+from mailnotary.cli.doctor.machine import command
+from mailnotary.cli.doctor.postfix import own_mail
 from mailnotary.cli.records import config_option, show_record
-from mailnotary.configuration import ConfigError
+from mailnotary.configuration import ConfigError, load_configuration
 from mailnotary.crypto import generate_private_key, load_private_key
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.escape import printable
@@ -62,9 +65,25 @@ def run(args: argparse.Namespace) -> int:
         "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key\n"
         f"as soon as DNS serves the record; `mailnotary keys{config}` tells."
     )
+    for note in _own_mail(args.config):
+        print(note)
     if warning:
         print(f"mailnotary keygen: warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _own_mail(config: Path | None) -> Iterator[str]:
+    """What to do where this machine has a Postfix whose own mail the keystore does not cover."""
+    myorigin = command("postconf", "-xh", "myorigin")
+    if not myorigin:
+        return
+    try:
+        keystore = load_configuration(config or DEFAULT_CONFIG).keystore
+    except ConfigError:  # check-config tells
+        return
+    for finding in own_mail(myorigin.strip(), keystore):
+        if finding.advice:
+            yield f"\nNote: {finding.text}.\nSo that it is signed: {finding.advice}"
 
 
 def names(domain_text: str, selector_text: str) -> tuple[str, str]:

@@ -122,15 +122,15 @@ def check(postfix: Postfix, settings: Settings, keystore: KeyStore | None = None
         if "bounce" not in postfix["internal_mail_filter_classes"]:
             advice = "postconf internal_mail_filter_classes=bounce"
             yield warning("internal_mail_filter_classes", "Postfix's own bounces are not signed", advice)
-        yield from _own_mail(postfix, keystore or KeyStore())
+        yield from own_mail(postfix["myorigin"], keystore or KeyStore())
     yield from filters.check(
         postfix, settings, lambda value: any(_calls(one.address, listen, postfix) for one in milters(value))
     )
 
 
-def _own_mail(postfix: Postfix, keystore: KeyStore) -> Iterator[Finding]:
-    """What Postfix and programs of this machine write has myorigin in From."""
-    domain = to_ascii(_content(postfix["myorigin"])) or ""
+def own_mail(myorigin: str, keystore: KeyStore) -> Iterator[Finding]:
+    """What Postfix and programs of this machine write has myorigin in From: whether it is signed."""
+    domain = to_ascii(_content(myorigin)) or ""
     if not keystore.entries or not is_domain_name(domain):
         return
     if (entry := keystore.find(domain)) is not None:
