@@ -247,7 +247,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             position = match.end()
             yield _Token(_Kind.LITERAL, match[1], spaced)
         else:
-            raise _unparsable(f"{ascii_printable(character)} out of place")
+            raise _unparsable(f"'{character}' out of place")
     raise _unparsable(f"more than {MAX_TOKENS} words and signs")
 
 
@@ -423,4 +423,4 @@ class _Mailboxes:
 
 
 def _shown(token: _Token) -> str:
-    return "the end" if token.kind is _Kind.END else f"{token.kind} {ascii_printable(token.text, 40)!r}"
+    return "the end" if token.kind is _Kind.END else f"{token.kind} '{ascii_printable(token.text, 40)}'"

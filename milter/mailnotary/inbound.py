@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary import dkim, dmarc, spf
-from mailnotary.address import Author
+from mailnotary.address import Author, AuthorProblem
 from mailnotary.budget import Budget
 from mailnotary.dkim import DkimResult
 from mailnotary.dmarc import DmarcResult
@@ -20,6 +20,15 @@ from mailnotary.spf import SpfIdentity, SpfResult, Step
 from mailnotary.status import DmarcStatus, SpfStatus
 
 RESERVE = 0.25  # of the time of two parts of the checks: what the second has even if the first never ends
+
+BRIEF = {
+    AuthorProblem.NO_FROM: "no From field",
+    AuthorProblem.SEVERAL_FROM: "several From fields",
+    AuthorProblem.NO_DOMAIN: "From has no domain",
+    AuthorProblem.SEVERAL_DOMAINS: "several author domains",
+    AuthorProblem.UNPARSABLE: "From can not be parsed",
+    AuthorProblem.AMBIGUOUS: "From is ambiguous",
+}
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class Inbound:
     def _evaluate_spf(self) -> tuple[SpfResult, ...]:
         if self._client is None:
             reason = "the client's address is not known"
-            return (SpfResult(SpfStatus.NONE, SpfIdentity.MAILFROM, "", reason=reason),)
+            return (SpfResult(SpfStatus.NONE, SpfIdentity.MAILFROM, "", reason=reason, brief="no client address"),)
         client, budget = self._client, self._budget
         seconds = self._settings.limits.spf_seconds  # of both checks together: Postfix waits 30 s for MAIL's answer
         end = time.monotonic() + seconds
@@ -158,6 +167,7 @@ class Inbound:
         """A message without one author domain never passes. But a From field that is damaged or has a second address
         must not be the way around a policy either: "apply the DMARC mechanism to each domain found [...] and apply the
         most strict policy selected among the checks that fail" (RFC 9989 11.5)."""
+        assert author.problem is not None  # noqa: S101 - for the type checker
         traces = [DmarcTrace() for _ in author.domains[:MAX_CLAIMED]]
         results = [
             dmarc.evaluate(domain, self.check_spf(), dkim_results, self._budget.policy, trace=trace)
@@ -167,10 +177,12 @@ class Inbound:
         if worst is not None:
             if self._traces:
                 self._traces.dmarc = traces[results.index(worst)]
-            return replace(worst, reason=f"{worst.reason}; {author.reason}")
+            return replace(
+                worst, reason=f"{worst.reason}; {author.reason}", brief=f"{worst.brief}, {BRIEF[author.problem]}"
+            )
         # RFC 9989 5.3.1: "DMARC validation is not possible". We say permerror rather than none, since none reads
         # "this domain has no policy" to a filter, and a message without a usable author is nothing so harmless.
-        return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason)
+        return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason, brief=BRIEF[author.problem])
 
 
 def _begin_spf(dns: MessageResolver, name: str) -> None:

@@ -290,6 +290,7 @@ class Session:
                 dmarc=dmarc,
                 mail_from=message.client.mail_from,
                 helo=message.helo,
+                both_spf=settings.authentication_results.helo,
             )
             actions = (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
         return self._finish(

@@ -202,6 +202,7 @@ class AuthorsSettings:
 class AuthenticationResultsSettings:
     remove_from: tuple[str, ...] = ()
     authenticated: bool = False
+    helo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

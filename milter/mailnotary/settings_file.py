@@ -422,6 +422,7 @@ _SETTINGS: dict[str, Reader[Any]] = {
         AuthenticationResultsSettings,
         remove_from=list_of(scalar(_other_authserv_id, "an authserv-id"), "mx.example.org"),
         authenticated=boolean(),
+        helo=boolean(),
     ),
     "reachable_recipients": list_of(scalar(_recipient, "a recipient like postmaster"), "postmaster, abuse@example.org"),
     "on_internal_error": choice(InternalError),

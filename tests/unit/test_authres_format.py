@@ -168,8 +168,8 @@ def test_all_methods() -> None:
         helo="mail.example.net",
     )
     assert value == (
-        "mx.example.org; auth=pass smtp.auth=joe; spf=pass smtp.helo=mail.example.net; "
-        "spf=softfail smtp.mailfrom=example.net; dkim=pass (2048-bit key) header.d=example.net "
+        "mx.example.org; auth=pass smtp.auth=joe; spf=softfail smtp.mailfrom=example.net; "
+        "dkim=pass (2048-bit key) header.d=example.net "
         "header.i=@example.net header.s=sel header.a=rsa-sha256 header.b=abcdefgh; "
         "dmarc=pass header.from=example.net policy.dmarc=reject"
     )
@@ -186,8 +186,20 @@ def test_no_signature_is_dkim_none() -> None:
 def test_a_null_sender_shows_the_helo_name_once() -> None:
     """RFC 7208 2.4: its check is one of the HELO name."""
     both = [spf(SpfIdentity.HELO, "mail.example.net"), spf(SpfIdentity.MAILFROM, "mail.example.net")]
-    assert written(spf=both, mail_from="", helo="mail.example.net") == (
-        "mx.example.org; spf=pass smtp.helo=mail.example.net"
+    for both_spf in (False, True):
+        assert written(spf=both, mail_from="", helo="mail.example.net", both_spf=both_spf) == (
+            "mx.example.org; spf=pass smtp.helo=mail.example.net"
+        )
+
+
+def test_mail_from_comes_first_and_helo_only_where_it_is_asked_for() -> None:
+    """Readers take the first result, or any pass: HELO must not vouch for a forged sender."""
+    both = [spf(SpfIdentity.HELO, "h.example"), spf(SpfIdentity.MAILFROM, "m.example", SpfStatus.FAIL)]
+    assert written(spf=both, mail_from="a@m.example", helo="h.example") == (
+        "mx.example.org; spf=fail smtp.mailfrom=m.example"
+    )
+    assert written(spf=both, mail_from="a@m.example", helo="h.example", both_spf=True) == (
+        "mx.example.org; spf=fail smtp.mailfrom=m.example; spf=pass smtp.helo=h.example"
     )
 
 
@@ -208,8 +220,8 @@ def test_signatures_are_told_apart_by_their_octets() -> None:
 
 
 def test_a_signature_that_could_not_be_parsed_has_no_empty_properties() -> None:
-    value = written(dkim=[DkimResult(DkimStatus.NEUTRAL, reason="tag d= is missing")])
-    assert value == 'mx.example.org; dkim=neutral reason="tag d= is missing"'
+    result = DkimResult(DkimStatus.NEUTRAL, reason="tag d= is missing", brief="the signature is malformed")
+    assert written(dkim=[result]) == 'mx.example.org; dkim=neutral reason="the signature is malformed"'
 
 
 @pytest.mark.parametrize(
@@ -239,6 +251,7 @@ def test_no_result_can_add_another(one: str, two: str) -> None:
         dmarc=DmarcResult(DmarcStatus.FAIL, two, Policy.REJECT, reason=one),
         mail_from=one + "@x",
         helo=two,
+        both_spf=True,
     )
     value = format(field)
     assert_sound(value)

@@ -1,19 +1,28 @@
-"""Our own results as an Authentication-Results field (RFC 8601 section 2.7)."""
+"""Our own results as an Authentication-Results field (RFC 8601 section 2.7).
 
+Filters trust this field, and some of them don't parse it: they search for "dmarc=pass". So nothing in it is a sender's
+own text. A reason is the result's `brief`, made of fixed words; an identifier is written if it is a domain name or an
+address literal, and left out if not; i= is cut down to its domain. What a sender really wrote is in the log.
+"""
+
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
 from mailnotary.authres.types import AuthenticationResults, MethodResult, Property
-from mailnotary.authres.writing import MAX_TEXT, assemble, fold, line, pvalue, unfolded
+from mailnotary.authres.vetted import host, plain
+from mailnotary.authres.writing import assemble, fold, line, pvalue, unfolded
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
-from mailnotary.escape import ascii_printable
+from mailnotary.domain import is_subdomain
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import AuthStatus, DkimStatus, DmarcStatus, SpfStatus
 
-MAX_REASON = 200  # characters
 MIN_SIGNATURE = 8  # characters of header.b (RFC 6008 section 4)
 MAX_SIGNATURE = 64  # as many tell any two real signatures apart
+_ALGORITHMS = frozenset(("rsa-sha256", "rsa-sha1", "ed25519-sha256"))
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
+_LOGIN = re.compile(r"[A-Za-z0-9._+-]{1,64}(?:@[A-Za-z0-9._-]{1,253})?\Z")
 MAX_DKIM = 20  # results of signatures; a message may have tens of thousands, an MTA takes no header field of that size
 
 
@@ -26,16 +35,15 @@ def from_results(
     dmarc: DmarcResult | None = None,
     mail_from: str = "",
     helo: str = "",
+    both_spf: bool = False,
 ) -> AuthenticationResults:
     """The field for what was checked: `auth` the login name of an authenticated client, `dkim` None where signatures
-    were not looked at (no signature there is `dkim=none`), `mail_from` and `helo` as the client gave them."""
+    were not looked at (no signature there is `dkim=none`), `mail_from` and `helo` as the client gave them, `both_spf`
+    whether HELO's result is written beside that of MAIL FROM."""
     results: list[MethodResult] = []
     if auth is not None:
         results.append(_auth(auth))
-    for result in spf:
-        shown = _spf(*_spf_facts(result, mail_from, helo))
-        if shown not in results:  # with a null sender both are of the HELO name
-            results.append(shown)
+    results += [_spf(*facts) for facts in _spf_facts(spf, mail_from, helo, both_spf)]
     if dkim is not None:
         results += _dkim(dkim)
     if dmarc is not None:
@@ -51,12 +59,11 @@ def field_value(
     dmarc: DmarcResult | None,
     mail_from: str,
     helo: str,
+    both_spf: bool = False,
 ) -> str:
     """The same as `format(from_results(...))` in half the time: what SPF and DMARC say of one sender's messages is the
     same for each, and written once; so is nearly all of what is said of a signature."""
-    lines = [_spf_line(*_spf_facts(result, mail_from, helo)) for result in spf]
-    if len(lines) > 1:
-        lines = list(dict.fromkeys(lines))
+    lines = [_spf_line(*facts) for facts in _spf_facts(spf, mail_from, helo, both_spf)]
     if not dkim:
         lines.append(_NO_SIGNATURE)
     for signature, prefix in _shown(dkim) if dkim else ():
@@ -68,21 +75,31 @@ def field_value(
 
 
 def _auth(user: str) -> MethodResult:
-    return MethodResult("auth", AuthStatus.PASS, _properties("smtp", auth=user))
+    return MethodResult("auth", AuthStatus.PASS, _properties("smtp", auth=user if _LOGIN.match(user) else ""))
 
 
-# What the lines of SPF and of DMARC say, each part at most a few hundred characters: that bounds their caches' memory.
+_SpfFacts = tuple[SpfStatus, str, str, str]
 
 
-def _spf_facts(result: SpfResult, mail_from: str, helo: str) -> tuple[SpfStatus, str, str, str]:
-    """SPF vouches for a domain: the local part, which it did not check, SHOULD be left out (RFC 8601 2.7.2). So MAIL
-    FROM is shown by its domain, though rspamd and others write the address. A null sender has none; its check was of
-    the HELO name (RFC 7208 2.4), and that is what it shows."""
-    if result.identity is SpfIdentity.HELO or not mail_from.strip("<> "):
-        identity, domain = "helo", result.domain or helo
-    else:
-        identity, domain = "mailfrom", result.domain or mail_from.strip("<> ").rpartition("@")[2]
-    return result.status, identity, domain[:MAX_TEXT], _reason(result.reason)
+def _spf_facts(results: Sequence[SpfResult], mail_from: str, helo: str, both: bool) -> list[_SpfFacts]:
+    """Status, property, its value, and the reason of each result that is written, MAIL FROM's first.
+
+    Many readers take the first result, and SpamAssassin any pass: the name in HELO, which says nothing of the sender,
+    must not vouch for him. So HELO's own result is written only where both are asked for.
+
+    SPF vouches for a domain: the local part, which it did not check, SHOULD be left out (RFC 8601 2.7.2), though rspamd
+    and others write the address. A null sender has no domain; its check was of the HELO name (RFC 7208 2.4), and that
+    is what it shows."""
+    sender = mail_from.strip("<> ")
+    facts: list[_SpfFacts] = []
+    for result in results:
+        if result.identity is SpfIdentity.MAILFROM:
+            name = sender.rpartition("@")[2] if sender else helo
+            shown = "mailfrom" if sender else "helo"
+            facts.insert(0, (result.status, shown, host(result.domain or name), plain(result.brief)))
+        elif both or len(results) == 1:
+            facts.append((result.status, "helo", host(result.domain or helo), plain(result.brief)))
+    return list(dict.fromkeys(facts))  # with a null sender both are of the HELO name
 
 
 def _spf(status: SpfStatus, identity: str, domain: str, reason: str) -> MethodResult:
@@ -93,7 +110,8 @@ def _dmarc_facts(result: DmarcResult) -> tuple[DmarcStatus, str, Policy | None, 
     """policy.dmarc is the policy to be applied "after policy options have been processed" (RFC 9989 section 9.1):
     sp=, np= and t=y. On a pass nothing is applied; there it says what the domain asks for."""
     fails = result.policy is not None and result.status is DmarcStatus.FAIL
-    return result.status, result.domain, result.disposition if fails else result.policy, _reason(result.reason)
+    policy = result.disposition if fails else result.policy
+    return result.status, host(result.domain), policy, plain(result.brief)
 
 
 def _dmarc(status: DmarcStatus, domain: str, policy: Policy | None, reason: str) -> MethodResult:
@@ -130,11 +148,11 @@ def _shown(results: Sequence[DkimResult]) -> list[tuple[DkimResult, str]]:
 
 
 def _signature_facts(result: DkimResult) -> tuple[DkimStatus, str, str, str, str, int, str]:
-    identity = result.identity[:MAX_TEXT]
-    algorithm = result.algorithm[:MAX_TEXT]
+    domain = host(result.domain)
+    agent = host(result.identity.rpartition("@")[2])
     return (
-        *(result.status, result.domain, identity, result.selector, algorithm, result.key_bits),
-        _reason(result.reason),
+        *(result.status, domain, f"@{agent}" if agent and is_subdomain(agent, domain) else "", host(result.selector)),
+        *(result.algorithm if result.algorithm in _ALGORITHMS else "", result.key_bits, plain(result.brief)),
     )
 
 
@@ -164,12 +182,8 @@ def _prefixes(signatures: Sequence[str]) -> list[str]:
     longest = min(max(map(len, distinct)), MAX_SIGNATURE)
     while length < longest and len({text[:length] for text in distinct}) < len(distinct):
         length += 1
-    return [text[:length] for text in signatures]
+    return [_NOT_BASE64.sub("", text[:length]) for text in signatures]
 
 
 def _properties(ptype: str, **values: str) -> tuple[Property, ...]:
     return tuple([Property(ptype, name, value) for name, value in values.items() if value])
-
-
-def _reason(text: str) -> str:
-    return ascii_printable(text, MAX_REASON)

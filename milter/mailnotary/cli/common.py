@@ -167,7 +167,8 @@ def record_text(record: object) -> str:
 def to_json(value: Any) -> Any:
     """Dataclasses, tuples, enums and bytes as JSON takes them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [field for field in dataclasses.fields(value) if field.metadata.get("json", True)]
+        return {field.name: to_json(getattr(value, field.name)) for field in fields}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     if isinstance(value, dict):

@@ -13,7 +13,11 @@ _WSP = b" \t\r\n"
 
 
 class KeyRecordError(Exception):
-    """A key record is not to be used; the text says why."""
+    """A key record is not to be used; the text says why, and `brief` in fixed words."""
+
+    def __init__(self, reason: str, brief: str = "the key record can not be used") -> None:
+        super().__init__(reason)
+        self.brief = brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def _parse(text: bytes) -> KeyRecord:
     if data is None:
         raise KeyRecordError("key record has no p= tag")
     if not data:
-        raise KeyRecordError("key revoked (empty p=)")  # step 7
+        raise KeyRecordError("key revoked (empty p=)", "key revoked")  # step 7
     octets = decode_base64(data)
     if octets is None:
         raise KeyRecordError("key record's p= is no base64")
@@ -77,9 +81,9 @@ parse_remembering = Remembering(_parse, 4 * 1024 * 1024, lambda record: 2 * reco
 def check_key(record: KeyRecord, signature: Signature) -> None:
     """Whether the record's owner wants it used for this signature; raises KeyRecordError."""
     if record.hashes is not None and "sha256" not in record.hashes:  # step 6
-        raise KeyRecordError("key is not for sha256 (its h=)")
+        raise KeyRecordError("key is not for sha256 (its h=)", "key is not for sha256")
     if record.services.isdisjoint(("*", "email")):  # "MUST ignore this record" (RFC 6376 3.6.1 s=)
-        raise KeyRecordError("key is not for email (its s=)")
+        raise KeyRecordError("key is not for email (its s=)", "key is not for email")
     if record.public.algorithm != signature.key_type:  # step 8
         raise KeyRecordError(f"key is for {record.public.algorithm}, the signature is {signature.labels.algorithm}")
     if "s" in record.flags and signature.identity_domain != signature.domain:  # RFC 6376 3.6.1 t=s, 3.10

@@ -1,6 +1,6 @@
 """What a DKIM signature comes to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailnotary.status import DkimStatus
 
@@ -10,7 +10,8 @@ class DkimResult:
     """One signature's result. `domain` is d= as lower-case A-labels and `selector` s= ("" where the signature could
     not be parsed that far), `identity` is i= (as written, or "@" + d=), `algorithm` a= ("rsa-sha256"), `key_bits` the
     key's size (0 when no key was had), `reason` one sentence for an admin ("" where the status says it all),
-    `signature` the b= value without white space."""
+    `signature` the b= value without white space, `brief` the reason in our own fixed words, for a header that others
+    trust."""
 
     status: DkimStatus
     domain: str = ""
@@ -20,3 +21,4 @@ class DkimResult:
     key_bits: int = 0
     reason: str = ""
     signature: str = ""
+    brief: str = field(default="", metadata={"json": False})

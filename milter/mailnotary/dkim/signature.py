@@ -57,20 +57,21 @@ _CANONICALIZATIONS = {
 
 
 class SignatureError(Exception):
-    """The signature is not to be verified; `status` and `reason` are its result."""
+    """The signature is not to be verified; `status`, `reason` and `brief` are its result."""
 
-    def __init__(self, status: DkimStatus, reason: str) -> None:
+    def __init__(self, status: DkimStatus, reason: str, brief: str) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.brief = brief
 
 
-def _syntax(reason: str) -> SignatureError:
-    return SignatureError(DkimStatus.NEUTRAL, reason)
+def _syntax(reason: str, brief: str = "the signature is malformed") -> SignatureError:
+    return SignatureError(DkimStatus.NEUTRAL, reason, brief)
 
 
-def _unacceptable(reason: str) -> SignatureError:
-    return SignatureError(DkimStatus.PERMERROR, reason)
+def _unacceptable(reason: str, brief: str = "the signature is not valid") -> SignatureError:
+    return SignatureError(DkimStatus.PERMERROR, reason, brief)
 
 
 class Labels(NamedTuple):
@@ -115,7 +116,8 @@ class Signature(NamedTuple):
 def read_tags(field: HeaderField) -> TagList:
     """The field's tags; raises SignatureError."""
     if len(field.value) > MAX_SIGNATURE_OCTETS:
-        raise SignatureError(DkimStatus.POLICY, f"signature field is larger than {MAX_SIGNATURE_OCTETS} octets")
+        reason = f"signature field is larger than {MAX_SIGNATURE_OCTETS} octets"
+        raise SignatureError(DkimStatus.POLICY, reason, reason)
     try:
         return parse_tags(field.value)
     except TagError as error:
@@ -209,11 +211,11 @@ def _key_type(tags: TagList) -> str:
     if algorithm == "rsa-sha1":
         # "Permanently failed evaluation" (RFC 8301 3.1), in the words that 3.2 has for short keys too: so one result
         # word for both. "policy" tells that the signature may be right and is not accepted all the same.
-        raise SignatureError(DkimStatus.POLICY, "rsa-sha1 is not accepted (RFC 8301)")
+        raise SignatureError(DkimStatus.POLICY, "rsa-sha1 is not accepted (RFC 8301)", "rsa-sha1 is not accepted")
     if key_type := _KEY_TYPES.get(algorithm):
         return key_type
     known = "unknown algorithm" if _ALGORITHM.match(algorithm) else "signature syntax:"
-    raise _syntax(f"{known} a={_shown(tags.get('a'))}")
+    raise _syntax(f"{known} a={_shown(tags.get('a'))}", "unknown algorithm")
 
 
 def _canonicalization(tags: TagList) -> tuple[bool, bool]:
@@ -227,7 +229,10 @@ def _canonicalization(tags: TagList) -> tuple[bool, bool]:
     relaxed = _CANONICALIZATIONS.get(names)
     if relaxed is None:
         known = all(map(_HYPHENATED.match, names.split("/", 1)))
-        raise _syntax(f"{'unknown canonicalization' if known else 'signature syntax:'} c={_shown(value)}")
+        raise _syntax(
+            f"{'unknown canonicalization' if known else 'signature syntax:'} c={_shown(value)}",
+            "unknown canonicalization",
+        )
     return relaxed
 
 
@@ -236,7 +241,7 @@ def _check_query(tags: TagList) -> None:
     if value is None or value == b"dns/txt":
         return
     if b"dns/txt" not in [method.strip(_WSP).lower() for method in value.split(b":")]:
-        raise _syntax(f"unknown query method q={_shown(value)}")
+        raise _syntax(f"unknown query method q={_shown(value)}", "unknown query method")
 
 
 def _domain(value: bytes | None) -> str | None:
@@ -282,12 +287,13 @@ def _signed_names(tags: TagList) -> tuple[bytes, ...]:
 def _read_names(value: bytes) -> tuple[bytes, ...]:
     names = [name.strip(_WSP) for name in value.split(b":", MAX_SIGNED_NAMES)]
     if len(names) > MAX_SIGNED_NAMES:
-        raise SignatureError(DkimStatus.POLICY, f"h= has more than {MAX_SIGNED_NAMES} names")
+        reason = f"h= has more than {MAX_SIGNED_NAMES} names"
+        raise SignatureError(DkimStatus.POLICY, reason, "too many signed fields")
     for name in names:
         if not _HEADER_NAME.match(name):
             raise _syntax(f"h= has {_shown(name)}, which is no header field name" if name else "h= has an empty name")
     if all(name.lower() != b"from" for name in names):
-        raise _unacceptable("From is not signed (not in h=)")
+        raise _unacceptable("From is not signed (not in h=)", "From is not signed")
     return tuple(names)
 
 
@@ -311,10 +317,12 @@ def _times(tags: TagList, now: int) -> tuple[int | None, int | None]:
         raise _unacceptable("expiration x= is not after timestamp t=")  # RFC 6376 3.5 x=
     if expiration is not None and now > expiration + CLOCK_DRIFT:
         # Verifiers MAY do so (RFC 6376 6.1.1); OpenDKIM and mox do too, with the same word.
-        raise _unacceptable(f"signature expired {_duration(now - expiration)} ago")
+        reason = f"signature expired {_duration(now - expiration)} ago"
+        raise _unacceptable(reason, reason)
     if timestamp is not None and timestamp > now + MAX_FUTURE:
         # "Implementations MAY ignore signatures that have a timestamp in the future" (RFC 6376 3.5 t=).
-        raise _unacceptable(f"signature is dated {_duration(timestamp - now)} in the future")
+        reason = f"signature is dated {_duration(timestamp - now)} in the future"
+        raise _unacceptable(reason, reason)
     return timestamp, expiration
 
 

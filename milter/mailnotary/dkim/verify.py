@@ -103,7 +103,7 @@ class Verifier:
             labels = read_labels(tags)
             return validate(field, tags, labels, self._now)
         except SignatureError as error:
-            return _result(labels, error.status, error.reason)
+            return _result(labels, error.status, error.reason, error.brief)
 
     def _body_hashes(self) -> dict[bool, BodyHash]:
         """One hash for each body canonicalization, which makes every l= in one pass."""
@@ -121,17 +121,18 @@ class Verifier:
         try:
             records = self._key_records(signature, answers)
         except DnsTempError as error:  # step 2
-            return _result(labels, DkimStatus.TEMPERROR, f"key unavailable: {error.reason}")
+            return _result(labels, DkimStatus.TEMPERROR, f"key unavailable: {error.reason}", "DNS gives no key")
         except KeyRecordError as error:
-            return _result(labels, DkimStatus.PERMERROR, str(error))
+            return _result(labels, DkimStatus.PERMERROR, str(error), error.brief)
         # Several records: the verifier "may cycle through the key records" (step 4). OpenDKIM gives up on them, others
         # take the first, and both fail good mail where a key is changed in place or other records stand beside it.
         results = []
         for record in records[:MAX_KEYS]:
-            status, reason = self._check(signature, record)
+            status, reason, brief = self._check(signature, record)
             if record.testing:  # reported alone (RFC 6376 3.6.1 t=y): no result of DKIM rejects mail by itself here
                 reason = f"{reason}; key is in test mode (t=y)" if reason else "key is in test mode (t=y)"
-            results.append(_result(labels, status, reason, record.public.bits))
+                brief = f"{brief}, key is in test mode" if brief else "key is in test mode"
+            results.append(_result(labels, status, reason, brief, record.public.bits))
             if status is DkimStatus.PASS:
                 return results[-1]
         return results[0]
@@ -151,7 +152,7 @@ class Verifier:
         if isinstance(answer, DnsTempError):
             raise answer
         if not answer:  # step 3
-            raise KeyRecordError(f"no key: {name} has no TXT record")
+            raise KeyRecordError(f"no key: {name} has no TXT record", "no key in DNS")
         good, errors = [], []
         for text in answer[:MAX_RECORDS]:
             try:
@@ -164,26 +165,30 @@ class Verifier:
             raise errors[0]
         return good
 
-    def _check(self, signature: Signature, record: KeyRecord) -> tuple[DkimStatus, str]:
-        """RFC 6376 6.1.3 with one key."""
+    def _check(self, signature: Signature, record: KeyRecord) -> tuple[DkimStatus, str, str]:
+        """RFC 6376 6.1.3 with one key: the status, the reason, and the brief one."""
         public = record.public
         if public.algorithm == "rsa" and public.bits < self._min_rsa_bits:  # RFC 8301 3.2
-            return DkimStatus.POLICY, f"RSA key of {public.bits} bits is too short, {self._min_rsa_bits} are needed"
+            reason = f"RSA key of {public.bits} bits is too short, {self._min_rsa_bits} are needed"
+            return DkimStatus.POLICY, reason, "RSA key is too short"
         body = self._bodies[signature.relaxed_body]
         digest = body.digest(signature.length)
         if digest is None:
             # "This value MUST NOT be larger than the actual number of octets" (RFC 6376 3.5 l=)
-            return DkimStatus.PERMERROR, f"l={signature.length} is more than the body has ({body.length} octets)"
+            reason = f"l={signature.length} is more than the body has ({body.length} octets)"
+            return DkimStatus.PERMERROR, reason, "the body is shorter than what was signed"
         if digest != signature.body_hash:  # step 3
-            return DkimStatus.FAIL, "body hash differs: the body was changed after signing"
+            return DkimStatus.FAIL, "body hash differs: the body was changed after signing", "body changed"
         if not public.verify(self._header_hash(signature), signature.value):  # step 4
-            return DkimStatus.FAIL, "signature does not match: a signed header field was changed, or the key is another"
+            reason = "signature does not match: a signed header field was changed, or the key is another"
+            return DkimStatus.FAIL, reason, "header changed, or another key"
         if signature.length is not None and body.length > signature.length:
             # "Verifiers might treat a message that contains bytes beyond with suspicion" (6.1.3, 8.2): anything
             # may be appended to such a message, an attachment that covers the signed part among it.
             unsigned = body.length - signature.length if not body.open else "some"
-            return DkimStatus.POLICY, f"l={signature.length} leaves {unsigned} octets of the body unsigned"
-        return DkimStatus.PASS, ""
+            reason = f"l={signature.length} leaves {unsigned} octets of the body unsigned"
+            return DkimStatus.POLICY, reason, "part of the body is not signed"
+        return DkimStatus.PASS, "", ""
 
     def _header_hash(self, signature: Signature) -> bytes:
         return header_hash(signature.signed_fields(self._index), signature.relaxed_header)
@@ -209,10 +214,10 @@ def _is_aligned(domain: str, author_domains: Sequence[str]) -> bool:
 
 
 def _refused(labels: Labels, reason: str) -> DkimResult:
-    return _result(labels, DkimStatus.POLICY, reason)
+    return _result(labels, DkimStatus.POLICY, reason, reason)
 
 
-def _result(labels: Labels, status: DkimStatus, reason: str, key_bits: int = 0) -> DkimResult:
+def _result(labels: Labels, status: DkimStatus, reason: str, brief: str, key_bits: int = 0) -> DkimResult:
     return DkimResult(
         status=status,
         domain=labels.domain,
@@ -222,6 +227,7 @@ def _result(labels: Labels, status: DkimStatus, reason: str, key_bits: int = 0) 
         key_bits=key_bits,
         reason=reason,
         signature=labels.signature,
+        brief=brief,
     )
 
 

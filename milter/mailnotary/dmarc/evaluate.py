@@ -65,7 +65,8 @@ def evaluate(
     author = to_ascii(from_domain)
     if author is None or not is_domain_name(author):
         shown = ascii_printable(from_domain, 253)
-        return DmarcResult(DmarcStatus.PERMERROR, shown, reason=f"the author domain {shown} is no domain name")
+        reason = f"the author domain {shown} is no domain name"
+        return DmarcResult(DmarcStatus.PERMERROR, shown, reason=reason, brief="no domain name")
     if trace is not None:
         return _evaluate(author, spf, dkim, resolver, trace)
     mail_from = [one for one in spf if one.identity == SpfIdentity.MAILFROM]
@@ -95,7 +96,7 @@ def _evaluate(
         return _without_policy(discovery, author, [*spf, *dkim], error)
     step = walk.policy_step
     if step is None or step.record is None:
-        return DmarcResult(DmarcStatus.NONE, author, reason=_no_record(walk))
+        return DmarcResult(DmarcStatus.NONE, author, reason=_no_record(walk), brief="no DMARC record")
     if trace is not None:
         trace.policy_domain, trace.record = step.domain, step.record
     if not step.record.usable:
@@ -103,7 +104,8 @@ def _evaluate(
         # for "the retrieval of an improperly formatted DMARC Policy Record" (9.2), none for no record at all.
         problems = "; ".join(step.record.problems)
         reason = f"the record at {step.name} can't be used and has no valid rua=: {problems}"
-        return DmarcResult(DmarcStatus.PERMERROR, author, org_domain=walk.org_domain, reason=reason)
+        brief = "the record can not be used"
+        return DmarcResult(DmarcStatus.PERMERROR, author, org_domain=walk.org_domain, reason=reason, brief=brief)
     # SPF counts for MAIL FROM alone (4.4.2); with a null sender that identity is postmaster at the HELO name (RFC 7208
     # section 2.4), and a result for it says so.
     mail_from = [result for result in spf if result.identity == SpfIdentity.MAILFROM]
@@ -119,6 +121,9 @@ def _evaluate(
         identifiers(SpfStatus.PASS, DkimStatus.PASS),
         lambda: identifiers(SpfStatus.TEMPERROR, DkimStatus.TEMPERROR),
     )
+
+
+_NO_POLICY = "DNS gives no policy"
 
 
 def _without_policy(
@@ -139,14 +144,16 @@ def _without_policy(
     step = walk.policy_step
     reason = f"the policy of {author} could not be looked up: {error.reason}"
     if step is None or step.record is None or not step.record.usable:
-        return DmarcResult(DmarcStatus.TEMPERROR, author, reason=reason)
+        return DmarcResult(DmarcStatus.TEMPERROR, author, reason=reason, brief=_NO_POLICY)
     policy = _stricter(step.record.subdomain_policy, step.record.nonexistent_policy)
     passed = any(
         result.status in (SpfStatus.PASS, DkimStatus.PASS) and is_subdomain(result.domain, walk.org_domain)
         for result in results
     )
     disposition = Policy.NONE if passed else _to_apply(policy, step.record)
-    return DmarcResult(DmarcStatus.TEMPERROR, author, policy, disposition, walk.org_domain, reason=reason)
+    return DmarcResult(
+        *(DmarcStatus.TEMPERROR, author, policy, disposition, walk.org_domain), reason=reason, brief=_NO_POLICY
+    )
 
 
 def _stricter(one: Policy, other: Policy) -> Policy:
@@ -209,15 +216,19 @@ class _Evaluation:
             # asked was not "required to perform DMARC validation" (5.3.6).
             status = DmarcStatus.PASS
             reason = " and ".join(m for m, aligned in (("SPF", spf_aligned), ("DKIM", dkim_aligned)) if aligned)
-            reason += " aligned"
+            brief = reason = f"{reason} aligned"
         elif spf_aligned is None or dkim_aligned is None:
-            status, reason = DmarcStatus.TEMPERROR, "DNS did not say whether what passed is aligned"
+            status = DmarcStatus.TEMPERROR
+            brief = reason = "DNS did not say whether what passed is aligned"
         elif method := self._hangs_on(unknown(), org):
-            status, reason = DmarcStatus.TEMPERROR, f"{method} ended in a DNS error, and would be aligned"
+            status = DmarcStatus.TEMPERROR
+            brief = reason = f"{method} ended in a DNS error, and would be aligned"
         elif policy is None:
-            status, reason = DmarcStatus.TEMPERROR, f"DNS did not say whether {self.author} exists, so sp= or np="
+            status, brief = DmarcStatus.TEMPERROR, "DNS did not say whether the author domain exists"
+            reason = f"DNS did not say whether {self.author} exists, so sp= or np="
         else:
-            status, reason = DmarcStatus.FAIL, self._failure(passed)
+            status = DmarcStatus.FAIL
+            reason, brief = self._failure(passed)
         if policy is None:
             policy = _stricter(self.record.subdomain_policy, self.record.nonexistent_policy)
         # A temperror has one, too. "The message cannot be considered to pass or fail" then, and what is done with it is
@@ -235,6 +246,7 @@ class _Evaluation:
             spf_aligned=bool(spf_aligned),
             dkim_aligned=bool(dkim_aligned),
             reason=reason,
+            brief=brief,
         )
 
     def _org_domain(self, identifiers: set[str]) -> str | None:
@@ -313,8 +325,11 @@ class _Evaluation:
         if self.trace is not None:
             self.trace.compared.append(Compared(method, domain, aligned, why))
 
-    def _failure(self, passed: _Identifiers) -> str:
-        if not passed.spf and not passed.dkim:
-            return "neither SPF nor DKIM passed"
-        names = [f"{m} of {d[0]}" for m, d in (("SPF", passed.spf), ("DKIM", passed.dkim)) if d]
-        return f"{' and '.join(names)} passed, not aligned with {self.author}"
+    def _failure(self, passed: _Identifiers) -> tuple[str, str]:
+        """The reason and the brief one."""
+        methods = [(method, domains[0]) for method, domains in (("SPF", passed.spf), ("DKIM", passed.dkim)) if domains]
+        if not methods:
+            return ("neither SPF nor DKIM passed",) * 2
+        names = " and ".join(f"{method} of {domain}" for method, domain in methods)
+        brief = f"{' and '.join(method for method, _ in methods)} passed, not aligned"
+        return f"{names} passed, not aligned with {self.author}", brief

@@ -1,6 +1,6 @@
 """What a DMARC evaluation comes to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mailnotary.status import DmarcStatus
@@ -21,7 +21,8 @@ class DmarcResult:
     gave no answer, a temperror, what it would come to if the message failed, as far as that is known),
     `org_domain` the author's organizational domain ("" where there is no record; the author domain itself where it has
     one and the organization makes no difference: RFC 9989 4.10.2), `spf_aligned` and `dkim_aligned` whether an aligned
-    identifier passed."""
+    identifier passed; `reason` one sentence for an admin; `brief` the same
+    in our own fixed words, for a header that others trust."""
 
     status: DmarcStatus
     domain: str
@@ -31,3 +32,4 @@ class DmarcResult:
     spf_aligned: bool = False
     dkim_aligned: bool = False
     reason: str = ""
+    brief: str = field(default="", metadata={"json": False})

@@ -65,7 +65,13 @@ def check_host(
     name = a_labels(to_text(domain))
     if name is None or not is_mail_domain(name):  # 4.3
         shown = ascii_printable(to_text(domain), 253).lower()
-        return SpfResult(SpfStatus.NONE, identity, shown, reason=f'"{shown}" is no domain name that can have a record')
+        return SpfResult(
+            SpfStatus.NONE,
+            identity,
+            shown,
+            reason=f'"{shown}" is no domain name that can have a record',
+            brief="no domain name",
+        )
     deadline = clock() + MAX_SECONDS if deadline is None else deadline
     key = client, name, identity, void_limit
     noted = NotingResolver(resolver)
@@ -76,7 +82,7 @@ def check_host(
     try:
         verdict = evaluation.check(name)
     except Failure as failure:
-        verdict = Verdict(failure.status, failure.reason, name)
+        verdict = Verdict(failure.status, failure.reason, failure.brief, name)
     explained = ""
     if verdict.status is SpfStatus.FAIL:
         own = explanation(evaluation, verdict, receiver or "unknown", now)
@@ -90,6 +96,7 @@ def check_host(
         reason=verdict.reason,
         lookups=dns.lookups,
         void_lookups=dns.void_lookups,
+        brief=verdict.brief,
     )
     if not evaluation.personal and result.status not in (SpfStatus.FAIL, SpfStatus.TEMPERROR):
         _memo.keep(key, result, noted)

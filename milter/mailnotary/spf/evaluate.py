@@ -28,6 +28,7 @@ from mailnotary.spf.record import (
 from mailnotary.spf.trace import Step
 from mailnotary.status import SpfStatus
 
+DNS_ERROR = "DNS gives no answer"
 _UTF8_SENDER = "the sender's local-part is not US-ASCII"
 
 
@@ -37,10 +38,11 @@ class UnusableMacro(Exception):  # noqa: N818 - an outcome of the protocol
 
 class Verdict(NamedTuple):
     """What a record came to: `domain` is whose record it was (a redirect's target), `term` the one that matched,
-    `explanation` that record's exp=."""
+    `explanation` that record's exp=. `reason` and `brief` are those of the result."""
 
     status: SpfStatus
     reason: str
+    brief: str
     domain: str
     term: str = ""
     explanation: Modifier | None = None
@@ -72,7 +74,8 @@ class Evaluation:
                 step.record = text
             verdict = self._evaluate(parse_record(text), domain)
         except RecordError as error:  # 4.6: any syntax error, before anything is evaluated
-            failure = Failure(SpfStatus.PERMERROR, f"the record of {shown(domain)} has an error: {error}")
+            reason = f"the record of {shown(domain)} has an error: {error}"
+            failure = Failure(SpfStatus.PERMERROR, reason, "the record has an error")
             self.dns.fail(step, failure)
             raise failure from None
         except Failure as met:
@@ -86,14 +89,16 @@ class Evaluation:
         try:
             answer = self.dns.ask(domain, RecordKind.TXT)
         except DnsTempError as error:  # 4.4
-            raise Failure(SpfStatus.TEMPERROR, _unanswered(domain, "", error)) from None
+            raise Failure(SpfStatus.TEMPERROR, _unanswered(domain, "", error), DNS_ERROR) from None
         found = [text for text in answer.records if isinstance(text, bytes) and is_spf_record(text)]
         if len(found) == 1:
             return found[0]
         if found:
-            raise Failure(SpfStatus.PERMERROR, f"{shown(domain)} has {len(found)} SPF records, where one is allowed")
-        missing = "has no SPF record" if answer.exists else "does not exist"
-        raise Failure(SpfStatus.NONE, f"{shown(domain)} {missing}")
+            reason = f"{shown(domain)} has {len(found)} SPF records, where one is allowed"
+            raise Failure(SpfStatus.PERMERROR, reason, "several SPF records")
+        if answer.exists:
+            raise Failure(SpfStatus.NONE, f"{shown(domain)} has no SPF record", "no SPF record")
+        raise Failure(SpfStatus.NONE, f"{shown(domain)} does not exist", "no such domain")
 
     def _evaluate(self, record: Record, domain: str) -> Verdict:
         """4.6.2: the directives from left to right, then the redirect, then the default."""
@@ -101,13 +106,15 @@ class Evaluation:
             through = self._directive(directive, domain)
             if through is not None:
                 reason = f"{self.client.text} matches {directive.text} of {shown(domain)}{through}"
-                return Verdict(directive.result, reason, domain, directive.text, record.explanation)
+                brief = f"matches {type(directive.mechanism).__name__.lower()}"
+                return Verdict(directive.result, reason, brief, domain, directive.text, record.explanation)
         if record.redirect is not None:
             redirected = self._redirect(record.redirect, domain)
             if redirected is not None:
                 return redirected
         # 4.7: 'just as if "?all" were specified as the last directive'
-        return Verdict(SpfStatus.NEUTRAL, f"no term of {shown(domain)} matches {self.client.text}", domain)
+        reason = f"no term of {shown(domain)} matches {self.client.text}"
+        return Verdict(SpfStatus.NEUTRAL, reason, "no term matches", domain)
 
     def _directive(self, directive: Directive, domain: str) -> str | None:
         """None where it does not match; where it does, through what (an include says it)."""
@@ -119,7 +126,7 @@ class Evaluation:
         except UnusableMacro:
             through, note = None, _UTF8_SENDER
         except DnsTempError as error:  # section 5: "the topmost check_host() returns temperror"
-            failure = Failure(SpfStatus.TEMPERROR, _unanswered(domain, directive.text, error))
+            failure = Failure(SpfStatus.TEMPERROR, _unanswered(domain, directive.text, error), DNS_ERROR)
             self.dns.fail(step, failure)
             raise failure from None
         except Failure as met:
@@ -182,13 +189,14 @@ class Evaluation:
     def _check_target(self, target: str) -> Verdict:
         """check_host() for an include or a redirect, to which none is permerror (5.2, 6.1)."""
         if not is_dns_name(target) or "." not in target:  # 4.3
-            raise Failure(SpfStatus.PERMERROR, f'"{shown(target)}" is no domain name that can have a record')
+            reason = f'"{shown(target)}" is no domain name that can have a record'
+            raise Failure(SpfStatus.PERMERROR, reason, "a term leads to no domain name")
         self.dns.depth += 1
         try:
             return self.check(target)
         except Failure as failure:
             if failure.status is SpfStatus.NONE:
-                raise Failure(SpfStatus.PERMERROR, failure.reason) from None
+                raise Failure(SpfStatus.PERMERROR, failure.reason, "a term leads to no SPF record") from None
             raise
         finally:
             self.dns.depth -= 1
@@ -210,7 +218,8 @@ class Evaluation:
         # 4.6.4: more than 10 "MUST produce a permerror". Said before any is looked up, so that the result does
         # not hang on the order in which DNS gives them.
         if len(hosts) > MAX_MX_HOSTS:
-            raise Failure(SpfStatus.PERMERROR, f"{shown(target)} has {len(hosts)} MX, more than {MAX_MX_HOSTS}")
+            reason = f"{shown(target)} has {len(hosts)} MX, more than {MAX_MX_HOSTS}"
+            raise Failure(SpfStatus.PERMERROR, reason, f"more than {MAX_MX_HOSTS} MX")
         # A null MX (RFC 7505) names no host.
         return any(self._host_matches(host, mechanism) for host in hosts if is_dns_name(host))
 

@@ -32,12 +32,14 @@ MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
 
 
 class Failure(Exception):  # noqa: N818 - an outcome of the protocol, no error of this program
-    """The whole check ends with permerror, temperror, or for lack of a record with none."""
+    """The whole check ends with permerror, temperror, or for lack of a record with none. `reason` and `brief` are those
+    of the result."""
 
-    def __init__(self, status: SpfStatus, reason: str) -> None:
+    def __init__(self, status: SpfStatus, reason: str, brief: str) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.brief = brief
         self.noted = False  # in the trace, where it was met
 
 
@@ -76,7 +78,7 @@ class LimitedResolver:
         """Counts a term (or a %{p}) that asks DNS; Failure where it is one too many."""
         if self.lookups >= MAX_LOOKUPS:
             reason = f"more than {MAX_LOOKUPS} terms ask DNS, the one too many stands in the record of {shown(domain)}"
-            raise Failure(SpfStatus.PERMERROR, reason)
+            raise Failure(SpfStatus.PERMERROR, reason, f"more than {MAX_LOOKUPS} terms ask DNS")
         self.lookups += 1
         self._term_was_void = False
 
@@ -85,7 +87,7 @@ class LimitedResolver:
         self._octets += len(text)
         if self._octets > MAX_RECORD_OCTETS:
             reason = f"the records come to more than {MAX_RECORD_OCTETS} octets, with that of {shown(domain)}"
-            raise Failure(SpfStatus.PERMERROR, reason)
+            raise Failure(SpfStatus.PERMERROR, reason, "the records are too long")
 
     def ask(self, name: str, kind: RecordKind) -> Answer:
         """Asks a question; raises DnsTempError, and Failure when time is up."""
@@ -105,7 +107,7 @@ class LimitedResolver:
     def _time_left(self, name: str, kind: RecordKind) -> float:
         left = self._deadline - self._clock()
         if left <= 0:  # "the result of authorization SHOULD be temperror"
-            raise Failure(SpfStatus.TEMPERROR, f"no time is left to ask for {kind} {shown(name)}")
+            raise Failure(SpfStatus.TEMPERROR, f"no time is left to ask for {kind} {shown(name)}", "DNS takes too long")
         return left
 
     def _ask(self, name: str, kind: RecordKind, seconds: float | None) -> Answer:
@@ -138,7 +140,7 @@ class LimitedResolver:
                 reason = (
                     f"the look-ups of more than {self._void_limit} terms found nothing, at last {kind} {shown(name)}"
                 )
-                raise Failure(SpfStatus.PERMERROR, reason)
+                raise Failure(SpfStatus.PERMERROR, reason, f"more than {self._void_limit} terms found nothing")
 
     def stop_counting(self) -> None:
         """The result is found. What is asked for its explanation counts against no limit but that of time (4.6.4: the

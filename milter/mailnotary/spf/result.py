@@ -1,6 +1,6 @@
 """What an SPF check comes to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mailnotary.status import SpfStatus
@@ -17,8 +17,9 @@ class SpfIdentity(StrEnum):
 class SpfResult:
     """One identity's result. `domain` as it was checked, lower-case A-labels; `mechanism` the term that decided, as
     written in its record ("" when none did: the default, an error, no record); `explanation` the domain's own text,
-    made safe for an SMTP reply (only ever with fail); `reason` one sentence
-    for an admin; `lookups` and `void_lookups` count against RFC 7208 4.6.4."""
+    made safe for an SMTP reply (only ever with fail); `reason` one sentence for an admin; `lookups` and
+    `void_lookups` count against RFC 7208 4.6.4; `brief` the reason in our own fixed words, for a header that others
+    trust."""
 
     status: SpfStatus
     identity: SpfIdentity
@@ -28,3 +29,4 @@ class SpfResult:
     reason: str = ""
     lookups: int = 0
     void_lookups: int = 0
+    brief: str = field(default="", metadata={"json": False})
