@@ -123,8 +123,8 @@ def test_the_relays_client_is_judged_in_its_place() -> None:
     assert outcome.record.mode is MessageMode.VERIFY
     assert (str(outcome.record.client), outcome.record.helo) == (GOOD_IP, "mail.example.org")
     value = outcome.inserted["Authentication-Results"]
-    assert value.count("spf=pass") == 2
-    assert "smtp.helo=mail.example.org" in value
+    assert "spf=pass" in value
+    assert {"helo": "pass"}.items() <= {one.identity: one.status for one in outcome.record.spf}.items()
     assert "relayed by 192.0.2.25, which is in trusted_relays.networks" in outcome.record.why
     # the zone lets 192.0.2.0/24 send for example.org, so the relay itself would pass
     spoofed = Played(CONFIG, keystore()).play(came_from(BAD_IP) + MESSAGE, ip=RELAY)
