@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from mailnotary.domain import is_domain_name
 from mailnotary.escape import printable
 
 MAX_UNIX_PATH = 107  # octets: sun_path of sockaddr_un has 108, the last of them NUL (unix(7))
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 EXAMPLES = "inet:8891@127.0.0.1, inet6:8891@::1 or unix:/run/mailnotary/mailnotary.sock"
 
 _LIBMILTER = re.compile(r"(?P<port>[^@:\[\]]+)@(?P<host>.+)\Z")  # inet:port@host
@@ -53,7 +54,8 @@ class Listen:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)  # whose is_loopback holds for ::ffff:127.0.0.1 from Python 3.13 on
+        return any(address in network for network in _LOOPBACK)
     except ValueError:  # a name: only this one tells (RFC 6761 section 6.3)
         return host == "localhost"
 

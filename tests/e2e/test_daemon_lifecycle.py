@@ -1,5 +1,6 @@
 """The daemon's start, its socket, its end, as an admin and an MTA see them."""
 
+import errno
 import os
 import pwd
 import signal
@@ -148,7 +149,7 @@ def test_a_second_instance_on_the_same_port_is_refused(tmp_path: Path) -> None:
         folder = tmp_path / "second"
         folder.mkdir()
         text = failed_start(Daemon(folder, listen=first.address))
-        assert "already in use" in text
+        assert os.strerror(errno.EADDRINUSE) in text
         assert served(first.address)
 
 
@@ -209,7 +210,7 @@ def test_a_wrong_listen_on_the_command_line_is_explained(tmp_path: Path) -> None
 
 def test_a_folder_that_is_not_there_is_explained(tmp_path: Path) -> None:
     text = failed_start(Daemon(tmp_path, listen=f"unix:{tmp_path}/nowhere/milter.sock"))
-    assert "No such file or directory" in text
+    assert os.strerror(errno.ENOENT) in text
 
 
 @as_root
@@ -255,7 +256,7 @@ def test_what_only_root_may_read_is_refused_at_the_start_not_at_the_first_reload
     daemon = Daemon(tmp_path, user="nobody")
     daemon.file.chmod(0o600)
     text = failed_start(daemon)
-    assert "Permission denied" in text or "can't be read" in text
+    assert f"{daemon.file}: can't be read: {os.strerror(errno.EACCES)}" in text or "a reload will fail" in text
 
 
 # --- the end ----------------------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def test_a_session_under_way_is_served_to_its_end_and_nobody_else(tmp_path: Path
         daemon.signal(signal.SIGTERM)
         daemon.wait_for(" stopping ")
         time.sleep(0.5)
-        with pytest.raises(OSError, match="refused"):
+        with pytest.raises(ConnectionRefusedError):
             open_socket(daemon.address)
         for client in clients:
             client.eoh()

@@ -270,5 +270,6 @@ def test_a_client_that_vanishes_costs_nothing(rig: Rig) -> None:
 
 
 def test_postfix_has_no_complaint_about_the_milter(rig: Rig) -> None:
+    # "warning:" is how every Postfix begins what msg_warn(3) logs, and "milter" how milter8.c begins it.
     complaints = [line for line in rig.postfix.log().splitlines() if "warning: milter" in line]
     assert not complaints

@@ -1,5 +1,7 @@
 """mailnotary check-config."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -97,7 +99,7 @@ def test_warnings_do_not_fail(folder: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "-c", str(tmp_path / "none.yaml")]) == 1
-    assert "none.yaml: can't be read: No such file or directory" in capsys.readouterr().err
+    assert f"none.yaml: can't be read: {os.strerror(errno.ENOENT)}: check the name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_a_milter_that_drops_the_white_space_is_an_error() -> None:
 def test_a_daemon_that_is_not_there_is_an_error_with_the_reason(tmp_path: Path) -> None:
     [finding] = machine.socket(Listen("unix", path=f"{tmp_path}/socket"))
     assert finding.level is Level.ERROR
-    assert "No such file" in finding.text
+    assert os.strerror(errno.ENOENT) in finding.text
     assert "systemctl start" in finding.advice
 
 

@@ -78,8 +78,9 @@ def test_a_path_is_resolved_as_the_kernel_does(tmp_path: Path) -> None:
     assert resolve(place / "a" / "up" / "file") == place / "c" / "file"
     assert resolve(place / "b" / ".." / "missing" / "file") == place / "missing" / "file"
     (place / "loop").symlink_to("loop")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - its number says which
         resolve(place / "loop" / "file")
+    assert caught.value.errno == errno.ELOOP
 
 
 def test_a_directory_that_is_swapped_for_a_link_is_not_the_one_that_was_meant(tmp_path: Path) -> None:

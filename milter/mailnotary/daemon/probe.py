@@ -40,6 +40,8 @@ def probe(listen: Listen, timeout: float = TIMEOUT) -> Answer:
             sock.sendall(_packet(_OFFER))
             answer = _read_packet(sock)
             sock.sendall(_packet(_QUIT))
+    except TimeoutError as error:
+        raise ProbeError(f"no answer within {timeout:g} seconds") from error
     except OSError as error:
         raise ProbeError(error.strerror or str(error)) from error
     if answer[:1] != b"O" or len(answer) < 13:
