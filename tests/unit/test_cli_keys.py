@@ -351,6 +351,13 @@ ADVICE = {
         ["9 of at most 10"],
         ["no DMARC record"],
     ),
+    "almost": ({"example.org": [{"TXT": " v=spf1 -all"}, {"TXT": "x"}]}, ["no receiver takes this"], ["no DMARC"]),
+    "an equals sign": (
+        {"example.org": [{"TXT": "v=spf1 include=i.example ip4=192.0.2.1 -all"}]},
+        ["include=i.example is ignored", "ip4=192.0.2.1 is ignored"],
+        ["no DMARC record"],
+    ),
+    "a dash": ({"example.org": [{"TXT": "v=spf1 \u2013all".encode()}]}, ["a dash (U+2013)"], ["no DMARC record"]),
     "dns down": (
         {"example.org": "TIMEOUT", "_dmarc.example.org": "SERVFAIL"},
         ["DNS did not answer"],

@@ -13,6 +13,7 @@ import yaml
 
 from mailnotary.cli import main
 from support.dkim import KEY_NAME, MESSAGE, NOW, craft, key, key_record
+from support.dns_server import DnsServer
 
 
 @pytest.fixture
@@ -91,3 +92,12 @@ def test_the_command_line(tmp_path: Path, zone: str) -> None:
     command = [sys.executable, "-m", "mailnotary", "verify", str(tmp_path / "message.eml"), "--zone", zone]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout[:5], done.stderr) == ("pass ", "")
+
+
+def test_it_follows_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "m.yaml"
+    with DnsServer({KEY_NAME: [{"TXT": key_record(key()).decode()}]}) as server:
+        for verify, said in (("{}", "pass"), ("{min_rsa_bits: 2048}", "policy")):
+            config.write_text(f"dns: {{nameservers: ['{server.nameserver}']}}\nverify: {verify}\n")
+            assert run(craft(), tmp_path, "-c", str(config), "--now", str(NOW)) == 0
+            assert capsys.readouterr().out.startswith(said)

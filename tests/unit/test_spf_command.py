@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mailnotary.cli import main
+from support.dns_server import DnsServer
 
 QQ = Path(__file__).parents[2] / "config" / "examples" / "qq.com.yaml"
 
@@ -147,3 +148,32 @@ def test_wrong_usage_and_a_missing_zone(capsys: pytest.CaptureFixture[str], tmp_
     missing = str(tmp_path / "missing.yaml")
     assert main(["spf", "--ip", "192.0.2.1", "--helo", "x", "--mail-from", "", "--zone", missing]) == 1
     assert missing in capsys.readouterr().err
+
+
+def test_an_equals_sign_and_a_misspelled_version_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "zone.yaml"
+    path.write_text('eq.example: [{TXT: "v=spf1 include=i.example -all"}]\nsemi.example: [{TXT: "v=spf1; -all"}]\n')
+    shown = run(
+        capsys, "--zone", str(path), "--ip", "192.0.2.1", "--helo", "semi.example", "--mail-from", "a@eq.example"
+    )
+    assert "semi.example has no SPF record, but one that does not begin with v=spf1 and a space" in shown
+    assert "include=i.example is ignored" in shown
+
+
+def test_it_follows_the_configuration(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "m.yaml"
+    with DnsServer({"example.org": [{"TXT": "v=spf1 a:n1.example a:n2.example a:n3.example -all"}]}) as server:
+        for void, status in ((2, "permerror"), (3, "fail")):
+            config.write_text(f"dns: {{nameservers: ['{server.nameserver}']}}\nspf: {{void_lookups: {void}}}\n")
+            shown = run(
+                capsys, "-c", str(config), "--ip", "192.0.2.1", "--helo", "x.example", "--mail-from", "a@example.org"
+            )
+            assert f"MAIL FROM {status}  example.org" in shown
+            assert f"of {void} that find nothing" in shown
+
+
+def test_a_configuration_in_error_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("dns: {nameservers: [x]}\n")
+    words = ["--ip", "192.0.2.1", "--helo", "x.example", "--mail-from", "a@example.org"]
+    assert main(["spf", "-c", str(tmp_path / "m.yaml"), *words]) != 0
+    assert "m.yaml:1:21: " in capsys.readouterr().err

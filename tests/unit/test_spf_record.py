@@ -16,6 +16,8 @@ from mailnotary.spf.record import (
     Mx,
     Ptr,
     RecordError,
+    almost_spf,
+    ignored_mechanisms,
     is_spf_record,
     parse_record,
 )
@@ -178,3 +180,61 @@ def test_a_record_of_many_times_what_is_advised_is_refused() -> None:
     assert parse_record(b"v=spf1 ".ljust(MAX_RECORD)).directives == ()
     with pytest.raises(RecordError, match=str(MAX_RECORD)):
         parse_record(b"v=spf1 ".ljust(MAX_RECORD + 1))
+
+
+@pytest.mark.parametrize(
+    ("term", "hint"),
+    [
+        ("192.0.2.0/24", "(ip4:192.0.2.0/24)"),
+        ("192.0.2.1", "(ip4:192.0.2.1)"),
+        ("a:192.0.2.0/24", "(ip4:192.0.2.0/24?)"),
+        ("mx:192.0.2.0", "(ip4:192.0.2.0?)"),
+        ("include:192.0.2.0/24", "(ip4:192.0.2.0/24?)"),
+        ("2001:db8::/32", "(ip6:2001:db8::/32)"),
+        ("-include=example.org", '(":" goes before its argument, not "=")'),
+        ("redirect:example.org", "redirect="),
+        ("a\u2013b", "a dash (U+2013) is not US-ASCII"),
+        ("\u2013all", "a dash (U+2013) is not US-ASCII"),
+        ("\u201call\u201d", "a quotation mark (U+201C) is not US-ASCII"),
+        ("\u00e9", "a character (U+00E9) is not US-ASCII"),
+    ],
+)
+def test_an_error_says_what_was_meant(term: str, hint: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        parse_record(f"v=spf1 {term} -all".encode())
+    assert hint in caught.value.reason
+
+
+def test_broken_utf_8_is_an_octet() -> None:
+    for octets in (b"\xe2", b"\xe2\x80", b"\xff\xfe", b"\xc3(\xa9"):
+        with pytest.raises(RecordError, match=f"octet 0x{octets[0]:02x} is not US-ASCII"):
+            parse_record(b"v=spf1 " + octets)
+
+
+@pytest.mark.parametrize(
+    ("text", "almost"),
+    [
+        (b" v=spf1 -all", True),
+        (b'"v=spf1 -all"', True),
+        (b"\tv=spf1 -all", True),
+        (b"v=spf1; -all", True),
+        (b"v=spf1\t-all", True),
+        (b"v = spf1 -all", True),
+        (b"V=SPF1,mx", True),
+        (b"\xef\xbb\xbfv=spf1 -all", True),
+        ("v=spf1\u00a0-all".encode(), True),
+        (b"v=spf1 -all", False),
+        (b"v=spf10 -all", False),
+        (b"spf2.0/pra -all", False),
+        (b"v=DMARC1; p=none", False),
+        (b"see v=spf1 of example.org", False),
+        (b"", False),
+    ],
+)
+def test_what_is_almost_an_spf_record(text: bytes, almost: bool) -> None:
+    assert almost_spf(text) is almost
+
+
+def test_mechanisms_that_are_written_as_modifiers_are_known() -> None:
+    text = b"v=spf1 include=a.example ip4=192.0.2.1 IP6=::1 redirect=b.example x=1 exp=c.example a:d.example/e=f -all"
+    assert ignored_mechanisms(text) == ["include=a.example", "ip4=192.0.2.1", "IP6=::1"]

@@ -8,7 +8,16 @@ from mailnotary.dmarc.discover import Discovery, TooManyQuestionsError
 from mailnotary.dmarc.record import Record as DmarcRecord
 from mailnotary.escape import printable
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
-from mailnotary.spf.record import All, Ptr, Record, RecordError, is_spf_record, parse_record
+from mailnotary.spf.record import (
+    All,
+    Ptr,
+    Record,
+    RecordError,
+    almost_spf,
+    ignored_mechanisms,
+    is_spf_record,
+    parse_record,
+)
 from mailnotary.status import SpfStatus
 
 MAX_LOOKUPS = 10  # RFC 7208 section 4.6.4
@@ -29,10 +38,14 @@ class View:
 def spf_view(domain: str, resolver: Resolver) -> View:
     """The SPF records of a domain. Never raises."""
     try:
-        texts = [text for text in resolver.lookup(domain, RecordKind.TXT).texts if is_spf_record(text)]
+        found = resolver.lookup(domain, RecordKind.TXT).texts
     except DnsTempError as error:
         return View(domain, (), (f"DNS did not answer: {error.reason}",))
+    texts = [text for text in found if is_spf_record(text)]
     shown = tuple(printable(text, 2000) for text in texts)
+    if not texts and (almost := [printable(text, 2000) for text in found if almost_spf(text)]):
+        advice = "no receiver takes this for an SPF record: it must begin with v=spf1 and a space (RFC 7208 4.5)"
+        return View(domain, tuple(almost), (advice,))
     if not texts:
         advice = (
             f'there is no SPF record: publish one at {domain}, "v=spf1 mx -all" if the MX hosts alone send its mail'
@@ -46,7 +59,11 @@ def spf_view(domain: str, resolver: Resolver) -> View:
         return View(domain, shown, (f"the record has a syntax error, so that it protects nothing: {error}",))
     # A client that is nobody's makes the check go through the whole record, so that all look-ups are counted.
     result = spf.check_host(NOBODY, domain, f"postmaster@{domain}", helo=domain, resolver=resolver)
-    return View(domain, shown, tuple(_spf_advice(parsed, result)), result.lookups)
+    ignored = [
+        f"{printable(term, 80)} is ignored, for only a modifier has an equals sign: write a colon"
+        for term in ignored_mechanisms(texts[0])
+    ]
+    return View(domain, shown, (*ignored, *_spf_advice(parsed, result)), result.lookups)
 
 
 def _spf_advice(record: Record, result: spf.SpfResult) -> list[str]:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mailnotary import yamlcheck, yamlfile
+from mailnotary import settings_file, yamlcheck, yamlfile
 from mailnotary.cli import CommandError
 from mailnotary.configuration import ConfigError, Configuration, load_configuration
 from mailnotary.escape import printable
@@ -84,6 +85,19 @@ def read_configuration(path: Path | None) -> Configuration:
         return Configuration(Settings(), KeyStore())
     try:
         return load_configuration(path or DEFAULT_CONFIG)
+    except ConfigError as error:
+        raise CommandError(f"the configuration has errors:\n{error}") from error
+
+
+def read_settings(path: Path | None) -> Settings:
+    """The settings of a command that needs neither keystore nor keys, and so must work for users who may not read them.
+    Without -c a default file that is missing, or that this user may not read, means the defaults."""
+    if path is None and not os.access(DEFAULT_CONFIG, os.R_OK):
+        if DEFAULT_CONFIG.exists():
+            print(f"mailnotary: warning: you may not read {DEFAULT_CONFIG}: taking the defaults", file=sys.stderr)
+        return Settings()
+    try:
+        return settings_file.load(path or DEFAULT_CONFIG)
     except ConfigError as error:
         raise CommandError(f"the configuration has errors:\n{error}") from error
 

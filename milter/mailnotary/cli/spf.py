@@ -12,10 +12,12 @@ from rich.text import Text
 
 from mailnotary.cli.common import (
     RecordingResolver,
+    add_config,
     add_json,
     add_zone,
     client_address,
     print_json,
+    read_settings,
     record_text,
     resolver_for,
     result_style,
@@ -25,8 +27,6 @@ from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
 from mailnotary.settings import Settings
 from mailnotary.spf import (
     MAX_LOOKUPS,
-    MAX_SECONDS,
-    MAX_VOID_LOOKUPS,
     Question,
     SpfIdentity,
     SpfResult,
@@ -34,6 +34,7 @@ from mailnotary.spf import (
     check_helo,
     check_mail_from,
 )
+from mailnotary.spf.record import ignored_mechanisms
 
 _NAMES = {SpfIdentity.HELO: "HELO", SpfIdentity.MAILFROM: "MAIL FROM"}
 
@@ -43,36 +44,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
     parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
+    add_config(parser)
     add_zone(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the results of both identities."""
-    resolver = RecordingResolver(resolver_for(args.zone, Settings()))
-    checked = _check(args.ip, args.helo, args.mail_from, resolver)
+    settings = read_settings(args.config)
+    resolver = RecordingResolver(resolver_for(args.zone, settings))
+    checked = _check(args.ip, args.helo, args.mail_from, resolver, settings)
     if args.json:
         print_json({"spf": [result for result, _ in checked], "dns": resolver.questions})
     else:
         console = Console(highlight=False, soft_wrap=True)
         for number, (result, steps) in enumerate(checked):
-            console.print(*([] if number == 0 else [Text()]), _summary(result, steps), spf_tree(steps), sep="\n")
+            console.print(
+                *([] if number == 0 else [Text()]), _summary(result, steps, settings), spf_tree(steps), sep="\n"
+            )
     return 0
 
 
 def _check(
-    ip: IPv4Address | IPv6Address, helo: str, mail_from: str, resolver: Resolver
+    ip: IPv4Address | IPv6Address, helo: str, mail_from: str, resolver: Resolver, settings: Settings
 ) -> list[tuple[SpfResult, list[Step]]]:
-    deadline = time.monotonic() + MAX_SECONDS  # one for both, as for a message
-    of_helo: list[Step] = []
-    of_sender: list[Step] = []
+    deadline = time.monotonic() + settings.limits.spf_seconds  # one for both, as for a message
+    void = settings.spf.void_lookups
+    helo_steps: list[Step] = []
+    steps: list[Step] = []
     return [
-        (check_helo(ip, helo, resolver, deadline=deadline, trace=of_helo), of_helo),
-        (check_mail_from(ip, mail_from, helo, resolver, deadline=deadline, trace=of_sender), of_sender),
+        (check_helo(ip, helo, resolver, void_limit=void, deadline=deadline, trace=helo_steps), helo_steps),
+        (
+            check_mail_from(ip, mail_from, helo, resolver, void_limit=void, deadline=deadline, trace=steps),
+            steps,
+        ),
     ]
 
 
-def _summary(result: SpfResult, steps: Sequence[Step]) -> Group:
+def _summary(result: SpfResult, steps: Sequence[Step], settings: Settings) -> Group:
     title = Text.assemble(
         (f"{_NAMES[result.identity]:<10}", "bold"),
         (str(result.status), f"bold {result_style(result.status)}"),
@@ -82,7 +91,7 @@ def _summary(result: SpfResult, steps: Sequence[Step]) -> Group:
     if result.explanation:
         lines.append(_indented(f"the domain explains: {printable(result.explanation)}"))
     if steps:
-        voids = f"{result.void_lookups} of {MAX_VOID_LOOKUPS} that find nothing"
+        voids = f"{result.void_lookups} of {settings.spf.void_lookups} that find nothing"
         count = sum(len(step.questions) for step in steps)
         questions = f"{count} DNS {'question' if count == 1 else 'questions'}"
         lines.append(_indented(f"{result.lookups} of {MAX_LOOKUPS} look-ups, {voids}, {questions}"))
@@ -163,6 +172,10 @@ def _record_lines(step: Step) -> list[Text]:
         others = sum(len(answer.records) for answer in _answers(step)) - 1
         beside = f"  ({others} other TXT)" if others > 0 else ""
         lines = [Text.assemble((printable(step.domain), "bold"), f'  TXT "{printable(step.record)}"', (beside, "dim"))]
+        lines += [
+            Text(f"{printable(term)} is ignored: a mechanism has a colon there", "yellow")
+            for term in ignored_mechanisms(step.record)
+        ]
     if step.note:
         lines.append(Text(printable(step.note), style))
     return lines

@@ -12,21 +12,23 @@ from rich.text import Text
 from mailnotary import dkim
 from mailnotary.cli.common import (
     RecordingResolver,
+    add_config,
     add_json,
     add_zone,
     print_json,
     read_message,
+    read_settings,
     resolver_for,
     result_style,
 )
 from mailnotary.escape import printable
 from mailnotary.message import crlf
-from mailnotary.settings import Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
+    add_config(parser)
     add_zone(parser)
     parser.add_argument("--now", type=int, metavar="EPOCH", help="take this for the time (seconds since 1970)")
     add_json(parser)
@@ -34,9 +36,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one result for each signature, the topmost first."""
-    resolver = RecordingResolver(resolver_for(args.zone, Settings()))
+    settings = read_settings(args.config)
+    resolver = RecordingResolver(resolver_for(args.zone, settings))
     now = int(time.time()) if args.now is None else args.now
-    results = dkim.verify(crlf(read_message(args.message)), resolver, now=now)
+    results = dkim.verify(
+        crlf(read_message(args.message)),
+        resolver,
+        now=now,
+        max_signatures=settings.verify.max_signatures,
+        min_rsa_bits=settings.verify.min_rsa_bits,
+    )
     if args.json:
         print_json({"dkim": results})
     else:

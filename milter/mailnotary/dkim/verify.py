@@ -231,16 +231,25 @@ def _result(labels: Labels, status: DkimStatus, reason: str, brief: str, key_bit
     )
 
 
-def verify(message: bytes, resolver: Resolver, *, now: int | None = None) -> list[DkimResult]:
+def verify(
+    message: bytes,
+    resolver: Resolver,
+    *,
+    now: int | None = None,
+    max_signatures: int = MAX_SIGNATURES,
+    min_rsa_bits: int = MIN_RSA_BITS,
+) -> list[DkimResult]:
     """Verifies the signatures of a whole message with CRLF line ends, the topmost first; [] for an unsigned message.
 
-    `now`: seconds since 1970 (UTC), the clock's where None. See `Verifier`."""
+    `now`: seconds since 1970 (UTC), the clock's where None. For the rest see `Verifier`."""
     parsed = parse(message)
     verifier = Verifier(
         parsed.fields,
         resolver,
         now=int(time.time()) if now is None else now,
         author_domains=author(parsed.fields).domains,
+        max_signatures=max_signatures,
+        min_rsa_bits=min_rsa_bits,
     )
     for start in range(0, len(parsed.body), _PIECE):
         if not verifier.wants_body:

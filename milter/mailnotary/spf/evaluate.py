@@ -22,6 +22,7 @@ from mailnotary.spf.record import (
     Ptr,
     Record,
     RecordError,
+    almost_spf,
     is_spf_record,
     parse_record,
 )
@@ -97,7 +98,9 @@ class Evaluation:
             reason = f"{shown(domain)} has {len(found)} SPF records, where one is allowed"
             raise Failure(SpfStatus.PERMERROR, reason, "several SPF records")
         if answer.exists:
-            raise Failure(SpfStatus.NONE, f"{shown(domain)} has no SPF record", "no SPF record")
+            almost = any(isinstance(text, bytes) and almost_spf(text) for text in answer.records)
+            but = ", but one that does not begin with v=spf1 and a space" if almost else ""
+            raise Failure(SpfStatus.NONE, f"{shown(domain)} has no SPF record{but}", "no SPF record")
         raise Failure(SpfStatus.NONE, f"{shown(domain)} does not exist", "no such domain")
 
     def _evaluate(self, record: Record, domain: str) -> Verdict:

@@ -8,6 +8,7 @@ modifier  = redirect / explanation / unknown-modifier
 """
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -25,6 +26,7 @@ _MEMORY = 4 * 1024 * 1024  # octets, of parsed records that are kept: some thous
 _TERM = 400  # octets, about: what a parsed term takes
 
 _VERSION = b"v=spf1"
+_ALMOST = re.compile(rb"[^0-9A-Za-z]{0,16}v[^0-9A-Za-z]{0,8}spf[^0-9A-Za-z]{0,4}1(?![0-9])", re.IGNORECASE)
 _QUALIFIERS = {
     "+": SpfStatus.PASS,
     "-": SpfStatus.FAIL,
@@ -144,6 +146,20 @@ def is_spf_record(text: bytes) -> bool:
     return text[:6].lower() == _VERSION and text[6:7] in (b"", b" ")
 
 
+def almost_spf(text: bytes) -> bool:
+    """Whether a TXT record that is none of SPF's was meant as one: with blanks or quotes in front or within, with
+    something else than a space behind the version."""
+    return not is_spf_record(text) and _ALMOST.match(text) is not None
+
+
+def ignored_mechanisms(text: bytes) -> list[str]:
+    """The terms of a record that have "=" where a mechanism has ":", such as include=example.org: unknown modifiers,
+    which every check passes over without a word (section 6)."""
+    terms = text[:MAX_RECORD].decode("ascii", "replace").split(" ")
+    names = ((term, match[1].lower()) for term in terms if (match := _MODIFIER.match(term)))
+    return [term for term, name in names if name in _MECHANISMS or name in ("ip", "ipv4", "ipv6")]
+
+
 def parse_record(text: bytes) -> Record:
     """Parses a record for which `is_spf_record` holds; raises RecordError."""
     return _parse_remembering(text)
@@ -154,7 +170,7 @@ def _parse(text: bytes) -> Record:
         raise RecordError(f"more than {MAX_RECORD} octets", MAX_RECORD)
     if not text.isascii():  # 3.1: "The character content of the record is encoded as [US-ASCII]"
         position = next(i for i, octet in enumerate(text) if octet > 0x7F)
-        raise RecordError(f"octet 0x{text[position]:02x} is no US-ASCII", position)
+        raise RecordError(f"{_character(text[position : position + 4])} is not US-ASCII", position)
     directives: list[Directive] = []
     known: dict[str, Directive] = {}  # a hostile record says the same thing again and again
     modifiers: dict[str, Modifier] = {}
@@ -179,6 +195,16 @@ def _parse(text: bytes) -> Record:
 _parse_remembering = Remembering(_parse, _MEMORY, lambda record: _TERM * (2 + len(record.directives)))
 
 
+def _character(octets: bytes) -> str:
+    """The character that octets begin with, in fixed words: what a word processor makes of a hyphen or a quote."""
+    character = octets.decode("utf-8", "ignore")[:1]
+    if not character or not octets.startswith(character.encode()):
+        return f"octet 0x{octets[0]:02x}"
+    kind = unicodedata.category(character)
+    what = "a dash" if kind == "Pd" else "a quotation mark" if kind in ("Pi", "Pf") else "a character"
+    return f"{what} (U+{ord(character):04X})"
+
+
 def _add_modifier(modifiers: dict[str, Modifier], name: str, term: str, start: int) -> None:
     try:
         if name not in ("redirect", "exp"):
@@ -201,21 +227,34 @@ def _directive(term: str) -> Directive:
     name = term[start:name_end].lower()
     parse = _MECHANISMS.get(name)
     if parse is None:
-        raise MacroError(f"unknown mechanism{_hint(name)}", start)
+        raise MacroError(f"unknown mechanism{_hint(name, term[start:])}", start)
     try:
         return Directive(term, result or SpfStatus.PASS, parse(term[name_end:]))
     except MacroError as error:
         raise MacroError(error.reason, name_end + error.offset) from None
 
 
-def _hint(name: str) -> str:
+def _hint(name: str, term: str) -> str:
+    """What was meant by a term with a mechanism's name that is none; `term` without its qualifier."""
     if name in ("redirect", "exp"):
         return f' ("{name}" is a modifier: {name}=)'
     if name in ("ip", "ipv4", "ipv6"):
         return " (ip4 or ip6)"
-    if _IP4.match(":" + name):
-        return f" (ip4:{name})"
+    if _IP4.match(":" + term):
+        return f" (ip4:{term})"
+    if _is_network6(term):
+        return f" (ip6:{term})"
+    if name.partition("=")[0] in _MECHANISMS:
+        return ' (":" goes before its argument, not "=")'
     return ""
+
+
+def _is_network6(text: str) -> bool:
+    try:
+        _ip6(":" + text)
+    except MacroError:
+        return False
+    return ":" in text
 
 
 def _all(argument: str) -> All:
@@ -224,14 +263,14 @@ def _all(argument: str) -> All:
     return All()
 
 
-def _target(argument: str) -> MacroString:
-    """ ":" domain-spec"""
+def _target(argument: str, length: str = "") -> MacroString:
+    """ ":" domain-spec; `length` is the prefix length that stood behind it."""
     if not argument.startswith(":"):
         raise MacroError('":" and a domain are missing' if not argument else "no prefix length may stand here", 0)
     try:
         return parse_domain_spec(argument[1:])
     except MacroError as error:
-        hint = f" (ip4{argument}?)" if _IP4.match(argument) else ""
+        hint = f" (ip4{argument}{length}?)" if _IP4.match(argument + length) else ""
         raise MacroError(error.reason + hint, error.offset + 1) from None
 
 
@@ -249,7 +288,7 @@ def _hosts(argument: str) -> tuple[MacroString | None, int, int]:
     if target[:1] == "/":
         raise MacroError("no valid prefix length", 0)
     return (
-        _target(target) if target else None,
+        _target(target, argument[cidr.start() :]) if target else None,
         _prefix(cidr[1], 32, cidr.start()),
         _prefix(cidr[2], 128, cidr.start()),
     )
