@@ -150,8 +150,9 @@ def hides_author(text: str, words: Sequence[str], domain: str) -> bool:
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-"
 _ADDRESS = rf"(?!\.+@)([{_ATEXT}.]+)@({_RUN})\.?"
 # A name with whatever in it before the address in angle brackets, or an address alone; signs of a list or a sentence
-# after it.
-_ONE = re.compile(rf"([^<>]*)<\s*{_ADDRESS}\s*>(?:[\s.,;]|\([^()<>@]*\))*\Z|\s*{_ADDRESS}[\s.,;]*\Z")
+# after it. (The blanks before an address give none back: some are letters of a local part, too, and the time would grow
+# with the square of their number.)
+_ONE = re.compile(rf"([^<>]*)<\s*+{_ADDRESS}\s*>(?:[\s.,;]|\([^()<>@]*\))*\Z|\s*+{_ADDRESS}[\s.,;]*\Z")
 _ADDRESS_IN_NAME = re.compile(rf"(?<![^\s\"'(\[,;:])[{_ATEXT}.]+@[A-Za-z0-9_.-]+(?=[\s\"')\],;:]|\Z)")
 _SIGN_IN_NAME = re.compile(r"@ ?[\w-]*(?=[\s\"')\],;:.]|\Z)")  # Sales @ Acme, @joe: `claims` sees what is more
 

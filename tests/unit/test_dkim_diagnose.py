@@ -1,5 +1,6 @@
 """What broke a signature, told to people."""
 
+import time
 from functools import cache
 
 import pytest
@@ -92,3 +93,25 @@ def test_any_body_gives_a_diagnosis(body: bytes, simple: bool) -> None:
     signer = dkim.Signer("example.org", "rsa", key(), canonicalization="simple/simple" if simple else "relaxed")
     message = dkim.sign(MESSAGE, signer, now=NOW) + b"\r\n" + MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + body
     of(message)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"Noon,", b"Noon,%sx"),
+        (b"Noon,", b"Noon,\t%s\r\nx"),
+        (b"Subject: lunch", b"Subject: %sdinner"),
+        (b"Subject: lunch", b"Subject: dinner%s<x"),
+        (b"Subject: lunch", b"Subject: %s[x"),
+        (b"Subject: lunch", b"Subject: Re:%s[x"),
+        (b"Subject: lunch", b"Subject: **%s"),
+    ],
+)
+def test_long_runs_of_blanks_cost_in_proportion(before: bytes, after: bytes) -> None:
+    def cost(blanks: int) -> float:
+        message = signed().replace(before, after % (b" " * blanks))
+        began = time.process_time()
+        assert of(message).findings
+        return time.process_time() - began
+
+    assert cost(40_000) < 40 * (cost(2_000) + 0.005)  # twenty times as many; with their square it would be 400

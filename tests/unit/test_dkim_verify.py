@@ -624,3 +624,9 @@ JYJQmFInIOENQploggXvji5Ctwo7Rv+sj2sCMQC9bNnC2Jg1Jxu5CzhMX9eAn1E5
 EURaPZZIzojTp56KLwyXzff6QKYr5J/c5guYFZjYBhk=
 -----END RSA PRIVATE KEY-----
 """
+
+
+@pytest.mark.parametrize("tag", ["i=" + "x" * 30_000 + "@example.org", "a=" + "a" * 30_000 + "-b", "b=" + "A" * 60_000])
+def test_of_a_signature_no_more_is_told_than_addresses_and_keys_can_have(tag: str) -> None:
+    result = verify(f"DKIM-Signature: v=1; d=example.org; s=s; {tag}\r\nFrom: a@example.org\r\n\r\n".encode())
+    assert len(result.identity) + len(result.signature) + len(result.algorithm) + len(result.reason) < 5000

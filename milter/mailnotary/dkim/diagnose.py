@@ -24,6 +24,9 @@ MAX_FOOTER = 60  # lines that may have been appended
 MAX_HEADER_GUESSES = 400
 
 _SIGNATURE = b"dkim-signature"
+# Each begins where no blank stands before it, and gives none back: else the time grows with the square of their number.
+_TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++\r\n")
+_UNQUOTED_NAME = re.compile(rb'[ \t]*+([^"<>\r\n]*[^"<> \t\r\n])[ \t]*(<[^<>]*>)\Z')
 _LIST_TAG = re.compile(rb"[ \t]*\[[^\]\r\n]{1,60}\][ \t]*")
 
 
@@ -120,7 +123,7 @@ def _findings(
 
 def _bodies(body: bytes) -> Iterator[Guess]:
     yield from _without_footer(body)
-    yield "white space at line ends was added", re.sub(rb"[ \t]+\r\n", b"\r\n", body)
+    yield "white space at line ends was added", _TRAILING_BLANKS.sub(b"\r\n", body)
     yield "lines that begin with From were quoted with >", re.sub(rb"(?m)^>From ", b"From ", body)
     yield "empty lines were put before the text", body.lstrip(b"\r\n")
     yield "an empty line before the text was removed", b"\r\n" + body
@@ -192,6 +195,6 @@ def _values(field: HeaderField) -> Iterator[tuple[str, bytes]]:
         yield "white space was added", collapsed
     if b'"' in unfolded:
         yield "quotes were put around a name", unfolded.replace(b'"', b"")
-    named = re.match(rb'[ \t]*([^"<>\r\n]*[^"<> \t\r\n])[ \t]*(<[^<>]*>)\Z', unfolded)
+    named = _UNQUOTED_NAME.match(unfolded)
     if named:
         yield "the quotes around a name were removed", b' "' + named[1] + b'" ' + named[2]

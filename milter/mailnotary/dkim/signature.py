@@ -29,6 +29,10 @@ from mailnotary.status import DkimStatus
 from mailnotary.tags import TagError, TagList, parse_tags
 
 MAX_SIGNATURE_OCTETS = 65536  # of one DKIM-Signature field; Postfix cuts a field at 60,000
+# Of what a result tells of a signature, valid or not; that is kept in caches and written to the log. 16,384 bits take
+# 2732 characters of base64; an address has 64 octets before the "@" and 255 after it (RFC 5321 4.5.3.1).
+MAX_SIGNATURE_TEXT = 4096
+MAX_IDENTITY = 320
 MAX_SIGNED_NAMES = 1000  # in h=; the longest in real mail have some 60
 CLOCK_DRIFT = 300  # seconds that x= is honoured longer (the "fudge factor" of RFC 6376 3.5); OpenDKIM's default
 MAX_FUTURE = 86400  # seconds that t= may lie ahead: clocks in a wrong time zone are common, and harm nobody
@@ -39,7 +43,7 @@ _WSP = b" \t\r\n"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
 _NUMBER = re.compile(rb"[0-9]+\Z")
 _HEADER_NAME = re.compile(rb"[!-9;-~]+\Z")  # ftext (RFC 5322 3.6.8); a ";" can't stand in a tag's value
-_ALGORITHM = re.compile(r"[a-z][a-z0-9]*-[a-z][a-z0-9]*\Z")
+_ALGORITHM = re.compile(r"[a-z][a-z0-9]{,31}-[a-z][a-z0-9]{,31}\Z")
 _ENCODED = re.compile(rb"=([0-9A-Fa-f]{2})")  # hex-octet (RFC 6376 2.11)
 _HYPHENATED = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # hyphenated-word (RFC 6376 2.10)
 
@@ -128,15 +132,17 @@ def read_labels(tags: TagList) -> Labels:
     """What can be told of a signature, valid or not."""
     domain = _domain(tags.get("d"))
     selector = _domain(tags.get("s"))
-    identity = tags.get("i")
+    identity = (tags.get("i") or b"").translate(None, _WSP)
+    if len(identity) > MAX_IDENTITY:
+        identity = b""
     algorithm = _word(tags.get("a"))
     signature = (tags.get("b") or b"").translate(None, _WSP)
     return Labels(
         domain=domain or "",
         selector=selector or "",
-        identity=_text(identity.translate(None, _WSP)) if identity else f"@{domain}" if domain else "",
+        identity=_text(identity) if identity else f"@{domain}" if domain else "",
         algorithm=algorithm if algorithm in _KEY_TYPES or _ALGORITHM.match(algorithm) else "",
-        signature=signature.decode("ascii") if _BASE64.match(signature) else "",
+        signature=signature[:MAX_SIGNATURE_TEXT].decode("ascii") if _BASE64.match(signature) else "",
     )
 
 

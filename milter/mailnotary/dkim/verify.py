@@ -50,6 +50,7 @@ class Verifier:
         self._now = now
         self._min_rsa_bits = max(min_rsa_bits, MIN_RSA_BITS)  # "MUST NOT" below (RFC 8301 3.2)
         self._author_domains = author_domains
+        self._hashed: tuple[Signature, bytes] | None = None
         self._items = self._read(author_domains, max_signatures)
         self._bodies = self._body_hashes()
         names = dict.fromkeys([item.key_name for item in self._items if isinstance(item, Signature)])
@@ -191,7 +192,10 @@ class Verifier:
         return DkimStatus.PASS, "", ""
 
     def _header_hash(self, signature: Signature) -> bytes:
-        return header_hash(signature.signed_fields(self._index), signature.relaxed_header)
+        """Made once for all keys of a signature that are tried."""
+        if self._hashed is None or self._hashed[0] is not signature:
+            self._hashed = signature, header_hash(signature.signed_fields(self._index), signature.relaxed_header)
+        return self._hashed[1]
 
     @cached_property
     def _index(self) -> FieldIndex:

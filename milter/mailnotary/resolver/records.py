@@ -18,7 +18,7 @@ MAX_LABELS = 2_000  # read in the names of one message, compression pointers amo
 # Of one TXT record. The longest real ones: DKIM keys of 8192 bits 1.4 KB, SPF 2 KB (RFC 7208 section 3.4 wants 450
 # octets), DMARC 1 KB. A longer one is cut one octet beyond, which is how those who parse it know.
 MAX_TEXT = 8_192
-MAX_STRINGS = 1_000  # of one TXT record: those of 255 octets are 33; a string may be empty, and 64 KiB hold 65,535 such
+MAX_STRINGS = 1_000  # of the TXT records of one message that have several: a string may be empty, 64 KiB hold 65,535
 
 _MAX_NAME = 255  # octets (RFC 1035 section 2.3.4)
 _POINTER = 0xC0  # the bits of a compression pointer; one of them alone is no label (RFC 6891 section 5)
@@ -46,7 +46,7 @@ class Reader:
     `position` is where the next section begins. `known` are names in wire form by the place that they stand at.
     `octets` is what the message would have without compression: what reading it takes is in proportion."""
 
-    __slots__ = ("_labels", "known", "octets", "position", "wire")
+    __slots__ = ("_labels", "_strings", "known", "octets", "position", "wire")
 
     def __init__(self, wire: bytes) -> None:
         self.wire = wire
@@ -54,6 +54,7 @@ class Reader:
         self.octets = len(wire)
         self.known: dict[int, bytes] = {}
         self._labels = 0
+        self._strings = 0
 
     def records(self, count: int) -> list[ResourceRecord]:
         """The records of one section. Of other classes than IN only OPT is kept."""
@@ -151,8 +152,9 @@ class Reader:
         strings: list[bytes] = []
         left = MAX_TEXT + 1
         while position < end and left > 0:
-            if len(strings) == MAX_STRINGS:
-                raise WireError(f"a TXT record has more than {MAX_STRINGS} strings")
+            self._strings += 1
+            if self._strings > MAX_STRINGS:
+                raise WireError(f"its texts are in more than {MAX_STRINGS} strings")
             start = position + 1
             position = start + wire[position]
             strings.append(wire[start:position])

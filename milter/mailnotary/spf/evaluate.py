@@ -30,6 +30,7 @@ from mailnotary.spf.trace import Step
 from mailnotary.status import SpfStatus
 
 DNS_ERROR = "DNS gives no answer"
+MAX_TERM = 300  # characters of one in a reason
 _UTF8_SENDER = "the sender's local-part is not US-ASCII"
 
 
@@ -108,7 +109,7 @@ class Evaluation:
         for directive in record.directives:
             through = self._directive(directive, domain)
             if through is not None:
-                reason = f"{self.client.text} matches {directive.text} of {shown(domain)}{through}"
+                reason = f"{self.client.text} matches {_term(directive.text)} of {shown(domain)}{through}"
                 brief = f"matches {type(directive.mechanism).__name__.lower()}"
                 return Verdict(directive.result, reason, brief, domain, directive.text, record.explanation)
         if record.redirect is not None:
@@ -321,10 +322,15 @@ class Evaluation:
                 return domain_octets(self._helo)
 
 
+def _term(text: str) -> str:
+    """A term as a reason shows it: it may have thousands of octets, and an include's reason holds that of another."""
+    return text if len(text) <= MAX_TERM else f"{text[:MAX_TERM]}..."
+
+
 def _is_within(name: str, target: str) -> bool:
     name, target = name.lower(), target.lower()
     return name == target or name.endswith("." + target)
 
 
 def _unanswered(domain: str, term: str, error: DnsTempError) -> str:
-    return f"{term or 'the record'} of {shown(domain)}: {ascii_printable(error.reason, 300)}"
+    return f"{_term(term) or 'the record'} of {shown(domain)}: {ascii_printable(error.reason, 300)}"
