@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mailnotary import crypto, keystore_file
-from mailnotary.keystore import KeyStore
+from mailnotary import crypto
+from mailnotary.config import keystore_file
+from mailnotary.config.keystore import KeyStore
 
 DOMAINS = 10_000
 

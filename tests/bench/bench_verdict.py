@@ -5,8 +5,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from mailnotary import dmarc
-from mailnotary.address import author_of
 from mailnotary.authres import claims, format, from_results, parse
+from mailnotary.mail.address import author_of
 from mailnotary.resolver import ZoneResolver
 from mailnotary.status import DmarcStatus
 from support.verdicts import dkim_result, dmarc_zone, spf_result

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mailnotary import dkim
-from mailnotary.message import crlf
+from mailnotary.mail.message import crlf
 from mailnotary.resolver import ZoneResolver
 from support.backends import each_backend
 from support.suites import suite

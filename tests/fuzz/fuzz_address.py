@@ -3,9 +3,9 @@
 python tests/fuzz/fuzz_address.py [libFuzzer's options]
 """
 
-from mailnotary.address import author, author_of
 from mailnotary.domain import is_domain_name
-from mailnotary.message import HeaderField
+from mailnotary.mail.address import author, author_of
+from mailnotary.mail.message import HeaderField
 from support.fuzzing import run
 
 

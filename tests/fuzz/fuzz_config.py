@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from mailnotary import keystore_file, settings_file, yamlcheck, yamlfile
-from mailnotary.listen import Listen
-from mailnotary.yamlfile import ConfigError, Problem, Report
+from mailnotary.config import keystore_file, settings_file
+from mailnotary.config import yaml_check as yamlcheck
+from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config.listen import Listen
+from mailnotary.config.yaml_nodes import ConfigError, Problem, Report
 from support.fuzzing import run
 
 T = TypeVar("T")

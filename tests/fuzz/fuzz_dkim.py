@@ -7,10 +7,10 @@ import contextlib
 
 from mailnotary import crypto, dkim
 from mailnotary.dkim.key import KeyRecordError, parse_key_record
-from mailnotary.message import parse
+from mailnotary.dkim.tags import TagError, parse_tags
+from mailnotary.mail.message import parse
 from mailnotary.resolver import ZoneResolver
 from mailnotary.status import DkimStatus
-from mailnotary.tags import TagError, parse_tags
 from support.fuzzing import run
 
 NOW = 1_700_000_000

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mailnotary.config.listen import Listen
 from mailnotary.daemon.probe import ProbeError, probe
-from mailnotary.listen import Listen
 from support import mail, rig
 from support.daemon import free_port
 from support.dns_server import DnsServer

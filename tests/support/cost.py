@@ -17,13 +17,13 @@ from functools import _lru_cache_wrapper, cache
 from typing import Any
 
 from mailnotary import remember
-from mailnotary.keystore import KeyStore
-from mailnotary.record import MessageRecord
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.settings import DmarcMode, DmarcSettings, Settings
 from mailnotary.resolver import Answer, DnsTempError, RecordKind
 from mailnotary.resolver.records import WireError
 from mailnotary.resolver.wire import answers, encode_question, name_text, parse_name, parse_reply
-from mailnotary.session import Environment, Session
-from mailnotary.settings import DmarcMode, DmarcSettings, Settings
+from mailnotary.session.outcome import MessageRecord
+from mailnotary.session.session import Environment, Session
 
 Genome = dict[str, Any]
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from mailnotary import crypto
-from mailnotary.message import HeaderField, Message, parse
+from mailnotary.mail.message import HeaderField, Message, parse
 from mailnotary.resolver import ZoneResolver
 
 NOW = 1_700_000_000

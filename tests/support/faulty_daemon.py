@@ -24,7 +24,7 @@ if FAULT == "clock":
 # First the clock, then those who look at it.
 from mailnotary.cli import CommandError, run  # noqa: E402
 from mailnotary.daemon import start, supervisor, worker  # noqa: E402
-from mailnotary.session import Session  # noqa: E402
+from mailnotary.session.session import Session  # noqa: E402
 
 
 def defect(*_: object) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 from Crypto.PublicKey import ECC, RSA
 
 from mailnotary import dkim
+from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
-from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
-from mailnotary.message import parse
-from mailnotary.policy import Action, DeleteHeader, InsertHeader, Reply
-from mailnotary.record import MessageRecord
+from mailnotary.mail.message import parse
 from mailnotary.resolver import ZoneResolver
-from mailnotary.session import Environment, Session
-from mailnotary.settings import Settings
+from mailnotary.session.outcome import MessageRecord
+from mailnotary.session.policy import Action, DeleteHeader, InsertHeader, Reply
+from mailnotary.session.session import Environment, Session
 
 NOW = 1_700_000_000
 GOOD_IP = "192.0.2.10"

@@ -11,7 +11,7 @@ from typing import Any
 import dkim as dkimpy
 
 from mailnotary import authres, dkim
-from mailnotary.message import parse
+from mailnotary.mail.message import parse
 from mailnotary.resolver import DnsTempError, RecordKind, ZoneResolver
 from support.daemon import Daemon
 from support.dns_server import DnsServer

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.address import Address, AuthorProblem, _parsed_author, _plain_author, author, author_of
-from mailnotary.claims import UNSEEN as UNSEEN_CHARACTER
 from mailnotary.domain import is_domain_name
-from mailnotary.message import HeaderField, parse
+from mailnotary.mail.address import Address, AuthorProblem, _parsed_author, _plain_author, author, author_of
+from mailnotary.mail.claims import UNSEEN as UNSEEN_CHARACTER
+from mailnotary.mail.message import HeaderField, parse
 
 
 def domains(value: str | bytes) -> tuple[str, ...]:

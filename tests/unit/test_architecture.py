@@ -1,16 +1,13 @@
 """The rules that keep the rooms apart."""
 
-import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "milter" / "mailnotary"
+from support import rooms
+from support.rooms import PACKAGE, ROOT, imports
 
 
 def test_the_folder_milter_is_no_package() -> None:
@@ -20,25 +17,16 @@ def test_the_folder_milter_is_no_package() -> None:
 
 @pytest.mark.parametrize(
     "engine",
-    ["spf", "dkim", "dmarc", "authres", "address", "message", "tags", "resolver", "crypto", "status", "domain"],
+    ["spf", "dkim", "dmarc", "authres", "mail", "mail.address", "resolver", "crypto", "status", "domain"],
 )
 def test_engines_are_a_library_that_needs_no_milter_and_no_settings(engine: str) -> None:
     program = (
         f"import sys, mailnotary.{engine}\n"
-        "bad = {'milter', 'Milter', 'rich', 'mailnotary.settings', 'mailnotary.keystore', 'mailnotary.session'}\n"
+        "bad = {'milter', 'Milter', 'rich', 'mailnotary.config', 'mailnotary.session'}\n"
         "sys.exit(' '.join(sorted(bad & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize(
@@ -61,47 +49,32 @@ def test_each_library_has_one_room(library: str, allowed: str) -> None:
     assert {user for user in users if not user.startswith(allowed)} == set()
 
 
-# The rooms from the bottom up; each imports only from its own floor and those below.
+# The rooms from the bottom up; each imports only from the floors below and from its own.
 FLOORS = [
-    {
-        "status",
-        "domain",
-        "escape",
-        "files",
-        "remember",
-        "message",
-        "tags",
-        "cfws",
-        "encodedword",
-        "claims",
-        "resolver",
-        "crypto",
-        "address",
-    },
+    {"status", "domain", "escape", "files", "remember", "crypto"},
+    {"mail", "resolver"},
     {"dkim", "spf"},
-    {"dmarc"},
-    {"authres"},
-    {"yamlcheck", "yamlfile", "readers", "listen", "settings", "settings_file"},
-    {"keystore", "keyfile", "keystore_file", "configuration"},
-    {"budget"},
-    {"policy", "record", "inbound", "outbound", "received", "reinjected"},
-    {"session"},
-    {"daemon", "keystate", "keydns", "keystore_edit", "newkeys", "opendkim"},
-    {"cli", "__main__", "__init__"},
+    {"dmarc", "config"},
+    {"authres", "keys"},
+    {"session", "opendkim"},
+    {"daemon"},
+    {"doctor"},
+    {"cli"},
 ]
 
 
 def test_imports_point_one_way() -> None:
-    floor_of = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        assert room in floor_of, f"{room} has no floor: add it to FLOORS"
-        for name in imports(path):
-            target = name.removeprefix("mailnotary.").split(".")[0]
-            if name.startswith("mailnotary.") and floor_of.get(target, 0) > floor_of[room]:
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    arrows = rooms.arrows()
+    assert set(arrows) == set(floor_of), "FLOORS names each room once"
+    wrong = [f"{room} imports {other}" for room in arrows for other in arrows[room] if floor_of[other] > floor_of[room]]
     assert wrong == []
+    rooms.floors(arrows)  # no circles
+
+
+def test_the_picture_of_the_rooms_is_current() -> None:
+    page = rooms.PAGE.read_text("utf-8")
+    assert rooms.drawn(page, rooms.arrows()) == page, "make rooms"
 
 
 def test_no_pattern_repeats_a_group_possessively() -> None:

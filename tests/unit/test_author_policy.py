@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailnotary.settings import (
+from mailnotary.config.settings import (
     AuthorsSettings,
     DmarcAction,
     DmarcExempt,

@@ -16,7 +16,7 @@ from mailnotary.authres import (
     from_results,
     parse,
 )
-from mailnotary.authres.writing import fold
+from mailnotary.authres.write import fold
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.spf.result import SpfIdentity, SpfResult

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from mailnotary.authres import field_value, from_results, parse
 from mailnotary.authres.vetted import host, plain
+from mailnotary.config.settings import AuthenticationResultsSettings, Settings
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
-from mailnotary.inbound import BRIEF
-from mailnotary.settings import AuthenticationResultsSettings, Settings
+from mailnotary.session.inbound import BRIEF
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 from support.mail import Played, zone

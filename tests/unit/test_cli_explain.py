@@ -9,7 +9,7 @@ import yaml
 
 from mailnotary import dkim
 from mailnotary.cli import main
-from mailnotary.message import crlf
+from mailnotary.mail.message import crlf
 from mailnotary.resolver import ZoneResolver
 from support.mail import BAD_IP, GOOD_IP, MESSAGE, NOW, ed_pem, rsa_pem, signed, zone
 

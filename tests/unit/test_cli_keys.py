@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from mailnotary import keystate, newkeys
 from mailnotary.cli import main
 from mailnotary.cli.rotate import new_selector
-from mailnotary.configuration import load_configuration
+from mailnotary.config.load import load_configuration
 from mailnotary.crypto import load_private_key
-from mailnotary.keydns import MAX_STRING, zone_lines
-from mailnotary.keystate import KeyId, Seen
+from mailnotary.keys import create as newkeys
+from mailnotary.keys import state as keystate
+from mailnotary.keys.record import MAX_STRING, zone_lines
+from mailnotary.keys.state import KeyId, Seen
 from support.mail import record_of
 
 

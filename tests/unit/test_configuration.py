@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mailnotary.configuration import ConfigError, load_configuration
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.crypto import generate_private_key
-from mailnotary.keystore import KeyStore
 
 CONFIG = Path(__file__).parents[2] / "config" / "mailnotary.yaml"
 ENTRY = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}\n"

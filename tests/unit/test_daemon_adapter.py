@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailnotary.config.settings import Settings, SpfAction, SpfSettings
 from mailnotary.daemon import adapter as adapter_module
 from mailnotary.daemon.adapter import Adapter, quiet_excepthook
-from mailnotary.policy import DeleteHeader, InsertHeader, Quarantine, Reply
-from mailnotary.session import Environment
-from mailnotary.settings import Settings, SpfAction, SpfSettings
+from mailnotary.session.policy import DeleteHeader, InsertHeader, Quarantine, Reply
+from mailnotary.session.session import Environment
 
 ALL_ACTIONS = 0x1FF
 ALL_PROTOCOL = 0x1FFFFF

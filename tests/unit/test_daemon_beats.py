@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mailnotary.daemon.beats import Beats
+from mailnotary.config.settings import Settings
+from mailnotary.daemon.heartbeat import Beats
 from mailnotary.daemon.supervisor import Supervisor
-from mailnotary.settings import Settings
 
 
 def test_a_beat_is_its_time_and_generation_until_its_place_is_cleared() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailnotary.config.settings import LogFormat, LogSettings
 from mailnotary.daemon import log as daemon_log
 from mailnotary.daemon.log import MAX_LINE, Log, StderrSink, SyslogSink, format_json, format_text, set_up
-from mailnotary.settings import LogFormat, LogSettings
 
 FIELDS = st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), st.text() | st.integers() | st.floats())
 ANY_TEXT = st.text(st.characters(codec=None))  # lone surrogates too

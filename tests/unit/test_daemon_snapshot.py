@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from mailnotary.daemon.beats import Beats
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
+from mailnotary.daemon.heartbeat import Beats
 from mailnotary.daemon.snapshot import Snapshot
 from support.daemon import resident_kib
 

@@ -9,11 +9,11 @@ from ipaddress import ip_network
 
 import pytest
 
-from mailnotary.configuration import Configuration
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.load import Configuration
+from mailnotary.config.settings import Settings, SocketSettings
 from mailnotary.daemon import worker
 from mailnotary.daemon.start import _never_wait_for_logs, _overridden
-from mailnotary.keystore import KeyStore
-from mailnotary.settings import Settings, SocketSettings
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailnotary.dkim.canon import BodyCanonicalizer, BodyHash, relaxed_header, simple_header
-from mailnotary.message import HeaderField, parse
+from mailnotary.mail.message import HeaderField, parse
 from support.dkim import canonical_body, canonical_header
 
 BODIES = st.lists(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mailnotary import dkim
 from mailnotary.crypto import PrivateKey, load_private_key
 from mailnotary.dkim.diagnose import Diagnosis, diagnose
-from mailnotary.message import parse
+from mailnotary.mail.message import parse
 from mailnotary.resolver import ZoneResolver
 from support.mail import MESSAGE, NOW, rsa_pem, signed, zone
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mailnotary import dkim
 from mailnotary.dkim.key import KeyRecordError, parse_key_record
-from mailnotary.message import parse
+from mailnotary.mail.message import parse
 from mailnotary.status import DkimStatus
 from support.dkim import DOMAIN, MESSAGE, NOW, SELECTOR, craft, key, key_record, zone
 

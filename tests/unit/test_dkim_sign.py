@@ -8,8 +8,8 @@ import pytest
 
 from mailnotary import dkim
 from mailnotary.dkim.sign import signed_names as names_of_h
-from mailnotary.message import FieldIndex, parse
-from mailnotary.tags import TagList, parse_tags
+from mailnotary.dkim.tags import TagList, parse_tags
+from mailnotary.mail.message import FieldIndex, parse
 from support.backends import each_backend
 from support.dkim import DOMAIN, MESSAGE, NOW, SELECTOR, craft, key, key_record, status, zone
 

@@ -8,7 +8,7 @@ import pytest
 
 from mailnotary import crypto, dkim
 from mailnotary.dkim.verify import MAX_PARSED
-from mailnotary.message import parse
+from mailnotary.mail.message import parse
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
 from support.backends import each_backend
 from support.dkim import DOMAIN, KEY_NAME, MESSAGE, NOW, SELECTOR, craft, key, key_record, status, zone

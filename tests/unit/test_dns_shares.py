@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from mailnotary.config.settings import DmarcMode, DmarcSettings, Limits, Settings
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
-from mailnotary.settings import DmarcMode, DmarcSettings, Limits, Settings
 from support.mail import BAD_IP, NOW, Outcome, Played
 
 REVERSE = "66.100.51.198.in-addr.arpa"

@@ -15,13 +15,9 @@ from typing import Any
 import pytest
 
 from mailnotary.cli import main
-from mailnotary.cli.doctor import configuration, machine, postfix, sendmail
-from mailnotary.cli.doctor.finding import Finding, Level
-from mailnotary.cli.doctor.instance import Postfix
-from mailnotary.crypto import generate_private_key
-from mailnotary.keystore import KeyStore
-from mailnotary.listen import Listen
-from mailnotary.settings import (
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.listen import Listen
+from mailnotary.config.settings import (
     DnsSettings,
     Exempt,
     Limits,
@@ -31,6 +27,10 @@ from mailnotary.settings import (
     SigningSettings,
     TrustedRelays,
 )
+from mailnotary.crypto import generate_private_key
+from mailnotary.doctor import configuration, machine, postfix, sendmail
+from mailnotary.doctor.finding import Finding, Level
+from mailnotary.doctor.instance import Postfix
 from support.dns_server import DnsServer
 from support.mail import keystore
 

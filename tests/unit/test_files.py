@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mailnotary import keystate, settings_file
-from mailnotary.configuration import ConfigError, load_configuration
+from mailnotary.config import settings_file
+from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.files import directory, read_regular, resolve
-from mailnotary.keystate import StateError
+from mailnotary.keys import state as keystate
+from mailnotary.keys.state import StateError
 from mailnotary.opendkim.conf import OpendkimError, read_conf
 
 

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary import keystate, keystore_file, yamlfile
+from mailnotary.config import keystore_file
+from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.crypto import load_private_key
-from mailnotary.keydns import Look, Published
-from mailnotary.keystate import BAD_LOOKS, KeyId, Seen, StateError, after_look, decide, signs
-from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.keys import state as keystate
+from mailnotary.keys.record import Look, Published
+from mailnotary.keys.state import BAD_LOOKS, KeyId, Seen, StateError, after_look, decide, signs
 from support.mail import ed_pem, rsa_pem
 
 GAP = 150.0

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from mailnotary import keystore_file
+from mailnotary.config import keystore_file
+from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore
+from mailnotary.config.private_key import read_key
+from mailnotary.config.yaml_nodes import ConfigError, Report
 from mailnotary.crypto import KeyLoadError, generate_private_key
-from mailnotary.keyfile import read_key
-from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore
-from mailnotary.yamlfile import ConfigError, Report
 
 CONFIG = Path(__file__).parents[2] / "config" / "keystore.yaml"
 UID, GID = os.geteuid(), os.getegid()

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailnotary.keystore_edit import KeystoreEditError, NewKey, edit
-from mailnotary.yamlfile import ConfigError
+from mailnotary.config.yaml_nodes import ConfigError
+from mailnotary.keys.edit import KeystoreEditError, NewKey, edit
 
 NEW = NewKey("s2", "keys/example.org.s2.pem", "auto")
 LINE = "{selector: s2, file: keys/example.org.s2.pem, state: auto}"

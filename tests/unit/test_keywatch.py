@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from mailnotary import keystate
-from mailnotary.daemon.keywatch import KeyWatch, initial
-from mailnotary.keystate import SigningSet
-from mailnotary.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.settings import Mode, Settings
+from mailnotary.keys import state as keystate
+from mailnotary.keys.state import SigningSet
+from mailnotary.keys.watch import KeyWatch, initial
 from mailnotary.resolver import ZoneResolver
-from mailnotary.settings import Mode, Settings
 from support.mail import ed_pem, record_of, rsa_pem
 
 GOOD = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.listen import MAX_UNIX_PATH, Listen
+from mailnotary.config.listen import MAX_UNIX_PATH, Listen
 
 
 @pytest.mark.parametrize(

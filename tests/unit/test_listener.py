@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import pytest
 
+from mailnotary.config.listen import Listen
+from mailnotary.config.settings import SocketSettings
 from mailnotary.daemon.listener import ListenError, open_listener
-from mailnotary.listen import Listen
-from mailnotary.settings import SocketSettings
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.message import FieldIndex, HeaderField, crlf, parse, unfold
+from mailnotary.mail.message import FieldIndex, HeaderField, crlf, parse, unfold
 
 
 def pairs(data: bytes) -> list[tuple[bytes, bytes]]:

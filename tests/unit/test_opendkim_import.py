@@ -7,13 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailnotary import keystore_file, yamlfile
 from mailnotary.cli import main
-from mailnotary.configuration import Configuration, load_configuration
-from mailnotary.keystore import KeyStore
+from mailnotary.config import keystore_file
+from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.load import Configuration, load_configuration
+from mailnotary.config.settings import InternalError, LogTarget, Mode
 from mailnotary.opendkim import OpendkimError, convert
 from mailnotary.opendkim.conf import DataSet, SigningTable
-from mailnotary.settings import InternalError, LogTarget, Mode
 from support.mail import ed_pem
 
 DATA = Path(__file__).parents[1] / "data" / "opendkim"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailnotary.config.listen import Listen
+from mailnotary.config.settings import Network, SocketSettings
 from mailnotary.daemon.listener import ListenError, open_listener
 from mailnotary.daemon.peers import _AND, _IF_EQUAL, _LOAD, _NETWORK_HEADER, _block, admit
-from mailnotary.listen import Listen
-from mailnotary.settings import Network, SocketSettings
 from support.daemon import free_port
 
 ADDRESSES = st.ip_addresses(v=4) | st.ip_addresses(v=6)

@@ -7,10 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.dkim import DkimResult
-from mailnotary.dmarc import DmarcResult, Policy
-from mailnotary.policy import MAX_REPLY_TEXT, dmarc_verdict, reply, spf_reply
-from mailnotary.settings import (
+from mailnotary.config.settings import (
     AuthorsSettings,
     DmarcAction,
     DmarcExempt,
@@ -23,6 +20,9 @@ from mailnotary.settings import (
     SpfAction,
     SpfSettings,
 )
+from mailnotary.dkim import DkimResult
+from mailnotary.dmarc import DmarcResult, Policy
+from mailnotary.session.policy import MAX_REPLY_TEXT, dmarc_verdict, reply, spf_reply
 from mailnotary.spf import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 from support.mail import BAD_IP, MESSAGE, Played, keystore, signed

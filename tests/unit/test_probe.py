@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mailnotary.config.listen import Listen
 from mailnotary.daemon.probe import Answer, ProbeError, main, probe
-from mailnotary.listen import Listen
 
 ANSWER = b"O" + struct.pack(">III", 6, 0x31, 0x1FF)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailnotary.settings import DmarcMode, DmarcSettings, OnTemperror, Settings, SpfAction, SpfSettings
+from mailnotary.config.settings import DmarcMode, DmarcSettings, OnTemperror, Settings, SpfAction, SpfSettings
 from support.mail import BAD_IP, MESSAGE, Outcome, Played, keystore, zone
 
 STRICT = Settings(

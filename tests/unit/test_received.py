@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.message import HeaderField
-from mailnotary.policy import Reply
-from mailnotary.received import MAX_RELAYS, Sender, client_address, parse, sender
-from mailnotary.record import MessageMode
-from mailnotary.settings import InternalError, Limits, Settings, SignFor, SpfAction, SpfSettings, TrustedRelays
+from mailnotary.config.settings import InternalError, Limits, Settings, SignFor, SpfAction, SpfSettings, TrustedRelays
+from mailnotary.mail.message import HeaderField
+from mailnotary.session.outcome import MessageMode
+from mailnotary.session.policy import Reply
+from mailnotary.session.received import MAX_RELAYS, Sender, client_address, parse, sender
 from support.mail import BAD_IP, GOOD_IP, MESSAGE, Played, keystore, signed
 
 RELAY = "192.0.2.25"

@@ -4,11 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from mailnotary.address import author_of
-from mailnotary.message import HeaderField
-from mailnotary.record import MessageMode
-from mailnotary.reinjected import verdict_against
-from mailnotary.settings import (
+from mailnotary.config.settings import (
     AuthenticationResultsSettings,
     DmarcMode,
     DmarcSettings,
@@ -18,6 +14,10 @@ from mailnotary.settings import (
     SignFor,
     SigningSettings,
 )
+from mailnotary.mail.address import author_of
+from mailnotary.mail.message import HeaderField
+from mailnotary.session.outcome import MessageMode
+from mailnotary.session.reinjected import verdict_against
 from support.mail import BAD_IP, GOOD_IP, MESSAGE, Outcome, Played, keystore, signed
 
 IDS = ("mx.example.net",)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from mailnotary.address import AuthorProblem, author_of
-from mailnotary.record import MessageMode
+from mailnotary.config.settings import DmarcMode, DmarcSettings, Limits, Settings
+from mailnotary.mail.address import AuthorProblem, author_of
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
-from mailnotary.settings import DmarcMode, DmarcSettings, Limits, Settings
+from mailnotary.session.outcome import MessageMode
 from support.mail import BAD_IP, MESSAGE, Played, keystore, signed, zone
 
 ENFORCE = Settings(dmarc=DmarcSettings(mode=DmarcMode.ENFORCE))

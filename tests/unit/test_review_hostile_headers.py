@@ -6,7 +6,7 @@ from mailnotary.authres import AuthenticationResults, claims, format, from_resul
 from mailnotary.authres.build import MAX_DKIM
 from mailnotary.dkim import DkimResult
 from mailnotary.escape import printable
-from mailnotary.message import parse
+from mailnotary.mail.message import parse
 from mailnotary.status import DkimStatus
 from support.mail import MESSAGE, Played, signed
 

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from mailnotary.record import MessageMode
-from mailnotary.settings import Exempt, Limits, Mode, Settings
+from mailnotary.config.settings import Exempt, Limits, Mode, Settings
+from mailnotary.session.outcome import MessageMode
 from support.mail import MESSAGE, Played
 
 SMALL = Limits(header_bytes=1024)

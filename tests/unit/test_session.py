@@ -5,12 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailnotary import dkim
-from mailnotary.keystore import Allow, KeyState, StoredKey
-from mailnotary.policy import InsertHeader, Quarantine, Reply, wants_mail_reply
-from mailnotary.record import MessageMode
-from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
-from mailnotary.session import Environment, Session
-from mailnotary.settings import (
+from mailnotary.config.keystore import Allow, KeyState, StoredKey
+from mailnotary.config.settings import (
     AuthenticationResultsSettings,
     DmarcAction,
     DmarcMode,
@@ -25,6 +21,10 @@ from mailnotary.settings import (
     SpfAction,
     SpfSettings,
 )
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
+from mailnotary.session.outcome import MessageMode
+from mailnotary.session.policy import InsertHeader, Quarantine, Reply, wants_mail_reply
+from mailnotary.session.session import Environment, Session
 from support.mail import BAD_IP, GOOD_IP, MESSAGE, NOW, Played, keystore, signed, zone
 
 AR = "Authentication-Results"

@@ -13,9 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.dkim import DEFAULT_HEADERS, DEFAULT_OVERSIGN
-from mailnotary.readers import Section
-from mailnotary.settings import (
+from mailnotary.config.settings import (
     DmarcAction,
     DmarcMode,
     InternalError,
@@ -29,8 +27,10 @@ from mailnotary.settings import (
     Settings,
     SpfAction,
 )
-from mailnotary.settings_file import _DMARC, _SETTINGS, MAX_BYTES, load, read
-from mailnotary.yamlfile import ConfigError, Report
+from mailnotary.config.settings_file import _DMARC, _SETTINGS, MAX_BYTES, load, read
+from mailnotary.config.values import Section
+from mailnotary.config.yaml_nodes import ConfigError, Report
+from mailnotary.dkim import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
 CONFIG = Path(__file__).parents[2] / "config" / "mailnotary.yaml"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.tags import MAX_TAGS, TagError, parse_tags
+from mailnotary.dkim.tags import MAX_TAGS, TagError, parse_tags
 
 
 def values(text: bytes) -> dict[str, bytes]:

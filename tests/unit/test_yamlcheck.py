@@ -7,8 +7,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mailnotary import yamlfile
-from mailnotary.yamlcheck import MAX_DEPTH, UNKNOWN, Mistake, disputed, first_mistake
+from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config.yaml_check import MAX_DEPTH, UNKNOWN, Mistake, disputed, first_mistake
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mailnotary import yamlfile
-from mailnotary.yamlcheck import MAX_DEPTH
-from mailnotary.yamlfile import (
+from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config.yaml_check import MAX_DEPTH
+from mailnotary.config.yaml_nodes import (
     MAX_NODES,
     MAX_PROBLEMS,
     ConfigError,

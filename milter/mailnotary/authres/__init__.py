@@ -13,9 +13,9 @@ pvalue         = [CFWS] ( value / [ [ local-part ] "@" ] domain-name ) [CFWS]
 
 from mailnotary.authres.build import field_value, from_results
 from mailnotary.authres.forged import claims
-from mailnotary.authres.parsing import parse
+from mailnotary.authres.parse import parse
 from mailnotary.authres.types import AuthenticationResults, AuthresError, MethodResult, Property
-from mailnotary.authres.writing import format
+from mailnotary.authres.write import format
 
 __all__ = [
     "AuthenticationResults",

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from mailnotary.authres.types import AuthenticationResults, MethodResult, Property
 from mailnotary.authres.vetted import host, plain
-from mailnotary.authres.writing import assemble, fold, line, pvalue, unfolded
+from mailnotary.authres.write import assemble, fold, line, pvalue, unfolded
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_subdomain

@@ -8,10 +8,11 @@ from functools import lru_cache
 
 import idna
 
-from mailnotary import cfws, encodedword
-from mailnotary.authres.parsing import parse
+from mailnotary.authres.parse import parse
 from mailnotary.authres.types import AuthresError
 from mailnotary.domain import to_ascii
+from mailnotary.mail import cfws
+from mailnotary.mail import encoded_word as encodedword
 
 # What a sloppy reader may skip inside an identifier: white space, controls, quoting, comment marks, broken UTF-8, and
 # what shows nothing (Default_Ignorable_Code_Point).

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config
-from mailnotary.configuration import ConfigError, Configuration, load_configuration
-from mailnotary.keystore import KeyState, KeyStore
-from mailnotary.settings import DmarcMode, Mode, Settings, SpfAction
+from mailnotary.config.keystore import KeyState, KeyStore
+from mailnotary.config.load import ConfigError, Configuration, load_configuration
+from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

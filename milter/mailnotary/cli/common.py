@@ -13,11 +13,14 @@ from typing import Any
 
 import yaml
 
-from mailnotary import settings_file, yamlcheck, yamlfile
 from mailnotary.cli import CommandError
-from mailnotary.configuration import ConfigError, Configuration, load_configuration
+from mailnotary.config import settings_file
+from mailnotary.config import yaml_check as yamlcheck
+from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.load import ConfigError, Configuration, load_configuration
+from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
-from mailnotary.keystore import KeyStore
 from mailnotary.resolver import (
     Answer,
     DnsResolver,
@@ -29,7 +32,6 @@ from mailnotary.resolver import (
     prefetch,
 )
 from mailnotary.resolver.zone import ZoneError
-from mailnotary.settings import Settings
 
 DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
 MAX_MESSAGE = 256 * 1024 * 1024  # octets; no MTA takes larger mail by default

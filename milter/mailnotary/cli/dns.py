@@ -16,9 +16,9 @@ from mailnotary.cli.advice import View, as_json, dmarc_view, spf_view
 from mailnotary.cli.common import add_config, add_json, add_zone, print_json, read_configuration, resolver_for
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.records import config_option, show_record
+from mailnotary.config.keystore import KeyEntry, KeyState
 from mailnotary.crypto import KeyLoadError, load_private_key
-from mailnotary.keydns import owner, record
-from mailnotary.keystore import KeyEntry, KeyState
+from mailnotary.keys.record import owner, record
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

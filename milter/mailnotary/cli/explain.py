@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from mailnotary import keystate
 from mailnotary.cli.common import (
     RecordingResolver,
     add_config,
@@ -23,14 +22,15 @@ from mailnotary.cli.common import (
     to_json,
 )
 from mailnotary.cli.explain_text import render
-from mailnotary.configuration import Configuration
+from mailnotary.config.load import Configuration
 from mailnotary.dkim.diagnose import Diagnosis, diagnose
 from mailnotary.escape import printable
-from mailnotary.inbound import Traces
-from mailnotary.message import HeaderField, crlf, parse
-from mailnotary.policy import DeleteHeader, InsertHeader, Reply
-from mailnotary.record import MessageRecord
-from mailnotary.session import Environment, Session
+from mailnotary.keys import state as keystate
+from mailnotary.mail.message import HeaderField, crlf, parse
+from mailnotary.session.inbound import Traces
+from mailnotary.session.outcome import MessageRecord
+from mailnotary.session.policy import DeleteHeader, InsertHeader, Reply
+from mailnotary.session.session import Environment, Session
 
 CHUNK = 65_535  # octets; as much of a body as the milter protocol passes at once
 

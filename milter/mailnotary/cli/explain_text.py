@@ -15,9 +15,9 @@ from mailnotary.cli.spf import spf_tree
 from mailnotary.dkim.diagnose import Diagnosis
 from mailnotary.dmarc import Trace
 from mailnotary.escape import printable
-from mailnotary.message import unfold
-from mailnotary.policy import InsertHeader, Quarantine, Reply
-from mailnotary.record import MessageMode, MessageRecord
+from mailnotary.mail.message import unfold
+from mailnotary.session.outcome import MessageMode, MessageRecord
+from mailnotary.session.policy import InsertHeader, Quarantine, Reply
 
 if TYPE_CHECKING:
     from mailnotary.cli.explain import Explanation

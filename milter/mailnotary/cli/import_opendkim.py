@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from mailnotary.cli import CommandError
-from mailnotary.configuration import ConfigError, load_configuration
+from mailnotary.config.load import ConfigError, load_configuration
+from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
 from mailnotary.opendkim import Imported, OpendkimError, convert
-from mailnotary.settings import Settings
 
 FILES = ("mailnotary.yaml", "keystore.yaml")
 

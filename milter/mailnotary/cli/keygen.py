@@ -12,20 +12,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailnotary import settings_file
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config
-from mailnotary.cli.doctor.machine import command
-from mailnotary.cli.doctor.postfix import own_mail
 from mailnotary.cli.records import config_option, show_record
-from mailnotary.configuration import ConfigError, load_configuration
+from mailnotary.config import settings_file
+from mailnotary.config.load import ConfigError, load_configuration
+from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
+from mailnotary.doctor.machine import command
+from mailnotary.doctor.postfix import own_mail
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.escape import printable
-from mailnotary.keydns import owner, record
-from mailnotary.keystore_edit import KeystoreEditError
-from mailnotary.newkeys import NewKeyError, Pem, locked, owner_of, store
-from mailnotary.settings import Settings
+from mailnotary.keys.create import NewKeyError, Pem, locked, owner_of, store
+from mailnotary.keys.edit import KeystoreEditError
+from mailnotary.keys.record import owner, record
 
 ALGORITHMS = ("rsa", "ed25519")
 BITS = (2048, 3072, 4096)

@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mailnotary import keystate
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, add_json, add_zone, print_json, read_configuration, resolver_for, to_json
-from mailnotary.configuration import Configuration
+from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
+from mailnotary.config.load import Configuration
+from mailnotary.config.settings import Mode
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
-from mailnotary.keydns import Look, Published, look
-from mailnotary.keystate import KeyId, Seen
-from mailnotary.keystore import KeyEntry, KeyState, StoredKey
+from mailnotary.keys import state as keystate
+from mailnotary.keys.record import Look, Published, look
+from mailnotary.keys.state import KeyId, Seen
 from mailnotary.resolver import Resolver
-from mailnotary.settings import Mode
 
 LOOKS_AT_ONCE = 16
 

@@ -13,17 +13,17 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from mailnotary import keystate
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, read_configuration
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.records import config_option, show_record
-from mailnotary.configuration import ConfigError, Configuration
+from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
+from mailnotary.config.load import ConfigError, Configuration
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
-from mailnotary.keydns import owner, record
-from mailnotary.keystore import KeyEntry, KeyState, StoredKey
-from mailnotary.keystore_edit import KeystoreEditError
-from mailnotary.newkeys import FOLDER, NewKeyError, Pem, locked, owner_of, store
+from mailnotary.keys import state as keystate
+from mailnotary.keys.create import FOLDER, NewKeyError, Pem, locked, owner_of, store
+from mailnotary.keys.edit import KeystoreEditError
+from mailnotary.keys.record import owner, record
 
 LEAST_BITS = 2048  # of a new RSA key, however short the old one was (RFC 8301 section 3.2)
 

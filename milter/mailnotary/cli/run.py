@@ -7,7 +7,7 @@ import argparse
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config
-from mailnotary.yamlfile import ConfigError
+from mailnotary.config.yaml_nodes import ConfigError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -7,13 +7,13 @@ import sys
 import time
 
 from mailnotary import dkim
-from mailnotary.address import author
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, read_configuration, read_message
+from mailnotary.config.keystore import KeyState
 from mailnotary.crypto import KeyLoadError
-from mailnotary.keystore import KeyState
-from mailnotary.message import crlf, parse
-from mailnotary.outbound import signer_of
+from mailnotary.mail.address import author
+from mailnotary.mail.message import crlf, parse
+from mailnotary.session.outbound import signer_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

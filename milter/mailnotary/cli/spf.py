@@ -22,9 +22,9 @@ from mailnotary.cli.common import (
     resolver_for,
     result_style,
 )
+from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
-from mailnotary.settings import Settings
 from mailnotary.spf import (
     MAX_LOOKUPS,
     Question,

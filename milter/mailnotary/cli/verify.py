@@ -22,7 +22,7 @@ from mailnotary.cli.common import (
     result_style,
 )
 from mailnotary.escape import printable
-from mailnotary.message import crlf
+from mailnotary.mail.message import crlf
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import milter
 
-from mailnotary.policy import Action, DeleteHeader, InsertHeader, Quarantine, Reply, wants_mail_reply
-from mailnotary.session import Environment, Session
+from mailnotary.session.policy import Action, DeleteHeader, InsertHeader, Quarantine, Reply, wants_mail_reply
+from mailnotary.session.session import Environment, Session
 
 log = logging.getLogger(__name__)
 

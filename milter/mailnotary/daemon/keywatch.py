@@ -1,253 +1,28 @@
-"""The helper process that looks at the keys' DNS records, off the mail path, and tells the workers which `auto` keys
-sign.
-
-It looks at the start, at each reload, and every `key_check_seconds`; what it saw it keeps in the state directory. The
-rules are `keystate`'s. Nothing waits for it, and where it fails the workers go on with what it last said.
-"""
+"""The process of the key watch: it looks at the keys' DNS records, off the mail path, and tells the supervisor which
+`auto` keys sign. Nothing waits for it, and where it fails the workers go on with what it last said."""
 
 import logging
 import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from mailnotary import keystate
-from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.settings import LogSettings, Settings
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.snapshot import Snapshot
-from mailnotary.keydns import Look, Published, look
-from mailnotary.keystate import KeyId, Seen, SigningSet, StateError
-from mailnotary.keystore import KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.keys.state import SigningSet
+from mailnotary.keys.watch import KeyWatch
 from mailnotary.resolver import DnsResolver, Resolver
-from mailnotary.settings import LogSettings, Mode, Settings
 
 log = logging.getLogger(__name__)
 
 NAME = "mailnotary-keys"  # of the process, as `ps -c` and `top` show it
 NICE = 10  # mail goes first
-AT_ONCE = 16  # questions under way
-BATCH = 64  # looks between two times at which the process listens to the supervisor
-SETTLE = 2.0  # seconds of a round after which what was seen so far is passed on
-REPEAT = 3600.0  # seconds after which a bad record is reported again
-_STRENGTH = {KeyState.RETIRED: 0, KeyState.ACTIVE: 1, KeyState.AUTO: 2}
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A key of the keystore, with all entries that it stands in (`"*"` may share one with a domain's own)."""
-
-    digest: bytes
-    state: KeyState  # of several that of the entry that leaves most to us
-    places: list[tuple[KeyEntry, StoredKey]]
-
-    @property
-    def private(self) -> PrivateKey:
-        """The key itself; parsed anew each time, for ten thousand of them would fill the memory."""
-        return load_private_key(self.places[0][1].pem)
-
-
-def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> dict[KeyId, _Watched]:
-    """The keys of a keystore in some states. What can't be parsed signs nothing and needs no look; that is said when
-    the configuration is checked and when a message is to be signed."""
-    wanted = set(states)
-    keys: dict[KeyId, _Watched] = {}
-    for entry in keystore.entries.values():
-        for key in entry.keys:
-            if key.state not in wanted:
-                continue
-            try:
-                private = load_private_key(key.pem)
-            except KeyLoadError:
-                continue
-            name = KeyId(entry.domain, key.selector, keystate.fingerprint(private))
-            one = keys.setdefault(name, _Watched(keystate.file_digest(key.pem), key.state, []))
-            one.places.append((entry, key))
-            if _STRENGTH[key.state] > _STRENGTH[one.state]:
-                one.state = key.state
-    return keys
-
-
-def _signing_set(keys: dict[KeyId, _Watched], known: keystate.Known) -> SigningSet:
-    return frozenset(
-        (name.domain, name.selector, one.digest)
-        for name, one in keys.items()
-        if one.state is KeyState.AUTO and name in known and known[name].signing
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Initial:
-    """What the daemon begins with: the auto keys that signed before, and whether there are others."""
-
-    signing: SigningSet
-    unseen: bool
-
-
-def initial(settings: Settings, keystore: KeyStore) -> Initial:
-    """From the state file alone, so that DNS may be down at the start."""
-    keys = watched_keys(keystore, (KeyState.AUTO,))
-    if not keys or settings.mode is Mode.VERIFY:
-        return Initial(frozenset(), False)
-    known = _load(settings.state_dir)
-    return Initial(_signing_set(keys, known), any(name not in known for name in keys))
-
-
-def _load(folder: Path) -> dict[KeyId, Seen]:
-    try:
-        return keystate.load(folder)
-    except StateError as error:
-        log.error("what was seen of the keys in DNS is lost", extra={"fields": {"error": str(error)}})
-        return {}
-
-
-class KeyWatch:
-    """The looks at one keystore after the other. `publish` takes each new set of auto keys that sign."""
-
-    def __init__(
-        self, publish: Callable[[SigningSet], object], signing: SigningSet, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._publish = publish
-        self.signing = signing
-        self._clock = clock
-        self._keys: dict[KeyId, _Watched] = {}
-        self._known: dict[KeyId, Seen] = {}
-        self._queue: list[KeyId] = []
-        self._reported: dict[KeyId, tuple[str, float]] = {}
-        self._folder: Path | None = None
-        self._interval = 0.0
-        self._settled = 0.0
-        self._unanswered = 0
-        self._save_failed = False
-
-    @property
-    def busy(self) -> bool:
-        """Whether looks of this round are left."""
-        return bool(self._queue)
-
-    def take(self, settings: Settings, keystore: KeyStore) -> None:
-        """Watches another keystore from now on, and begins a round."""
-        if settings.state_dir != self._folder:
-            self._folder = settings.state_dir
-            self._known = _load(settings.state_dir) | self._known
-        self._interval = settings.key_check_seconds
-        self._keys = {} if settings.mode is Mode.VERIFY else watched_keys(keystore)
-        for name, one in self._keys.items():
-            if name not in self._known and (name.domain, name.selector, one.digest) in self.signing:
-                self._known[name] = Seen(signing=True)  # a state file that can't be written has not kept it
-        self._reported.clear()
-        self.begin()
-        self._settle()
-
-    def begin(self) -> None:
-        """Begins a round: every key is due, first those that were never looked at, then the oldest look."""
-        self._unanswered = 0
-        self._queue = sorted(self._keys, key=lambda name: self._known.get(name, Seen()).last_look or 0, reverse=True)
-
-    def step(self, resolver: Resolver) -> None:
-        """Some looks of the round, together."""
-        batch = [self._queue.pop() for _ in range(min(BATCH, len(self._queue)))]
-        if not batch:
-            return
-        with ThreadPoolExecutor(min(AT_ONCE, len(batch))) as pool:
-            looks = list(pool.map(lambda name: self._look(name, resolver), batch))
-        now = self._clock()
-        for name, outcome in zip(batch, looks, strict=True):
-            seen = self._known.get(name, Seen())
-            self._known[name] = keystate.after_look(seen, outcome, now, self._interval / 2)
-            self._unanswered += outcome.result is Published.ERROR
-        if not self._queue or abs(now - self._settled) >= SETTLE:  # each time, all workers look through all keys
-            self._settle()
-        if not self._queue:
-            self._end_round(now)
-
-    def _look(self, name: KeyId, resolver: Resolver) -> Look:
-        return look(resolver, name.domain, name.selector, self._keys[name].private)
-
-    # --- what follows from the looks ---
-
-    def _settle(self) -> None:
-        """Decides which keys sign, says what is new of it, and passes it on."""
-        self._settled = self._clock()
-        before = self._known
-        self._known = keystate.decide({name: one.state for name, one in self._keys.items()}, before)
-        for name in self._keys:
-            was, now = before.get(name, Seen()), self._known.get(name, Seen())
-            if now.signing and not was.signing:
-                log.info("a key signs from now on", extra={"fields": _fields(name)})
-            elif was.signing and not now.signing:
-                fields = _fields(name) | {"reason": now.reason, "bad_looks": now.bad_looks}
-                log.error("a key no longer signs, for its record is gone", extra={"fields": fields})
-        signing = _signing_set(self._keys, self._known)
-        if signing != self.signing:
-            self.signing = signing
-            self._note_idle()
-            self._save()  # first: what is in force must not be forgotten
-            self._publish(signing)
-
-    def _note_idle(self) -> None:
-        """Since when the keys do not sign that made room for others or are retired."""
-        now = self._clock()
-        published = {(domain, selector) for domain, selector, _ in self.signing}
-        for name, one in self._keys.items():
-            done = all(
-                (key.state is KeyState.RETIRED or key.retire_after is not None) and entry.idle(key, published)
-                for entry, key in one.places
-            )
-            seen = self._known.get(name, Seen())
-            if done and seen.idle_since is None:
-                self._known[name] = replace(seen, idle_since=now)
-                log.info("a key is retired", extra={"fields": _fields(name)})
-            elif not done and seen.idle_since is not None:
-                self._known[name] = replace(seen, idle_since=None)
-
-    def _end_round(self, now: float) -> None:
-        self._note_idle()
-        for name, one in self._keys.items():
-            self._report(name, one, now)
-        if self._unanswered:
-            fields = {"keys": self._unanswered, "of": len(self._keys)}
-            log.warning("DNS did not answer for keys; those that sign go on", extra={"fields": fields})
-        self._known = keystate.forget(self._known, self._keys, now)
-        self._save()
-
-    def _report(self, name: KeyId, one: _Watched, now: float) -> None:
-        """Says so, and again after some time, when a key signs whose record is not right."""
-        seen = self._known.get(name, Seen())
-        signs = seen.idle_since is None and (one.state is KeyState.ACTIVE or seen.signing)
-        if not signs or not seen.bad_looks:
-            if self._reported.pop(name, None) is not None and seen.good:
-                log.info("a key's record is right again", extra={"fields": _fields(name)})
-            return
-        reason, when = self._reported.get(name, ("", 0.0))
-        if seen.reason != reason or abs(now - when) >= REPEAT:
-            self._reported[name] = (seen.reason, now)
-            fields = _fields(name) | {"dns": seen.result, "reason": seen.reason}
-            log.error("a key signs that DNS does not serve", extra={"fields": fields})
-
-    def _save(self) -> None:
-        if self._folder is None or not self._keys:
-            return
-        try:
-            keystate.save(self._folder, self._known)
-            self._save_failed = False
-        except StateError as error:
-            if not self._save_failed:
-                log.warning("what was seen of the keys can't be kept", extra={"fields": {"error": str(error)}})
-            self._save_failed = True
-
-
-def _fields(name: KeyId) -> dict[str, object]:
-    return {"domain": name.domain, "selector": name.selector}
-
-
-# --- the process ----------------------------------------------------------------------------------------------------
 
 
 def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoReturn:

@@ -17,10 +17,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from mailnotary.config.listen import Listen
+from mailnotary.config.settings import SocketSettings
 from mailnotary.daemon import adapter, peers
 from mailnotary.files import directory, resolve
-from mailnotary.listen import Listen
-from mailnotary.settings import SocketSettings
 
 BACKLOG = 512  # connections that wait while all workers are busy accepting others
 

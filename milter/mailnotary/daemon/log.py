@@ -18,8 +18,8 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Protocol
 
+from mailnotary.config.settings import LogFormat, LogSettings, LogTarget
 from mailnotary.escape import printable
-from mailnotary.settings import LogFormat, LogSettings, LogTarget
 
 MAX_LINE = 4000  # octets; a write to a pipe is in one piece up to 4096 (pipe(7)), whoever else writes there
 _LIMITS = (1000, 200, 40, 10)  # characters of one value: the first with which the line is short enough

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from mailnotary.settings import Network
+from mailnotary.config.settings import Network
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h; `socket` has no name for it
 # Classic BPF (linux/bpf_common.h, linux/filter.h).

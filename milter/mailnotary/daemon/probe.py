@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mailnotary.listen import Listen
+from mailnotary.config.listen import Listen
 
 TIMEOUT = 5.0  # seconds for each step
 

@@ -8,19 +8,19 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from mailnotary import settings_file
-from mailnotary.configuration import Configuration, Problem, load_configuration
+from mailnotary.config import settings_file
+from mailnotary.config.listen import Listen
+from mailnotary.config.load import Configuration, Problem, load_configuration
+from mailnotary.config.settings import Settings
 from mailnotary.daemon import privileges
 from mailnotary.daemon.adapter import Adapter
-from mailnotary.daemon.helper import KeyHelper
+from mailnotary.daemon.keywatch_parent import KeyHelper
 from mailnotary.daemon.listener import ListenError, StandIns, open_listener
 from mailnotary.daemon.log import logger, set_up, standard_error
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.supervisor import Supervisor, Timing
-from mailnotary.listen import Listen
-from mailnotary.settings import Settings
 
 
 def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -> int:

@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from mailnotary.configuration import Configuration
+from mailnotary.config.load import Configuration
+from mailnotary.config.settings import Settings
+from mailnotary.config.yaml_nodes import ConfigError
 from mailnotary.daemon.adapter import Adapter
-from mailnotary.daemon.beats import Beats
 from mailnotary.daemon.channel import CONFIGURATION, SIGNING, STOP, Channel
-from mailnotary.daemon.helper import KeyHelper
+from mailnotary.daemon.heartbeat import Beats
+from mailnotary.daemon.keywatch_parent import KeyHelper
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.worker import Worker
-from mailnotary.settings import Settings
-from mailnotary.yamlfile import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -19,20 +19,20 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
-from mailnotary import keystate
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.settings import DnsSettings, Settings
 from mailnotary.daemon import adapter
 from mailnotary.daemon.adapter import Adapter
-from mailnotary.daemon.beats import Beats
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
+from mailnotary.daemon.heartbeat import Beats
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, set_up
 from mailnotary.daemon.snapshot import Snapshot
-from mailnotary.keystore import KeyStore
-from mailnotary.record import MessageRecord
+from mailnotary.keys import state as keystate
 from mailnotary.resolver import DnsResolver
 from mailnotary.resolver.dns import system_nameservers
-from mailnotary.session import Environment
-from mailnotary.settings import DnsSettings, Settings
+from mailnotary.session.outcome import MessageRecord
+from mailnotary.session.session import Environment
 
 log = logging.getLogger(__name__)
 

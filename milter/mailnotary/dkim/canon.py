@@ -7,7 +7,7 @@ only where there is something to do. Memory does not grow with the message.
 from collections.abc import Collection, Iterable
 from hashlib import sha256
 
-from mailnotary.message import HeaderField
+from mailnotary.mail.message import HeaderField
 
 _PIECE = 65536  # octets canonicalized at a time: a larger chunk is cut, so that its copies stay in the cache
 _BLANK_LINES = b"\r\n" * 4096

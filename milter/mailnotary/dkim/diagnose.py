@@ -15,7 +15,7 @@ from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim.signature import Signature, SignatureError, read_labels, read_tags, validate
 from mailnotary.dkim.verify import Verifier
 from mailnotary.escape import printable
-from mailnotary.message import FieldIndex, HeaderField, unfold
+from mailnotary.mail.message import FieldIndex, HeaderField, unfold
 from mailnotary.resolver import Resolver
 from mailnotary.status import DkimStatus
 

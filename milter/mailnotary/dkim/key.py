@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
 from mailnotary.dkim.signature import Signature, decode_base64
+from mailnotary.dkim.tags import TagError, TagList, parse_tags
 from mailnotary.escape import ascii_printable
 from mailnotary.remember import Remembering
-from mailnotary.tags import TagError, TagList, parse_tags
 
 MAX_RECORD_OCTETS = 4096  # of a TXT record; the key of an 8192-bit modulus takes 1416 in base64
 _WSP = b" \t\r\n"

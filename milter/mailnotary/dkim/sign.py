@@ -12,7 +12,7 @@ from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.signature import SignatureError, read_labels, read_tags
 from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
-from mailnotary.message import FieldIndex, HeaderField, parse
+from mailnotary.mail.message import FieldIndex, HeaderField, parse
 from mailnotary.resolver import Answer, RecordKind
 from mailnotary.status import DkimStatus
 

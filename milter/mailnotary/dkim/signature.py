@@ -20,13 +20,13 @@ from binascii import a2b_base64
 from functools import lru_cache
 from typing import NamedTuple
 
+from mailnotary.dkim.tags import TagError, TagList, parse_tags
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
-from mailnotary.message import FieldIndex, HeaderField
+from mailnotary.mail.message import FieldIndex, HeaderField
 from mailnotary.remember import Remembering
 from mailnotary.remember import size as memory
 from mailnotary.status import DkimStatus
-from mailnotary.tags import TagError, TagList, parse_tags
 
 MAX_SIGNATURE_OCTETS = 65536  # of one DKIM-Signature field; Postfix cuts a field at 60,000
 # Of what a result tells of a signature, valid or not; that is kept in caches and written to the log. 16,384 bits take

@@ -5,13 +5,13 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 
-from mailnotary.address import author
 from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.key import KeyRecord, KeyRecordError, check_key, parse_key_record
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim.signature import Labels, Signature, SignatureError, read_labels, read_tags, validate
 from mailnotary.domain import is_subdomain
-from mailnotary.message import FieldIndex, HeaderField, parse
+from mailnotary.mail.address import author
+from mailnotary.mail.message import FieldIndex, HeaderField, parse
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver, prefetch
 from mailnotary.status import DkimStatus
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailnotary.domain import is_domain_name, to_ascii
-from mailnotary.keystore_edit import scalar
+from mailnotary.keys.edit import scalar
 from mailnotary.opendkim.conf import PROBE, Conf, DataSet, Rule, SigningTable, TableKey, data_set, key_table
 from mailnotary.opendkim.text import comment, flow
 

@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from mailnotary import dkim
-from mailnotary.keystore_edit import scalar
-from mailnotary.listen import Listen
+from mailnotary.config.listen import Listen
+from mailnotary.keys.edit import scalar
 from mailnotary.opendkim.conf import Conf, DataSet, Directive, OpendkimError, data_set
 from mailnotary.opendkim.text import comment, flow
 

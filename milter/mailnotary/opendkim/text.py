@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mailnotary.escape import printable
-from mailnotary.keystore_edit import scalar
+from mailnotary.keys.edit import scalar
 
 
 def comment(text: str) -> str:

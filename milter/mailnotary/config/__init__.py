@@ -1,0 +1,1 @@
+"""The admin's two files: read, checked, and held as plain values."""

@@ -1,0 +1,85 @@
+"""keystore.yaml as frozen values: which domain signs with which keys, and who may sign as it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mailnotary.config.settings import Network
+
+
+class KeyState(StrEnum):
+    """The admin's word on a key."""
+
+    ACTIVE = "active"  # signs
+    AUTO = "auto"  # signs once DNS was seen serving its record
+    RETIRED = "retired"  # never signs
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One key of an entry, with its PEM octets as they were read and checked at load. `retire_after` is the selector of
+    the key that takes its place: once that one signs, this one does not."""
+
+    selector: str
+    file: str  # absolute path, for messages
+    state: KeyState
+    pem: bytes = field(repr=False)
+    retire_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Who may sign as an entry's domain. Nothing given: everyone that is ours."""
+
+    auth_users: tuple[str, ...] = ()  # shell patterns, "*@example.org"
+    networks: tuple[Network, ...] = ()
+    envelope_from: tuple[str, ...] = ()  # shell patterns
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """One domain of the keystore. `name` is its key in the file ("*" for the catch-all), `domain` the d= that it
+    signs with."""
+
+    name: str
+    domain: str
+    include_subdomains: bool
+    keys: tuple[StoredKey, ...]
+    allow: Allow
+
+    def idle(self, key: StoredKey, published: Collection[tuple[str, str]]) -> str:
+        """Why one of the entry's keys does not sign at present, "" where it does. `published` are the auto keys, as
+        (domain, selector), whose record DNS was seen serving."""
+        if key.state is KeyState.RETIRED:
+            return f"{key.selector} is retired"
+        if not self._may_sign(key, published):
+            return f"{key.selector} is auto, and the daemon has not seen its record in DNS"
+        if key.retire_after is not None and any(
+            other.selector == key.retire_after and self._may_sign(other, published) for other in self.keys
+        ):
+            return f"{key.selector} is retired, for {key.retire_after} signs"
+        return ""
+
+    def _may_sign(self, key: StoredKey, published: Collection[tuple[str, str]]) -> bool:
+        return key.state is KeyState.ACTIVE or (key.state is KeyState.AUTO and (self.domain, key.selector) in published)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStore:
+    """All entries, by name (lower-case A-labels)."""
+
+    entries: Mapping[str, KeyEntry] = field(default_factory=dict)
+
+    def find(self, domain: str) -> KeyEntry | None:
+        """The entry of an author domain (as `to_ascii` gives it): its own, else the nearest parent's with
+        include_subdomains, else "*"."""
+        entry = self.entries.get(domain)
+        if entry is not None:
+            return entry
+        parent = domain
+        while "." in parent:
+            parent = parent.partition(".")[2]
+            entry = self.entries.get(parent)
+            if entry is not None and entry.include_subdomains:
+                return entry
+        return self.entries.get("*")

@@ -1,0 +1,290 @@
+"""Reads keystore.yaml and the key files that it names."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.private_key import read_key
+from mailnotary.config.values import (
+    Reader,
+    boolean,
+    choice,
+    domain,
+    list_of,
+    mapping_of,
+    networks,
+    scalar,
+    text,
+    values,
+)
+from mailnotary.config.yaml_check import shown
+from mailnotary.config.yaml_nodes import Mapping, Node, Report, Scalar, Sequence
+from mailnotary.crypto import KeyLoadError, load_private_key
+from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
+from mailnotary.escape import printable
+
+MAX_BYTES = 64 * 1_048_576  # of keystore.yaml; 10,000 domains take 3 MB
+WEAK_RSA_BITS = 2048  # RFC 8301 section 3.2: signers SHOULD use at least as many
+
+_KEY_EXAMPLE = "{selector: rsa2026, file: keys/example.org.rsa2026.pem}"
+
+
+def load(path: Path, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
+    """Reads keystore.yaml and its key files, which must be closed to all but root and the daemon (`uid` and `gids`, see
+    `keyfile.read_key`). `parse_keys`: parse each key too; it takes time, so the daemon leaves it to the first use.
+    Raises ConfigError with everything that is wrong."""
+    report = Report(path)
+    keystore = read(path, report, uid=uid, gids=gids, parse_keys=parse_keys)
+    report.raise_problems()
+    return keystore
+
+
+def read(path: Path, report: Report, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
+    """`load` for those who go on after errors: what is wrong is in the report and not in the keystore."""
+    with yamlfile.collector_off():  # the nodes are gone when it comes back: it would look at each of them
+        return _read(path, report, _KeyFiles(path.absolute().parent, uid, gids, parse=parse_keys))
+
+
+def _read(path: Path, report: Report, key_files: "_KeyFiles") -> KeyStore:
+    root = yamlfile.read(path, report, MAX_BYTES)
+    if root is None:
+        return KeyStore()
+    key_files.unsafe = _unsafe(root)
+    return _KeystoreReader(report, key_files).read(root)
+
+
+def _unsafe(root: Mapping) -> bool:
+    """Whether the file waives the rules on key files. Asked first, wherever it stands."""
+    node = root.get("unsafe_keys")
+    try:
+        return node is not None and boolean()(node, Report(""))
+    except ValueError:  # reported when the file is read in its order
+        return False
+
+
+class _KeyFiles:
+    """Reads each key file once, however many domains share it."""
+
+    def __init__(self, folder: Path, uid: int, gids: Collection[int], *, parse: bool) -> None:
+        self._folder, self._uid, self._gids, self._parse = str(folder), uid, gids, parse
+        self.unsafe = False  # whether the rules of access are waived
+        self._read: dict[str, bytes | KeyLoadError] = {}
+        self.warnings: dict[str, str] = {}  # by path
+
+    def path(self, name: str) -> str:
+        """The absolute path of a key file as the keystore names it."""
+        return os.path.normpath(os.path.join(self._folder, name))
+
+    def load(self, path: str) -> bytes:
+        """The PEM octets of a key. Raises KeyLoadError."""
+        found = self._read.get(path)
+        if found is None:
+            found = self._read[path] = self._load(path)
+        if isinstance(found, KeyLoadError):
+            raise found
+        return found
+
+    def _load(self, path: str) -> bytes | KeyLoadError:
+        try:
+            pem = read_key(path, self._uid, self._gids, unsafe=self.unsafe)
+            if self._parse:
+                key = load_private_key(pem)
+                if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
+                    self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
+        except KeyLoadError as error:
+            return error
+        return pem
+
+
+class _KeystoreReader:
+    """Reads the entries of one keystore."""
+
+    def __init__(self, report: Report, key_files: _KeyFiles) -> None:
+        self._report = report
+        self._key_files = key_files
+        self._selectors: list[tuple[Scalar, StoredKey]] = []  # of the entry that is being read
+        self._successors: list[tuple[Node, StoredKey]] = []  # its keys with retire_after, and where that stands
+        self._records: dict[str, tuple[int, str]] = {}  # a DNS name -> the line of its selector, and the key's file
+        patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
+        self._allow: dict[str, Reader[Any]] = {"auth_users": patterns, "networks": networks, "envelope_from": patterns}
+        self._entry: dict[str, Reader[Any]] = {
+            "keys": list_of(self._key, _KEY_EXAMPLE),
+            "include_subdomains": boolean(),
+            "allow": lambda node, report: Allow(**values(node, report, self._allow)),
+            "domain": scalar(_signing_domain, "a domain like example.org"),
+        }
+        self._key_fields: dict[str, Reader[Any]] = {
+            "selector": scalar(_selector, "a selector like rsa2026"),
+            "file": self._read_file,
+            "state": choice(KeyState),
+            "retire_after": scalar(_selector, "the selector of the key that takes this one's place"),
+        }
+
+    def read(self, root: Mapping) -> KeyStore:
+        """The keystore, without what is wrong."""
+        found = values(root, self._report, {"domains": self._domains, "unsafe_keys": boolean()})
+        return KeyStore(found.get("domains", {}))
+
+    def _domains(self, node: Node, report: Report) -> dict[str, KeyEntry]:
+        entries: dict[str, KeyEntry] = {}
+        lines: dict[str, int] = {}
+        for key, value in mapping_of(node, "example.org: {keys: [...]}").items:
+            try:
+                name = _entry_name(key.text)
+                if name in lines:
+                    raise ValueError(f"{name} stands twice, first in line {lines[name]}: put its keys into one entry")
+            except ValueError as error:
+                report.error(key, str(error))
+                continue
+            lines[name] = key.line
+            entry = self._read_entry(name, key, value)
+            if entry is not None:
+                entries[name] = entry
+        return entries
+
+    def _read_entry(self, name: str, place: Scalar, node: Node) -> KeyEntry | None:
+        try:
+            section = mapping_of(node, f"keys: [{_KEY_EXAMPLE}]")
+        except ValueError as error:
+            self._report.error(node, str(error))
+            return None
+        self._selectors, self._successors = [], []
+        fields = values(section, self._report, self._entry)
+        keys = tuple(key for key in fields.get("keys", ()) if key is not None)
+        entry = KeyEntry(
+            name=name,
+            domain=fields.get("domain", name),
+            include_subdomains=fields.get("include_subdomains", False),
+            keys=keys,
+            allow=fields.get("allow", Allow()),
+        )
+        self._check_names(entry, place, section)
+        self._check_keys(entry, place, section)
+        return entry
+
+    def _check_names(self, entry: KeyEntry, place: Scalar, section: Mapping) -> None:
+        signs_as = section.get("domain")
+        if entry.name == "*":
+            if signs_as is None:
+                self._report.error(
+                    place, "'*' covers any domain and needs its own: write 'domain: example.org' below it"
+                )
+            if entry.include_subdomains:
+                self._report.error(section.get("include_subdomains"), "'*' covers every domain: remove this")
+        elif not is_subdomain(entry.name, entry.domain) and not is_subdomain(entry.domain, entry.name):
+            self._report.warn(
+                signs_as, f"a signature of {entry.domain} never counts for {entry.name} in DMARC: they are not aligned"
+            )
+
+    def _check_keys(self, entry: KeyEntry, place: Scalar, section: Mapping) -> None:
+        written = section.get("keys")
+        if written is None or (isinstance(written, Sequence) and not written.items):
+            instead = f"write 'keys: [{_KEY_EXAMPLE}]', or remove the entry"
+            self._report.error(written or place, f"{shown(entry.name)} has no keys: {instead}")
+        elif entry.keys and all(key.state is KeyState.RETIRED for key in entry.keys):
+            self._report.warn(place, f"all keys of {entry.name} are retired, so its mail is not signed")
+        seen: set[str] = set()
+        for where, key in self._selectors:
+            if key.selector.lower() in seen:
+                self._report.error(
+                    where, f"selector {shown(key.selector)} stands twice: give each key a selector of its own"
+                )
+            else:
+                seen.add(key.selector.lower())
+                self._check_record(entry, where, key)
+        if isinstance(written, Sequence) and len(written.items) == len(entry.keys):  # else one may seem to be missing
+            for node, key in self._successors:
+                if problem := _successor_problem(entry, key):
+                    self._report.error(node, problem)
+
+    def _check_record(self, entry: KeyEntry, where: Scalar, key: StoredKey) -> None:
+        """DNS has one key record for a selector of a domain. Another entry may share the key, but not name another."""
+        record = f"{key.selector.lower()}._domainkey.{entry.domain}"
+        if len(record) > MAX_NAME:
+            self._report.error(
+                where, f"{record} is longer than the {MAX_NAME} octets of a DNS name: take a shorter one"
+            )
+        line, file = self._records.setdefault(record, (where.line, key.file))
+        if file != key.file:
+            self._report.error(
+                where, f"{record} belongs to the key of line {line}: name the same file, or another selector"
+            )
+
+    def _key(self, node: Node, report: Report) -> StoredKey | None:
+        section = mapping_of(node, _KEY_EXAMPLE)
+        fields = values(section, report, self._key_fields)
+        selector = section.get("selector")
+        if "selector" not in fields or "file" not in fields or not isinstance(selector, Scalar):
+            for name in ("selector", "file"):
+                if section.get(name) is None:
+                    report.error(node, f"a key without '{name}': write {_KEY_EXAMPLE}")
+            return None
+        path, pem = fields["file"]
+        key = StoredKey(fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"))
+        self._selectors.append((selector, key))
+        if key.retire_after is not None:
+            self._successors.append((section.get("retire_after") or selector, key))
+        return key
+
+    def _read_file(self, node: Node, report: Report) -> tuple[str, bytes]:
+        path = self._key_files.path(_file_name(node, report))
+        try:
+            pem = self._key_files.load(path)
+        except KeyLoadError as error:
+            raise ValueError(f"{printable(path)}: {error}") from error
+        if (warning := self._key_files.warnings.get(path)) is not None:
+            report.warn(node, f"{printable(path)}: {warning}")
+        return path, pem
+
+
+_file_name = text("the file of a private key, like keys/example.org.rsa2026.pem")
+
+
+def _successor_problem(entry: KeyEntry, key: StoredKey) -> str:
+    """What is wrong with a key's retire_after: some key of the entry must be left to sign."""
+    if key.state is KeyState.RETIRED:  # its successor may have gone already
+        return ""
+    by_selector = {other.selector: other for other in entry.keys}
+    passed = {key.selector}
+    last = key
+    while last.retire_after is not None:
+        following = by_selector.get(last.retire_after)
+        if following is None:
+            return (
+                f"no key of {entry.name} has the selector {shown(last.retire_after)}: write that of another of its keys"
+            )
+        if following.selector in passed:
+            return f"{shown(key.selector)} would retire after itself: remove one retire_after"
+        passed.add(following.selector)
+        last = following
+    return ""
+
+
+def _entry_name(text: str) -> str:
+    """The name of an entry: a domain, or "*"."""
+    if text == "*":
+        return text
+    if text.startswith("*."):
+        raise ValueError(
+            f"{shown(text)} is no domain name: write {printable(text[2:])} with 'include_subdomains: true'"
+        )
+    return _signing_domain(text)
+
+
+def _signing_domain(text: str) -> str:
+    """domain-name = sub-domain 1*("." sub-domain): d= has two labels at least (RFC 6376 section 3.5)."""
+    name = domain(text)
+    if "." not in name:
+        raise ValueError(f"{shown(text)} has one label only: write a domain like example.org")
+    return name
+
+
+def _selector(text: str) -> str:
+    """sub-domain *( "." sub-domain ) (RFC 6376 section 3.1); U-labels as A-labels (RFC 8616 section 4)."""
+    name = to_ascii(text)
+    if name is None or not is_domain_name(name) or text.endswith("."):
+        raise ValueError(f"{shown(text)} is no selector: write letters, digits and hyphens, like rsa2026")
+    return text if text.isascii() else name

@@ -1,0 +1,116 @@
+"""Both files of the configuration in one call, read as the daemon will read them."""
+
+import grp
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailnotary.config import keystore_file, settings_file
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.settings import Settings
+from mailnotary.config.yaml_nodes import ConfigError, Mapping, Problem, Report
+
+__all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the admin wants, checked. `warnings` are for the log: nothing of it is an error."""
+
+    settings: Settings
+    keystore: KeyStore
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Who the daemon is once it has dropped its privileges."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration:
+    """Reads mailnotary.yaml, the keystore that it names and all key files; root reads the latter two as the daemon's
+    user. `parse_keys`: parse each key too. Raises ConfigError with everything that is wrong with either file."""
+    report = Report(path)
+    settings, root = settings_file.read(path, report)
+    account = _account(settings.user, root, report)
+    _check_group(settings, root, report)
+    keys_report = Report(settings.keystore)
+    keystore = KeyStore()
+    with _acting_as(account):
+        if not report.problems and not os.access(path, os.R_OK, effective_ids=True):
+            report.warn(None, f"the user {settings.user} can't read it, so a reload will fail: let it")
+        if _has_keystore(settings.keystore, root, report):
+            keystore = keystore_file.read(
+                settings.keystore, keys_report, uid=account.uid, gids=(account.gid,), parse_keys=parse_keys
+            )
+    problems = report.sorted_problems() + keys_report.sorted_problems()
+    if problems:
+        raise ConfigError(problems)
+    return Configuration(settings, keystore, tuple(report.warnings + keys_report.warnings))
+
+
+def _has_keystore(path: Path, root: Mapping, report: Report) -> bool:
+    """The default keystore may be missing: then nothing is signed. One that is named may not."""
+    named = root.get("keystore")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        if named is not None:
+            report.error(named, f"{path} does not exist: make it, or remove this key to sign nothing")
+        return False
+    except OSError as error:
+        report.error(named, f"{path} can't be read: {error.strerror}")
+        return False
+    return True
+
+
+def _account(user: str, root: Mapping, report: Report) -> _Account:
+    """The user that the daemon drops to, which it only does as root."""
+    mine = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    if mine.uid != 0:
+        return mine
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        report.warn(
+            root.get("user"), f"there is no user '{user}' on this machine, so root can't start the daemon: create it"
+        )
+        return mine
+    return _Account(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
+
+
+def _check_group(settings: Settings, root: Mapping, report: Report) -> None:
+    """The group of a unix socket exists. For others it is not used."""
+    section = root.get("socket")
+    if settings.socket.group is None or not settings.listen.startswith("unix:") or not isinstance(section, Mapping):
+        return
+    try:
+        grp.getgrnam(settings.socket.group)
+    except KeyError:
+        message = f"there is no group '{settings.socket.group}' on this machine: create it, or name another"
+        report.error(section.get("group"), message)
+
+
+@contextmanager
+def _acting_as(account: _Account) -> Iterator[None]:
+    """Has root's file accesses inside judged as those of another user."""
+    mine = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    if mine.uid != 0 or account.uid == 0:
+        yield
+        return
+    try:
+        os.setgroups(account.groups)
+        os.setegid(account.gid)
+        os.seteuid(account.uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(mine.gid)
+        os.setgroups(mine.groups)

@@ -1,0 +1,252 @@
+"""What turns nodes of a YAML file into values: small readers, and ways to put them together.
+
+A reader takes a node and returns its value, or raises ValueError with what is wrong and what to write instead.
+Sections and lists catch that for each of their parts, so that one look at a file finds everything.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv6Network, ip_address, ip_network
+from typing import Any, Generic, TypeVar
+
+from mailnotary.config.settings import Network
+from mailnotary.config.yaml_check import shown
+from mailnotary.config.yaml_nodes import Mapping, Node, Report, Scalar, kind
+from mailnotary.config.yaml_nodes import Sequence as ListNode
+from mailnotary.domain import is_domain_name, to_ascii
+from mailnotary.escape import printable
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+Reader = Callable[[Node, Report], T]
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML 1.1's words
+_OCTAL = re.compile(r"(?:0o)?([0-7]{1,4})\Z")
+_INTEGER = re.compile(r"[0-9][0-9_]{0,20}\Z")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)?\Z")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_OCTETS = re.compile(r"([0-9][0-9_]{0,20}) ?(?:([KMG])(?:i?B)?)?\Z")
+_POWERS = {None: 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+# --- parts of a file ------------------------------------------------------------------------------------------------
+
+
+def mapping_of(node: Node, example: str = "key: value") -> Mapping:
+    """The node as a mapping. No value is an empty one: all its keys may be commented out."""
+    if isinstance(node, Scalar) and node.is_null:
+        return Mapping([], node.line, node.column)
+    if not isinstance(node, Mapping):
+        raise ValueError(f"{kind(node)} where keys are expected: write '{example}' lines below it, or {{{example}}}")
+    return node
+
+
+def values(node: Node, report: Report, readers: dict[str, Reader[Any]]) -> dict[str, Any]:
+    """The values of a mapping's keys. Those that are unknown or wrong are reported and left out."""
+    if not isinstance(node, Mapping):
+        node = mapping_of(node, f"{next(iter(readers))}: ...")
+    read = {}
+    for key, value in node.items:
+        reader = readers.get(key.text)
+        if reader is None:
+            report.error(key, _unknown(key.text, readers))
+            continue
+        try:
+            read[key.text] = reader(value, report)
+        except ValueError as error:
+            report.error(value, str(error))
+    return read
+
+
+def _unknown(key: str, known: dict[str, Reader[Any]]) -> str:
+    name, colon, value = key.partition(":")
+    if colon and name in known:
+        return f"unknown key {shown(key)}: write a space after the ':', like '{name}: {printable(value)}'"
+    near = get_close_matches(key.lower().replace("-", "_"), known, 1)
+    if near:
+        return f"unknown key {shown(key)}: did you mean '{near[0]}'?"
+    for name, reader in known.items():
+        if isinstance(reader, Section) and key in reader.readers:
+            return f"unknown key {shown(key)} here: it belongs below '{name}:'"
+    return f"unknown key {shown(key)}: write {in_words(sorted(known))}"
+
+
+class Section(Generic[T]):
+    """Reads a mapping whose keys are all optional: what the file does not say is left to make's defaults."""
+
+    def __init__(self, make: Callable[..., T], **readers: Reader[Any]) -> None:
+        self.readers = readers
+        self._make = make
+
+    def __call__(self, node: Node, report: Report) -> T:
+        return self._make(**values(node, report, self.readers))
+
+
+def list_of(item: Reader[T], example: str) -> Reader[tuple[T, ...]]:
+    """A list whose items one reader takes."""
+
+    def read(node: Node, report: Report) -> tuple[T, ...]:
+        if isinstance(node, Scalar) and node.is_null:
+            raise ValueError(f"no value: write [] for an empty list, or a list like [{example}]")
+        if not isinstance(node, ListNode):
+            raise ValueError(f"{kind(node)} where a list is expected: write [{example}]")
+        items = []
+        for part in node.items:
+            try:
+                items.append(item(part, report))
+            except ValueError as error:
+                report.error(part, str(error))
+        return tuple(items)
+
+    return read
+
+
+def scalar(parse: Callable[[str], T], example: str) -> Reader[T]:
+    """One word of the file, as it stands there."""
+
+    def read(node: Node, _report: Report) -> T:
+        if not isinstance(node, Scalar):
+            raise ValueError(f"{kind(node)} where one value is expected: write {example}")
+        if not node.text:
+            raise ValueError(f"no value: write {example}, or remove the key for its default")
+        return parse(node.text)
+
+    return read
+
+
+def optional(reader: Reader[T]) -> Reader[T | None]:
+    """`null`, `~` and nothing at all are None."""
+    return lambda node, report: None if isinstance(node, Scalar) and node.is_null else reader(node, report)
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def in_words(words: Sequence[str]) -> str:
+    """a, b or c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def choice(words: type[E]) -> Reader[E]:
+    """One of an enumeration's words."""
+    known = {str(word): word for word in words}
+    instead = in_words(list(known))
+
+    def parse(text: str) -> E:
+        if text not in known:
+            raise ValueError(f"{shown(text)} is not understood: write {instead}")
+        return known[text]
+
+    return scalar(parse, instead)
+
+
+def boolean() -> Reader[bool]:
+    """true or false, in any of YAML 1.1's words."""
+
+    def parse(text: str) -> bool:
+        if text.lower() not in _BOOLEANS:
+            raise ValueError(f"{shown(text)} is not understood: write true or false")
+        return _BOOLEANS[text.lower()]
+
+    return scalar(parse, "true or false")
+
+
+def integer(low: int, high: int) -> Reader[int]:
+    """A decimal number."""
+    instead = f"a number from {low} to {high}"
+
+    def parse(text: str) -> int:
+        if not _INTEGER.match(text) or not low <= int(text.replace("_", "")) <= high:
+            raise ValueError(f"{shown(text)} does not fit: write {instead}")
+        return int(text.replace("_", ""))
+
+    return scalar(parse, instead)
+
+
+def seconds(low: float, high: float) -> Reader[float]:
+    """A duration: seconds, or a number with ms, s, m, h or d."""
+    instead = f"seconds from {low:g} to {high:g} (or with a unit, like 90s, 5m, 12h, 7d)"
+
+    def parse(text: str) -> float:
+        match = _DURATION.match(text)
+        value = float(match[1]) * _SECONDS[match[2] or "s"] if match else -1
+        if not low <= value <= high:
+            raise ValueError(f"{shown(text)} does not fit: write {instead}")
+        return value
+
+    return scalar(parse, instead)
+
+
+def octets(low: int, high: int) -> Reader[int]:
+    """A size: octets, or a number with K, M or G (powers of 1024)."""
+    instead = f"octets from {low} to {high} (or with a unit, like 64K, 1M)"
+
+    def parse(text: str) -> int:
+        match = _OCTETS.match(text)
+        value = int(match[1].replace("_", "")) * _POWERS[match[2]] if match else -1
+        if not low <= value <= high:
+            raise ValueError(f"{shown(text)} does not fit: write {instead}")
+        return value
+
+    return scalar(parse, instead)
+
+
+def text(example: str) -> Reader[str]:
+    """A string as it stands in the file, of printable characters."""
+
+    def parse(text: str) -> str:
+        if not text.isprintable():
+            raise ValueError(f"{shown(text)} has characters that can't be printed: write {example}")
+        return text
+
+    return scalar(parse, example)
+
+
+def file_mode() -> Reader[int]:
+    """File permissions in octal, with or without quotes: YAML's own idea of 0660 is 432."""
+
+    def parse(text: str) -> int:
+        match = _OCTAL.match(text)
+        if match is None or not 0o600 <= int(match[1], 8) <= 0o777 or int(match[1], 8) & 0o600 != 0o600:
+            raise ValueError(f"{shown(text)} is no mode for a socket: write an octal number like 0660")
+        return int(match[1], 8)
+
+    return scalar(parse, "0660")
+
+
+def domain(text: str) -> str:
+    """A domain name as lower-case A-labels."""
+    name = to_ascii(text)
+    if name is None or not is_domain_name(name):
+        raise ValueError(f"{shown(text)} is no domain name: write one like example.org")
+    return name
+
+
+@lru_cache(maxsize=1024)  # thousands of domains name the same few
+def network(text: str) -> Network:
+    """A network, or an address alone as /32 or /128. One whose host bits are set is an error: which of the two was
+    meant can't be known."""
+    address, slash, length = text.partition("/")
+    try:
+        host = ip_address(address)
+        if slash and not (length.isascii() and length.isdigit()):
+            raise ValueError
+        found = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is no network: write one like 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1"
+        ) from None
+    if host.version == 6 and host.scope_id:
+        raise ValueError(f"{shown(text)} has a zone: leave the '%{host.scope_id}' out")
+    if slash and host != found.network_address:
+        raise ValueError(f"{shown(text)} has host bits set: write {found} for the network or {host} for the address")
+    if isinstance(found, IPv6Network) and found.prefixlen >= 96 and (mapped := found.network_address.ipv4_mapped):
+        # Clients that come as IPv4-mapped addresses are looked at as what they are.
+        raise ValueError(f"{shown(text)} is IPv4 in IPv6's clothes: write {mapped}/{found.prefixlen - 96}")
+    return found
+
+
+networks = list_of(scalar(network, "a network like 192.0.2.0/24"), "192.0.2.0/24")

@@ -1,0 +1,341 @@
+"""A YAML file as nodes that know their line and column, with every string as it stands in the file.
+
+PyYAML's constructors turn `off` into False, `0660` into 432 and a selector `0123` into 83, and its composers
+recurse: a file of 100,000 brackets ends the process. So the nodes are built here, from the parser's events, with the
+depth, the size and what aliases multiply bounded. What is wrong with a text that the parser refuses, yamlcheck says:
+the same with every release of PyYAML, with and without the C library beneath it.
+
+Loading is on nobody's mail path, but 10,000 domains should not take longer than a breath: the garbage collector is off
+meanwhile, for it finds nothing in a tree that only grows.
+"""
+
+import gc
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from mailnotary.config import yaml_check as yamlcheck
+from mailnotary.config.yaml_check import MAX_DEPTH, Mistake, shown
+from mailnotary.escape import printable
+from mailnotary.files import read_regular
+
+MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted as if aliases were written out
+MAX_PROBLEMS = 1000  # that are kept of one file; the others are counted
+
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+# What YAML 1.1 has no place for, and its three line breaks that no editor counts as such.
+_FORBIDDEN = re.compile(
+    "\r(?!\n)|[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+_COLON = re.compile(r" *:(?=[ \n,\]}]|\Z)")
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML can be built without libyaml
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a file, where, and what to write instead. Line and column count from 1; line 0 stands for
+    the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class ConfigError(Exception):
+    """The configuration can't be used. `problems` has every reason that was found, in the order of the files;
+    `str()` gives one a line."""
+
+    def __init__(self, problems: "list[Problem] | tuple[Problem, ...]") -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+@dataclass(slots=True, eq=False)
+class Scalar:
+    """A word of the file: its text without quotes, and whether it had any."""
+
+    text: str
+    plain: bool
+    line: int
+    column: int
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it stands for "no value"."""
+        return self.plain and self.text in _NULLS
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    items: "list[Node]"
+    line: int
+    column: int
+
+
+@dataclass(slots=True, eq=False)
+class Mapping:
+    """Keys are unique, in the order of the file."""
+
+    items: "list[tuple[Scalar, Node]]"
+    line: int
+    column: int
+
+    def get(self, key: str) -> "Node | None":
+        """The value of a key, or None if the file does not have it."""
+        for name, value in self.items:
+            if name.text == key:
+                return value
+        return None
+
+
+Node = Scalar | Sequence | Mapping
+
+
+class Report:
+    """Collects what is wrong, and what is merely strange, with one file."""
+
+    def __init__(self, file: Path | str) -> None:
+        self.file = printable(str(file))
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self._beyond = 0  # errors that were not kept
+
+    def error(self, node: Node | None, message: str) -> None:
+        """The file can't be used. No node: the file as a whole."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(self._problem(node, message))
+        else:
+            self._beyond += 1
+
+    def warn(self, node: Node | None, message: str) -> None:
+        """The file can be used, but the admin should know."""
+        if len(self.warnings) < MAX_PROBLEMS:
+            self.warnings.append(self._problem(node, message))
+
+    def raise_problems(self) -> None:
+        """Raises ConfigError with all errors so far, if there are any."""
+        if self.problems:
+            raise ConfigError(self.sorted_problems())
+
+    def sorted_problems(self) -> list[Problem]:
+        """The errors in the order of the file, each once: what an alias stands for is looked at more than once."""
+        found = sorted(dict.fromkeys(self.problems), key=lambda problem: (problem.line, problem.column))
+        if self._beyond:
+            found.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: mend these first"))
+        return found
+
+    def _problem(self, node: Node | None, message: str) -> Problem:
+        return Problem(self.file, node.line if node else 0, node.column if node else 0, message)
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """No garbage collection inside."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def read(path: Path, report: Report, max_bytes: int) -> Mapping | None:
+    """The mapping that a file holds; an empty file holds an empty one. Where the file can't be read, is larger than
+    `max_bytes` or no YAML mapping, says why in the report and returns None. Duplicate keys and the like are
+    reported too, but leave a mapping to be looked at further. OSError never escapes."""
+    try:
+        data = read_regular(path, max_bytes + 1)
+    except OSError as error:
+        report.error(None, f"can't be read: {error.strerror}: check the name and who may read it")
+        return None
+    if len(data) > max_bytes:
+        report.error(None, f"larger than {max_bytes} octets: this can't be the file that is meant")
+        return None
+    return parse(data, report)
+
+
+def parse(data: bytes, report: Report) -> Mapping | None:
+    """`read`, for octets."""
+    known = len(report.problems)
+    try:
+        text = _decode(data)
+        root = _Composer(text, report).compose()
+    except _BrokenFileError as error:  # what else was found depends on how far the parser had come
+        mistake = error.mistake
+        report.problems[known:] = [Problem(report.file, mistake.line, mistake.column, mistake.message)]
+        return None
+    if root is None or (isinstance(root, Scalar) and root.is_null):
+        return Mapping([], 1, 1)
+    if not isinstance(root, Mapping):
+        report.error(root, f"{kind(root)} where the file should have keys: write 'key: value' lines")
+        return None
+    return root
+
+
+def kind(node: Node) -> str:
+    """What a node is, in words for a message."""
+    if isinstance(node, Mapping):
+        return "keys and values"
+    if isinstance(node, Sequence):
+        return "a list"
+    return "no value" if node.is_null else shown(node.text)
+
+
+class _BrokenFileError(Exception):
+    """The file can't be understood from some place on."""
+
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.message)
+        self.mistake = mistake
+
+
+def _decode(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _BrokenFileError(Mistake(1, 1, "UTF-16: save the file as UTF-8"))
+    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark some editors write
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"octet 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        raise _BrokenFileError(_mistake_behind(data[: error.start].decode("utf-8"), message)) from None
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden:
+        message = f"character U+{ord(forbidden.group()):04X} may not stand in YAML: remove it"
+        raise _BrokenFileError(_mistake_behind(text[: forbidden.start()], message))
+    return text.replace("\r\n", "\n")
+
+
+def _mistake_behind(before: str, message: str) -> Mistake:
+    return Mistake(before.count("\n") + 1, len(before) - before.rfind("\n"), message)
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A list or mapping whose end has not been read yet. `items`: a mapping's keys and values in turn."""
+
+    start: Any  # the event
+    before: int  # nodes of the file before it
+    items: "list[Node]" = field(default_factory=list)
+
+
+class _Composer:
+    """Builds nodes from the parser's events, without recursion."""
+
+    def __init__(self, text: str, report: Report) -> None:
+        self._text = text
+        self._report = report
+        self._documents: list[Node] = []
+        self._stack = [_Open(None, 0, self._documents)]
+        self._nodes = 0
+        self._last: Any = None  # the event before
+        self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes
+
+    def compose(self) -> Node | None:
+        if yamlcheck.disputed(self._text) and (mistake := yamlcheck.first_mistake(self._text)):
+            raise _BrokenFileError(mistake)
+        loader = LOADER(self._text)
+        try:
+            while (event := loader.get_event()) is not None:
+                self._take(event)
+                self._last = event
+        except yaml.YAMLError:
+            raise _BrokenFileError(yamlcheck.first_mistake(self._text) or yamlcheck.UNKNOWN) from None
+        finally:
+            loader.dispose()
+        return self._documents[0] if self._documents else None
+
+    def _take(self, event: Any) -> None:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:  # most of them, 300,000 in a large file: no call that can be spared
+            mark = event.start_mark
+            node = Scalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
+            if not event.value:
+                self._place_nothing(node)
+            self._stack[-1].items.append(node)
+            self._nodes += 1
+            if event.anchor is not None:
+                self._anchors[event.anchor] = (node, 1)
+        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+            self._open(event)
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            self._close()
+        elif kind is yaml.AliasEvent:
+            self._alias(event)
+        elif kind is yaml.DocumentStartEvent and self._documents:
+            self._fail(event, yamlcheck.SECOND_DOCUMENT)
+
+    def _place_nothing(self, node: Scalar) -> None:
+        """A value that is not there has its place behind the ':' of its key, which is where parsers differ."""
+        end = self._last.end_mark
+        colon = _COLON.match(self._text, end.index)
+        if node.plain and colon:
+            node.line, node.column = end.line + 1, end.column + len(colon.group()) + 1
+
+    def _open(self, event: Any) -> None:
+        if len(self._stack) > MAX_DEPTH:
+            self._fail(event, yamlcheck.TOO_DEEP)
+        self._check_count(event)
+        self._stack.append(_Open(event, self._nodes))
+        self._nodes += 1
+
+    def _close(self) -> None:
+        done = self._stack.pop()
+        line, column = _start(done.start)
+        node: Node
+        if type(done.start) is yaml.MappingStartEvent:
+            node = Mapping(self._pairs(done.items), line, column)
+        else:
+            node = Sequence(done.items, line, column)
+        self._stack[-1].items.append(node)
+        if done.start.anchor is not None:
+            self._anchors[done.start.anchor] = (node, self._nodes - done.before)
+
+    def _alias(self, event: Any) -> None:
+        if event.anchor not in self._anchors:
+            self._fail(event, yamlcheck.unknown_alias(event.anchor))
+        node, nodes = self._anchors[event.anchor]
+        self._nodes += nodes
+        self._check_count(event)
+        self._stack[-1].items.append(node)
+
+    def _check_count(self, event: Any) -> None:
+        if self._nodes > MAX_NODES:
+            self._fail(event, f"more than {MAX_NODES} values, aliases written out: this can't be meant")
+
+    def _pairs(self, items: "list[Node]") -> "list[tuple[Scalar, Node]]":
+        """Keys with their values; those whose key can't be used are reported and left out."""
+        pairs, seen = [], set()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, Scalar):
+                self._report.error(key, f"{kind(key)} as a key: write a word before the ':'")
+            elif key.text == "<<" and key.plain:
+                self._report.error(key, "merge keys are not understood: write the keys out")
+            elif key.text in seen:
+                self._report.error(key, f"key {shown(key.text)} stands twice: remove one of them")
+            else:
+                seen.add(key.text)
+                pairs.append((key, value))
+        return pairs
+
+    def _fail(self, event: yaml.Event, message: str) -> NoReturn:
+        """What is wrong with an event. A mistake before it comes first, whether the parser has seen it or not."""
+        raise _BrokenFileError(yamlcheck.first_mistake(self._text) or Mistake(*_start(event), message))
+
+
+def _start(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)

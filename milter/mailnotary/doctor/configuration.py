@@ -1,0 +1,79 @@
+"""The configuration, and who may write what the daemon trusts."""
+
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from mailnotary.config import settings_file
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.load import ConfigError, Configuration, load_configuration
+from mailnotary.config.settings import Mode, Settings
+from mailnotary.doctor.finding import Finding, error, ok, warning
+
+
+def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
+    """What can be had of the configuration at `path`, and what is wrong with it."""
+    findings = list(_account(path))
+    try:
+        configuration = load_configuration(path, parse_keys=True)
+    except ConfigError as problems:
+        findings += [error("configuration", str(problem)) for problem in problems.problems]
+        return _settings_alone(path), None, findings
+    findings += [warning("configuration", str(problem)) for problem in configuration.warnings]
+    findings.append(ok("configuration", f"{path} is good"))
+    findings += _keys(path, configuration)
+    return configuration.settings, configuration.keystore, findings
+
+
+def _settings_alone(path: Path) -> Settings | None:
+    """The settings where only the keystore is broken: the rest can still be looked at."""
+    try:
+        return settings_file.load(path)
+    except ConfigError:
+        return None
+
+
+def _account(path: Path) -> Iterator[Finding]:
+    settings = _settings_alone(path)
+    if os.geteuid() == 0 or settings is None:
+        return
+    try:
+        ours = pwd.getpwnam(settings.user).pw_uid == os.geteuid()
+    except KeyError:
+        ours = False
+    if not ours:
+        text = f"this is neither root nor {settings.user}, so that what they may read and write can't be told"
+        yield warning("account", text, "run it as root")
+
+
+def _keys(path: Path, configuration: Configuration) -> Iterator[Finding]:
+    entries = configuration.keystore.entries
+    if not entries:
+        if configuration.settings.mode is not Mode.VERIFY:
+            advice = "make a key with `mailnotary keygen DOMAIN SELECTOR`, or set mode: verify"
+            yield warning("keys", "the keystore has no domains, so that nothing is signed", advice)
+        return
+    files = {Path(key.file) for entry in entries.values() for key in entry.keys}
+    trusted = {path, configuration.settings.keystore} | files
+    open_ones = [one for one in sorted(trusted | {file.parent for file in trusted}) if _others_write(one)]
+    for one in open_ones:
+        text = f"{one} can be written by others than its owner, who could sign as you"
+        yield error("keys", text, f"chmod go-w {shlex.quote(str(one))}")
+    if not open_ones:
+        count, domains = len(files), len(entries)
+        names = f"{count} key{'s' * (count != 1)} of {domains} domain{'s' * (domains != 1)}"
+        yield ok("keys", f"{names}, which the daemon can read and no other user can change")
+
+
+def _others_write(path: Path) -> bool:
+    """Whether a group or everybody may write to it. A folder with the sticky bit lets nobody replace others' files."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    group = status.st_mode & stat.S_IWGRP and status.st_gid != 0
+    return bool((group or status.st_mode & stat.S_IWOTH) and not sticky)

@@ -1,0 +1,220 @@
+"""New keys on the disk: the private key beside the keystore, its entry in it; both or neither."""
+
+import fcntl
+import os
+import pwd
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailnotary.files import directory, open_regular, resolve
+from mailnotary.keys.edit import NewKey, edit
+
+FOLDER = "keys"  # beside the keystore
+MAX_KEYSTORE = 64 * 1_048_576  # octets
+
+
+class NewKeyError(Exception):
+    """A key can't be stored; the text says why and what to do. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom key files are to belong to."""
+
+    uid: int
+    gid: int
+
+
+def owner_of(user: str) -> tuple[Owner | None, str]:
+    """The daemon's user where this process may give files to it, and a warning ("" for none) where the daemon will not
+    be able to read what is written here."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return None, (
+            f"there is no user '{user}' on this machine: the key belongs to you; create the user "
+            f"(adduser --system --group --no-create-home {user}) and give the key to it with chown"
+        )
+    if os.geteuid() == 0:
+        return Owner(entry.pw_uid, entry.pw_gid), ""
+    if os.geteuid() == entry.pw_uid:
+        return None, ""
+    return None, f"the key belongs to you, not to the daemon's user '{user}': give it to it with chown (as root)"
+
+
+@contextmanager
+def locked(keystore: Path) -> Iterator[None]:
+    """Nobody else changes this keystore meanwhile. The lock is on its folder: a file would be replaced under it, and a
+    lock file of its own would be left behind."""
+    folder = keystore.parent
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NewKeyError(f"{folder}: {error.strerror}: create the folder, or name another keystore") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """A private key to be stored."""
+
+    selector: str
+    octets: bytes
+
+
+def store(
+    keystore: Path,
+    entry: str,
+    domain: str,
+    keys: Sequence[Pem],
+    *,
+    owner: Owner | None,
+    changed: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Path]:
+    """Writes keys of a domain, adds them as `auto` to the keystore's entry, and sets fields of its other keys
+    (`changed`: selector -> field -> value); returns the files. Call it within `locked`. Raises NewKeyError,
+    KeystoreEditError or ConfigError, and then has changed nothing."""
+    keys_folder = keystore.parent / FOLDER
+    files = [keys_folder / f"{domain}.{key.selector}.pem" for key in keys]
+    added = [NewKey(key.selector, f"{FOLDER}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)]
+    try:
+        target = resolve(keystore)  # a symbolic link stays one
+        with directory(target.parent) as home:
+            old = _read(home, target, owner)
+            result = edit(old.octets if old else b"", entry, added, changed, file=str(keystore))
+            with _made(resolve(keys_folder), owner) as keys_home, _all_or_none(keys_home) as written:
+                for key, file in zip(keys, files, strict=True):
+                    _write_key(keys_home, file, key.octets, owner, written)
+                os.fsync(keys_home)
+                _replace(home, target, result, old)
+    except OSError as error:
+        raise _failed(keystore, error) from error
+    return files
+
+
+def _failed(path: Path, error: OSError) -> NewKeyError:
+    """What went wrong with a path, or with the one of its parts that the error names."""
+    named = str(error.filename or "")
+    return NewKeyError(f"{named if named.startswith('/') else path}: {error.strerror}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """A keystore as it was."""
+
+    octets: bytes
+    status: os.stat_result
+
+
+def _read(home: int, path: Path, owner: Owner | None) -> _Old | None:
+    """The keystore in the directory `home`; None where there is none. One that somebody else may write to is not
+    ours."""
+    try:
+        descriptor = open_regular(path.name, dir_fd=home)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise NewKeyError(f"{path}: can't be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        data = file.read(MAX_KEYSTORE + 1)
+    if status.st_uid not in (0, os.geteuid(), owner.uid if owner else 0):
+        raise NewKeyError(
+            f"{path}: belongs to the user {status.st_uid}, neither to root, nor to you or the daemon's user: this is "
+            "not our keystore; name another, or give it to root with chown"
+        )
+    if len(data) > MAX_KEYSTORE:
+        raise NewKeyError(f"{path}: larger than {MAX_KEYSTORE} octets: this can't be a keystore")
+    return _Old(data, status)
+
+
+@contextmanager
+def _made(path: Path, owner: Owner | None) -> Iterator[int]:
+    """The directory of the keys, made where it is missing; see `files.directory`."""
+    with directory(path.parent) as home:
+        try:
+            os.mkdir(path.name, 0o750, dir_fd=home)
+        except FileExistsError:
+            new = False
+        except OSError as error:
+            raise _failed(path, error) from error
+        else:
+            new = True
+    with directory(path) as made:
+        if new:
+            if owner is not None:
+                os.fchown(made, -1, owner.gid)  # root's own, so that the daemon can't put keys there
+            os.fchmod(made, 0o750)  # whatever the umask says; the daemon must get in
+        yield made
+
+
+@contextmanager
+def _all_or_none(home: int) -> Iterator[list[Path]]:
+    """The files that are written inside; they go again where something fails, an interrupt too: a key without its
+    entry would stand in the next one's way."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for file in written:
+            with suppress(OSError):
+                os.unlink(file.name, dir_fd=home)
+        raise
+
+
+def _write_key(home: int, file: Path, octets: bytes, owner: Owner | None, written: list[Path]) -> None:
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(file.name, flags, 0o600, dir_fd=home)
+    except FileExistsError as error:
+        raise NewKeyError(
+            f"{file} exists already, and keys are never overwritten: choose another selector, or move it away"
+        ) from error
+    except OSError as error:
+        raise _failed(file, error) from error
+    written.append(file)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(descriptor, 0o600)
+        if owner is not None:
+            os.fchown(descriptor, owner.uid, owner.gid)
+        stream.write(octets)
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _replace(home: int, path: Path, data: bytes, old: _Old | None) -> None:
+    """Puts the octets into the place of a file, at once and for good; its owner and mode stay."""
+    name = f".{path.name}.{secrets.token_hex(8)}"
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=home)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            if old is None:
+                os.fchmod(descriptor, 0o644)  # the daemon reads it as its own user; no secret stands in it
+            else:
+                _take_over(path, old.status, descriptor)
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+        os.rename(name, path.name, src_dir_fd=home, dst_dir_fd=home)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=home)
+        raise
+    os.fsync(home)
+
+
+def _take_over(path: Path, old: os.stat_result, descriptor: int) -> None:
+    ours = os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (ours.st_uid, ours.st_gid):
+        try:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        except PermissionError as error:
+            raise NewKeyError(f"{path} belongs to somebody else, and would no longer: run this as root") from error
+    os.fchmod(descriptor, old.st_mode & 0o777)

@@ -1,0 +1,223 @@
+"""What the daemon saw of its keys in DNS, and which `auto` keys therefore sign.
+
+The rules, as pure functions over looks (`keydns.Look`):
+
+- An `auto` key signs once DNS was seen serving its record, and goes on while nothing says otherwise.
+- A look that DNS did not answer says nothing: keys that were signing go on when DNS is down, over a restart too.
+- A key whose record is missing or another in `BAD_LOOKS` looks, each a while after the one before, stops if the last
+  look at another key of the domain that is not retired was good. It signs again with the first good look.
+
+A key is known by domain, selector and public key: another key in the same file begins anew.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mailnotary.config.keystore import KeyState, KeyStore, StoredKey
+from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.files import read_regular
+from mailnotary.keys.record import Look, Published
+
+FILE = "keys.json"  # in the state directory
+MAX_FILE = 64 * 1_048_576  # octets; 20,000 keys take 8 MB
+BAD_LOOKS = 3  # in a row, after which a key stops
+FORGET_AFTER = 90 * 86400  # seconds for which a key that is in no keystore any more is remembered
+
+# How long a record has to stay in DNS after its key's last signature, in seconds: mail waits in queues for up to five
+# days (RFC 5321 4.5.4.1), and what is forwarded or verified late for some more.
+KEEP_RECORD = 7 * 86400
+
+
+class KeyId(NamedTuple):
+    """A key: its domain (d=), its selector, and the SHA-256 of its public key in hexadecimal."""
+
+    domain: str
+    selector: str
+    fingerprint: str
+
+
+def fingerprint(key: PrivateKey) -> str:
+    """The last part of a `KeyId`."""
+    return sha256(key.public).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of one key. Times in seconds since 1970, None: never."""
+
+    signing: bool = False  # of an auto key: whether it signs
+    first_good: float | None = None
+    last_good: float | None = None
+    bad_since: float | None = None  # the first of the bad looks in a row, None after a good one
+    last_bad: float | None = None  # the last of them that counted
+    bad_looks: int = 0
+    last_look: float | None = None  # answered or not
+    result: str = ""  # the last answered look's
+    reason: str = ""
+    idle_since: float | None = None  # retired, or another key signs in its place
+
+    @property
+    def good(self) -> bool:
+        """Whether the last look that DNS answered was good."""
+        return self.last_good is not None and self.bad_looks == 0
+
+
+def after_look(seen: Seen, look: Look, now: float, gap: float) -> Seen:
+    """What is known after one more look. Bad looks count when they are `gap` seconds apart."""
+    seen = replace(seen, last_look=now)
+    if look.result is Published.ERROR:
+        return seen
+    seen = replace(seen, result=str(look.result), reason=look.reason)
+    if look.result is Published.MATCH:
+        first = now if seen.first_good is None else seen.first_good
+        return replace(seen, first_good=first, last_good=now, bad_since=None, last_bad=None, bad_looks=0)
+    if seen.last_bad is not None and abs(now - seen.last_bad) < gap:  # a clock that was set back is no reason to wait
+        return seen
+    since = now if seen.bad_since is None else seen.bad_since
+    return replace(seen, bad_since=since, last_bad=now, bad_looks=seen.bad_looks + 1)
+
+
+def signs(key: Seen, others: Iterable[Seen]) -> bool:
+    """Whether an auto key signs from now on. `others`: the other keys of its domain that are not retired."""
+    if key.good:
+        return True
+    if key.signing and key.bad_looks >= BAD_LOOKS:
+        return not any(other.good for other in others)
+    return key.signing
+
+
+Known = Mapping[KeyId, Seen]
+
+
+def decide(states: Mapping[KeyId, KeyState], known: Known) -> dict[KeyId, Seen]:
+    """What is known, with `signing` as it is from now on, for the keys of a keystore (`states`)."""
+    by_domain: dict[str, list[KeyId]] = {}
+    for key, state in states.items():
+        if state is not KeyState.RETIRED:
+            by_domain.setdefault(key.domain, []).append(key)
+    result = dict(known)
+    for keys in by_domain.values():
+        for key in keys:
+            if states[key] is KeyState.AUTO:
+                seen = known.get(key, Seen())
+                others = (known[other] for other in keys if other != key and other in known)
+                result[key] = replace(seen, signing=signs(seen, others))
+    return result
+
+
+def forget(known: Known, keep: Iterable[KeyId], now: float) -> dict[KeyId, Seen]:
+    """Without what was last seen long ago and is in no keystore (`keep`) any more."""
+    kept = set(keep)
+    return {key: seen for key, seen in known.items() if key in kept or now - (seen.last_look or 0) < FORGET_AFTER}
+
+
+# --- the keystore's keys --------------------------------------------------------------------------------------------
+
+SigningSet = frozenset[tuple[str, str, bytes]]
+"""The auto keys that sign: domain, selector, and the SHA-256 of the private key's file, which workers can compare
+without parsing any key."""
+
+
+def file_digest(pem: bytes) -> bytes:
+    """The last part of a `SigningSet`'s items."""
+    return sha256(pem).digest()
+
+
+def published(keystore: KeyStore, signing: SigningSet) -> frozenset[tuple[str, str]]:
+    """The auto keys of a keystore that sign, as (domain, selector)."""
+    if not signing:
+        return frozenset()
+    return frozenset(
+        (entry.domain, key.selector)
+        for entry in keystore.entries.values()
+        for key in entry.keys
+        if key.state is KeyState.AUTO and (entry.domain, key.selector, file_digest(key.pem)) in signing
+    )
+
+
+def remembered(folder: Path, keystore: KeyStore) -> frozenset[tuple[str, str]]:
+    """`published` for a process that is not the daemon: by what the daemon last wrote down. Raises StateError."""
+    if not any(key.state is KeyState.AUTO for entry in keystore.entries.values() for key in entry.keys):
+        return frozenset()
+    signing = {name for name, seen in load(folder).items() if seen.signing}
+    named = {(name.domain, name.selector) for name in signing}
+    return frozenset(
+        (entry.domain, key.selector)
+        for entry in keystore.entries.values()
+        for key in entry.keys
+        if (entry.domain, key.selector) in named and _id(entry.domain, key) in signing
+    )
+
+
+def _id(domain: str, key: StoredKey) -> KeyId | None:
+    try:
+        return KeyId(domain, key.selector, fingerprint(load_private_key(key.pem)))
+    except KeyLoadError:  # it signs nothing
+        return None
+
+
+# --- the state file -------------------------------------------------------------------------------------------------
+
+
+class StateError(Exception):
+    """The state file can't be read or written; the text says why."""
+
+
+def load(folder: Path) -> dict[KeyId, Seen]:
+    """What an earlier daemon saw; nothing where there was none. Raises StateError."""
+    path = folder / FILE
+    try:
+        data = read_regular(path, MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise ValueError(f"larger than {MAX_FILE} octets")
+        return dict(_entry(item) for item in json.loads(data)["keys"])
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StateError(f"{path}: can't be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StateError(f"{path}: is damaged, remove it: {error}") from error
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "signing": (bool,),
+    "bad_looks": (int,),
+    "result": (str,),
+    "reason": (str,),
+}
+
+
+def _entry(item: Any) -> tuple[KeyId, Seen]:
+    key = KeyId(*(str(item[name]) for name in KeyId._fields))
+    values = {name: item[name] for name in Seen.__dataclass_fields__ if name in item}
+    for name, value in values.items():
+        if not isinstance(value, _TYPES.get(name, (int, float, type(None)))):
+            raise TypeError(f"{name} is {value!r}")
+    return key, Seen(**values)
+
+
+def save(folder: Path, known: Known) -> None:
+    """Writes the state file, at once or not at all. Raises StateError."""
+    items = [key._asdict() | asdict(seen) for key, seen in known.items()]
+    data = json.dumps({"version": 1, "keys": items}, indent=1).encode()
+    name = ""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=folder)
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(descriptor, 0o644)  # no secret stands in it, and `mailnotary keys` wants to read it
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+        os.rename(name, folder / FILE)
+    except OSError as error:
+        if name:
+            with suppress(OSError):
+                os.unlink(name)
+        raise StateError(f"{folder / FILE}: can't be written: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""One SMTP connection, free of libmilter: events in, actions out."""

@@ -1,0 +1,87 @@
+"""Who hands a message over: the client that the MTA names, or the one whom a trusted relay got it from, by the Received
+field that the relay put on top (RFC 5321 section 4.4)."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from mailnotary.mail.message import HeaderField, unfold
+
+MAX_RELAYS = 10  # that a message passes one after the other
+
+# TCP-info: "(" [ Domain FWS ] address-literal ")"
+_TCP_INFO = re.compile(rb"\((?:[^\s()\[\]]+[ \t]+)?\[(?:IPv6:)?([0-9A-Fa-f:.]{2,45})\]\)", re.IGNORECASE)
+_FORGED = b" (may be forged))"  # Sendmail's words where the name of TCP-info does not lead back to its address
+_BY = re.compile(rb"\sby\s", re.IGNORECASE)
+_BY_LINE = re.compile(
+    rb"(?:[ \t]*\([^\r]*\r\n)*[ \t]*by\s", re.IGNORECASE
+)  # comments, such as Postfix's on TLS, before it
+_NAME = re.compile(rb"[!-'*-~]{1,255}\Z")  # printable, without parentheses
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The client of a relay: its address, and the name it gave with HELO ("" where that is none)."""
+
+    address: IPv4Address | IPv6Address
+    helo: str
+
+
+def client_address(text: str | None) -> IPv4Address | IPv6Address | None:
+    """The client's address; an IPv4 one in IPv6's clothes is IPv4 (RFC 7208 section 5)."""
+    try:
+        address = ip_address((text or "").partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def sender(
+    fields: Iterable[HeaderField], trusted: Callable[[IPv4Address | IPv6Address], bool]
+) -> tuple[Sender | None, bool]:
+    """The first client that is none of the trusted relays, by the Received fields from the top down. A relay's own
+    message has no further field: (None, True). (None, False): a field does not say whom it came from."""
+    received = [field.value for field in fields if field.key == b"received"]
+    for value in received[:MAX_RELAYS]:
+        found = parse(value)
+        if found is None or not trusted(found.address):
+            return found, False
+    return None, len(received) <= MAX_RELAYS
+
+
+def parse(value: bytes) -> Sender | None:
+    """The client that a Received field names; None where it names none, or two could be meant. What the client said
+    with HELO stands in the field too, and Postfix takes anything there: `EHLO x (y [192.0.2.1]) by z`. But a line end
+    that can't hold: where the second line goes on with "by", what ends the first is the relay's own."""
+    first, fold, rest = value.partition(b"\r\n")
+    found = _from_domain(first) if fold and _BY_LINE.match(rest) else None
+    found = found or _from_domain_unfolded(unfold(value))
+    if found is None:
+        return None
+    helo, literal = found
+    address = client_address(literal.decode("ascii"))
+    return Sender(address, helo.decode("ascii") if _NAME.match(helo) else "") if address is not None else None
+
+
+def _from_domain(text: bytes) -> tuple[bytes, bytes] | None:
+    """HELO's name and the address of From-domain: "FROM" FWS Domain FWS TCP-info."""
+    words = text.strip(b" \t")
+    if words.endswith(_FORGED):
+        words = words.removesuffix(_FORGED) + b")"
+    start = words.rfind(b"(")
+    match = _TCP_INFO.fullmatch(words, max(start, 0))
+    if match is None or words[:5].lower() not in (b"from ", b"from\t"):
+        return None
+    return words[5:start].strip(b" \t"), match[1]
+
+
+def _from_domain_unfolded(value: bytes) -> tuple[bytes, bytes] | None:
+    """The same of a field whose first line goes on behind it: then neither HELO's name may have spaces, nor may an
+    address literal stand in the rest, lest HELO's name ended the clause."""
+    clause = _BY.split(value, maxsplit=1)
+    found = _from_domain(clause[0])
+    clear = found is not None and _NAME.match(found[0]) and b"[" not in clause[-1]
+    return found if len(clause) == 2 and clear else None

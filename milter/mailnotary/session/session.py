@@ -1,0 +1,456 @@
+"""One SMTP connection as a milter sees it, free of libmilter: events in, actions out.
+
+The order of events is connect, helo, then for each message mail_from, header..., end_of_headers, body...,
+end_of_message; abort ends a message early. Nothing that stands in a message raises here but by a defect of ours; the
+caller hands such an exception to `broken` and the end of the message answers it (`on_internal_error`)."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+from mailnotary import authres, dkim
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.settings import InternalError, Mode, OnOwnVerdict, Settings
+from mailnotary.dkim import DkimResult
+from mailnotary.dmarc import DmarcResult
+from mailnotary.mail.address import Author, author
+from mailnotary.mail.message import HeaderField
+from mailnotary.resolver import Resolver
+from mailnotary.session import received
+from mailnotary.session.budget import Budget
+from mailnotary.session.inbound import Inbound, Traces
+from mailnotary.session.outbound import Client, Origin, SigningPlan, origin, plan, relay
+from mailnotary.session.outcome import MessageMode, MessageRecord
+from mailnotary.session.policy import (
+    Action,
+    DeleteHeader,
+    DmarcVerdict,
+    InsertHeader,
+    Reply,
+    containing,
+    message_verdict,
+    must_be_reached,
+    reply,
+    spf_may_refuse,
+    spf_reply,
+)
+from mailnotary.session.reinjected import verdict_against
+from mailnotary.spf import SpfResult
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What messages are judged with. A message keeps the one that it began with."""
+
+    settings: Settings
+    keystore: KeyStore
+    resolver: Resolver
+    log: Callable[[MessageRecord], None]
+    hostname: str  # the authserv-id where neither the configuration nor the MTA gives one
+    clock: Callable[[], float] = time.time
+    published: frozenset[tuple[str, str]] = frozenset()  # auto keys (domain, selector) that DNS was seen serving
+    traces: Traces | None = None
+
+
+@dataclass(slots=True)
+class _Message:
+    """The message under way."""
+
+    env: Environment
+    client: Client
+    helo: str
+    origin: Origin
+    mode: MessageMode
+    why: str
+    authserv_id: str
+    budget: Budget
+    header_left: int  # octets that its header may still have; negative: nothing of it is wanted (any more)
+    relayed: bool = False  # and its header has not yet told by whom
+    fields: list[HeaderField] = field(default_factory=list)
+    too_large: bool = False
+    inbound: Inbound | None = None
+    signing: SigningPlan | None = None
+    signer: dkim.MessageSigner | None = None
+    author: Author | None = None
+    early_reply: Reply | None = None
+    unrefusable: bool | None = None  # whether all recipients must be reached; None before the first
+    error: str = ""
+    header_ended: bool = False
+    seconds: float = 0.0  # of our own work
+
+
+class Session:
+    """One connection. `leading_space`: the MTA passes header values with the space after the colon (HDR_LEADSPC).
+    `mail_replies`: it waits for an answer to MAIL FROM."""
+
+    def __init__(self, source: Callable[[], Environment]) -> None:
+        self._source = source
+        self.leading_space = True
+        self.mail_replies = True
+        self._address: IPv4Address | IPv6Address | None = None
+        self._mta_name: str | None = None
+        self._daemon_name: str | None = None
+        self._helo = ""
+        self._message: _Message | None = None
+
+    # --- events ---
+
+    def connect(self, client_name: str, address: str | None, mta_name: str | None, daemon_name: str | None) -> None:
+        """A client has connected; `mta_name` is the macro {j}, `daemon_name` {daemon_name}."""
+        del client_name  # a name from reverse DNS proves nothing and decides nothing here
+        self._address = received.client_address(address)
+        self._mta_name = mta_name
+        self._daemon_name = daemon_name
+
+    def helo(self, name: str) -> None:
+        """HELO or EHLO; "" where its name could not be had."""
+        self._helo = name
+
+    def mail_from(self, sender: bytes, auth_user: str | None, cert_subject: str | None = None) -> Reply | None:
+        """A message begins; `cert_subject` is that of the client's TLS certificate, if it has one that the MTA trusts.
+        A reply refuses the message here; None goes on."""
+        started = time.perf_counter()
+        env = self._source()
+        client = Client(self._address, auth_user, self._daemon_name, _bare_address(sender), cert_subject)
+        whose, why = origin(env.settings, client)
+        mode, why = _mode(env.settings.mode, whose, why)
+        if whose is not Origin.EXEMPT and (through := relay(env.settings, client)):
+            whose, mode, why = Origin.FOREIGN, MessageMode.SIGN, through  # it may turn out to be ours, and wait then
+        else:
+            through = ""
+        message = _Message(
+            env,
+            client,
+            self._helo,
+            whose,
+            mode,
+            why,
+            env.settings.authserv_id or self._mta_name or env.hostname,
+            Budget(env.resolver, max_signatures=env.settings.verify.max_signatures),
+            -1 if _passes_untouched(whose, mode, auth_user) else env.settings.limits.header_bytes,
+            bool(through),
+        )
+        self._message = message
+        if mode is MessageMode.VERIFY:
+            self._begin_verifying(message)
+        message.seconds += time.perf_counter() - started
+        if message.early_reply is None or not self.mail_replies or env.settings.reachable_recipients:
+            return None  # where MAIL can't be answered any more, the end of message gives the same reply
+        self._finish(message, (message.early_reply,))
+        return message.early_reply
+
+    def rcpt_to(self, recipient: bytes) -> None:
+        """A recipient. Only where some must be reached the MTA is asked for them."""
+        message = self._message
+        if message is not None and message.unrefusable is not False:
+            message.unrefusable = must_be_reached(message.env.settings, _bare_address(recipient))
+
+    def header(self, name: bytes, value: bytes) -> None:
+        """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
+        message = self._message
+        if message is None or message.header_left < 0:
+            return
+        message.header_left -= len(name) + len(value) + 3
+        if message.header_left < 0:
+            message.too_large = True
+            message.fields.clear()
+            return
+        if b"\n" in value:
+            value = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        message.fields.append(HeaderField(name, value if self.leading_space else b" " + value))
+
+    def end_of_headers(self) -> None:
+        """The header is whole: decide who signs, or parse what others signed."""
+        message = self._message
+        if message is None or message.error or message.too_large:
+            return
+        if message.early_reply is not None and not message.unrefusable:
+            return
+        message.header_ended = True
+        started = time.perf_counter()
+        if message.relayed:
+            self._look_behind_relay(message)
+        if message.early_reply is not None and message.unrefusable:
+            message.why += f"; not refused, for {_REACHABLE}: {message.early_reply.text}"
+            message.early_reply = None
+        if message.mode is MessageMode.VERIFY and message.inbound is not None:
+            message.author = author(message.fields)
+            message.inbound.end_of_headers(message.fields, message.author)
+        elif message.mode is MessageMode.SIGN:
+            message.author = author(message.fields)
+            self._begin_signing(message, message.author)
+        message.seconds += time.perf_counter() - started
+
+    def body(self, chunk: bytes) -> None:
+        """The next octets of the body."""
+        message = self._message
+        if message is None or message.error:
+            return
+        if message.signer is not None:
+            message.signer.body(chunk)
+        elif message.inbound is not None and message.inbound.wants_body:
+            message.inbound.body(chunk)
+
+    def end_of_message(self, queue_id: str | None) -> tuple[Action, ...]:
+        """The message is whole: what the MTA shall do. Deletions come first, the highest index first."""
+        message = self._message
+        if message is None:
+            return ()
+        if message.error:
+            return self._internal_error(message, queue_id)
+        started = time.perf_counter()
+        if message.too_large:
+            limit = message.env.settings.limits.header_bytes
+            # RFC 3463 3.4, X.3.4: too big for this system. Unread, it can be neither verified nor signed.
+            actions: tuple[Action, ...] = (reply(552, "3.4", f"the message header is larger than {limit} octets"),)
+            return self._finish(message, actions, queue_id=queue_id, started=started)
+        if message.early_reply is not None:
+            return self._finish(message, (message.early_reply,), queue_id=queue_id, started=started)
+        if not message.header_ended:  # nobody has decided yet whether it must be signed
+            message.error = "the MTA never said that the header had ended"
+            return self._internal_error(message, queue_id)
+        if message.inbound is not None:
+            return self._verified(message, message.inbound, queue_id, started)
+        return self._outgoing(message, queue_id, started)
+
+    def broken(self, error: BaseException) -> None:
+        """An event before the end of the message failed by a defect of ours; the end of the message will say so."""
+        if self._message is not None:
+            self._message.error = f"{type(error).__name__}: {error}"
+
+    def internal_error(self, error: BaseException, queue_id: str | None = None) -> tuple[Action, ...]:
+        """What the MTA shall do after `end_of_message` itself failed."""
+        message = self._message
+        if message is None:
+            return (_TEMPORARY,)
+        self.broken(error)
+        return self._internal_error(message, queue_id)
+
+    def abort(self) -> None:
+        """The message under way ends without an answer."""
+        self._message = None
+
+    def close(self) -> None:
+        """The connection ends."""
+        self._message = None
+
+    # --- mail from elsewhere ---
+
+    def _look_behind_relay(self, message: _Message) -> None:
+        """Puts the client of the trusted relay in the relay's place: from here on all is as if it had called itself."""
+        settings = message.env.settings
+        networks = settings.trusted_relays.networks
+        found, of_relay = received.sender(message.fields, lambda address: containing(networks, address) is not None)
+        if not of_relay:  # else the relay's address and name are the right ones
+            address, message.helo = (found.address, found.helo) if found else (None, "")
+            message.client = Client(address, None, None, message.client.mail_from)
+        whose, why = origin(settings, message.client)
+        message.origin = whose
+        message.mode, why = _mode(settings.mode, whose, why)
+        unknown = "; no Received field says from whom" if found is None and not of_relay else ""
+        message.why += f"{unknown}; {why}"
+        if message.mode is MessageMode.VERIFY:
+            self._begin_verifying(message)
+
+    def _begin_verifying(self, message: _Message) -> None:
+        env = message.env
+        inbound = Inbound(
+            env.settings,
+            message.budget,
+            message.client.address,
+            message.helo,
+            message.client.mail_from,
+            receiver=message.authserv_id,
+            now=env.clock(),
+            traces=env.traces,
+        )
+        message.inbound = inbound
+        if spf_may_refuse(env.settings):
+            message.early_reply = spf_reply(env.settings.spf, inbound.check_spf(), message.client.address)
+        else:
+            inbound.start()
+
+    def _verified(
+        self, message: _Message, inbound: Inbound, queue_id: str | None, started: float
+    ) -> tuple[Action, ...]:
+        settings = message.env.settings
+        who = message.author or author(message.fields)
+        spf, signatures, dmarc = inbound.finish()
+        verdict = message_verdict(settings, who, dmarc, signatures, message.client.address)
+        if message.unrefusable and verdict.action != "accept":
+            verdict = DmarcVerdict("tag", verdict.would or verdict.action, _REACHABLE)
+        hold = (verdict.hold,) if verdict.hold is not None else ()
+        if verdict.reply is not None:
+            actions: tuple[Action, ...] = (verdict.reply,)
+        else:
+            value = authres.field_value(
+                message.authserv_id,
+                spf=spf,
+                dkim=signatures,
+                dmarc=dmarc,
+                mail_from=message.client.mail_from,
+                helo=message.helo,
+                both_spf=settings.authentication_results.helo,
+            )
+            actions = (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
+        return self._finish(
+            message,
+            actions,
+            queue_id=queue_id,
+            started=started,
+            spf=spf,
+            dkim_results=signatures,
+            dmarc=dmarc,
+            verdict=verdict,
+        )
+
+    # --- our own mail ---
+
+    def _begin_signing(self, message: _Message, who: Author) -> None:
+        env = message.env
+        if against := _verdict_against(message, who):  # before all that could hold it back: it need not be signed
+            message.why += f"; not signed, because it came from elsewhere: Authentication-Results of ours has {against}"
+            message.mode = MessageMode.NONE
+            return
+        signing = plan(
+            env.settings,
+            env.keystore,
+            env.published,
+            who,
+            message.client,
+            relaxed_only=not self.leading_space,
+        )
+        message.signing = signing
+        message.why = f"{message.why}; {signing.why}"
+        if signing.signers:
+            message.signer = dkim.MessageSigner(message.fields, signing.signers, now=int(env.clock()))
+        elif signing.refusal is None:
+            message.mode = MessageMode.NONE
+
+    def _outgoing(self, message: _Message, queue_id: str | None, started: float) -> tuple[Action, ...]:
+        signing = message.signing
+        if signing is not None and signing.refusal is not None:
+            return self._finish(message, (signing.refusal,), queue_id=queue_id, started=started)
+        inserts: list[Action] = []
+        signed: tuple[tuple[str, str], ...] = ()
+        if message.signer is not None and signing is not None:
+            # The last key's signature is inserted first, so that the keystore's order reads from the top down.
+            for signature in reversed(message.signer.finish()):
+                name, value = signature.name.decode("ascii"), signature.value.decode("ascii").removeprefix(" ")
+                inserts.append(InsertHeader(0, name, value))
+            signed = message.signer.signed
+            if len(signed) < len(signing.signers):
+                message.why += "; a valid signature of ours was there before and is not doubled"
+        settings = message.env.settings
+        user = message.client.auth_user
+        if user and message.origin is Origin.OURS and settings.authentication_results.authenticated:
+            results = authres.from_results(message.authserv_id, auth=user)
+            inserts.append(InsertHeader(0, AUTHENTICATION_RESULTS, authres.format(results)))
+        # What a user hands in can't have been checked by us before; what our networks re-inject may have been, so
+        # there a genuine field stays, but for mail that we sign: a signature must not vouch for a forged one.
+        removes = message.origin is Origin.OURS and (signed or user is not None)
+        deletions = _deletions(message) if removes else ()
+        return self._finish(message, (*deletions, *inserts), queue_id=queue_id, started=started, signed=signed)
+
+    # --- the end ---
+
+    def _internal_error(self, message: _Message, queue_id: str | None) -> tuple[Action, ...]:
+        """Mail that must be signed waits, whatever the admin says of the rest."""
+        env = message.env
+        may_be_signed = message.mode is MessageMode.SIGN and bool(env.keystore.entries)
+        if may_be_signed or env.settings.on_internal_error is InternalError.TEMPFAIL:
+            return self._finish(message, (_TEMPORARY,), queue_id=queue_id)
+        deletions = _deletions(message) if message.mode is MessageMode.VERIFY else ()
+        return self._finish(message, deletions, queue_id=queue_id)
+
+    def _finish(
+        self,
+        message: _Message,
+        actions: Sequence[Action],
+        *,
+        queue_id: str | None = None,
+        started: float | None = None,
+        spf: tuple[SpfResult, ...] | None = None,
+        dkim_results: tuple[DkimResult, ...] = (),
+        dmarc: DmarcResult | None = None,
+        verdict: DmarcVerdict | None = None,
+        signed: tuple[tuple[str, str], ...] = (),
+    ) -> tuple[Action, ...]:
+        self._message = None
+        if started is not None:
+            message.seconds += time.perf_counter() - started
+        if spf is None:  # refused by SPF, before the rest was looked at
+            spf = message.inbound.check_spf() if message.inbound is not None and message.early_reply is not None else ()
+        record = MessageRecord(
+            queue_id or "",
+            message.client.address,
+            message.helo,
+            message.client.mail_from,
+            message.client.auth_user,
+            message.mode,
+            message.why,
+            message.author,
+            spf,
+            dkim_results,
+            dmarc,
+            verdict,
+            signed,
+            tuple(actions),
+            message.error,
+            message.seconds * 1000,
+            message.budget.questions,
+        )
+        message.env.log(record)
+        return record.actions
+
+
+AUTHENTICATION_RESULTS = "Authentication-Results"  # RFC 8601 section 2.2
+
+_REACHABLE = "its recipients are in reachable_recipients"
+_TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, please try again later")
+
+
+def _mode(mode: Mode, whose: Origin, why: str) -> tuple[MessageMode, str]:
+    """What is to be done with mail of this origin while one half may be switched off."""
+    if whose is Origin.OURS:
+        return (MessageMode.NONE, f"{why}; mode is verify") if mode is Mode.VERIFY else (MessageMode.SIGN, why)
+    if whose is Origin.FOREIGN:
+        return (MessageMode.NONE, f"{why}; mode is sign") if mode is Mode.SIGN else (MessageMode.VERIFY, why)
+    return MessageMode.NONE, why
+
+
+def _passes_untouched(whose: Origin, mode: MessageMode, auth_user: str | None) -> bool:
+    """Whether a message passes as it is, whatever its header holds. (What a user hands in may hold forged results.)"""
+    return whose is Origin.EXEMPT or (mode is MessageMode.NONE and auth_user is None)
+
+
+def _deletions(message: _Message) -> tuple[DeleteHeader, ...]:
+    """The fields that claim to be ours (RFC 8601 section 5), the highest index first: an MTA renumbers the rest at
+    once, and a deletion from the top down would then hit the wrong ones (CVE-2022-48521)."""
+    found = [one.value for one in message.fields if one.key == b"authentication-results"]
+    if not found:
+        return ()
+    ids = _own_ids(message)
+    claiming = [index for index, value in enumerate(found, 1) if authres.claims(value, ids)]
+    return tuple(DeleteHeader(AUTHENTICATION_RESULTS, index) for index in reversed(claiming))
+
+
+def _verdict_against(message: _Message, who: Author) -> str:
+    """See `reinjected.verdict_against`. What a user hands in is his, whatever it bears."""
+    settings = message.env.settings.signing
+    if settings.on_own_verdict is OnOwnVerdict.SIGN or message.client.auth_user is not None:
+        return ""
+    return verdict_against(message.fields, who, _own_ids(message))
+
+
+def _own_ids(message: _Message) -> tuple[str, ...]:
+    """The authserv-ids of this host and of the others that are ours."""
+    return (message.authserv_id, *message.env.settings.authentication_results.remove_from)
+
+
+def _bare_address(sender: bytes) -> str:
+    """The envelope sender without its angle brackets (submissions by the command `sendmail` come without any). Octets
+    that are no UTF-8 are kept as lone surrogates: they match nothing and are escaped where they are shown."""
+    text = sender.decode("utf-8", "surrogateescape").strip()
+    return text[1:-1] if text.startswith("<") and text.endswith(">") else text
