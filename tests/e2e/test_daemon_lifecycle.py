@@ -19,8 +19,6 @@ from support.milter_client import MilterClient, MilterClosedError, open_socket
 
 MESSAGE = b"From: a@x.example\nTo: b@rcpt.example\nSubject: x\n\nhello\n"
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
 
 def served(address: str) -> bool:
     with MilterClient(address) as client:
@@ -213,12 +211,12 @@ def test_a_folder_that_is_not_there_is_explained(tmp_path: Path) -> None:
     assert os.strerror(errno.ENOENT) in text
 
 
-@as_root
+@pytest.mark.root
 def test_a_user_that_is_not_there_is_explained(tmp_path: Path) -> None:
     assert "no user 'nobody-at-all'" in failed_start(Daemon(tmp_path, user="nobody-at-all"))
 
 
-@as_root
+@pytest.mark.root
 def test_a_socket_group_that_is_not_there_is_explained(tmp_path: Path) -> None:
     listen = f"unix:{tmp_path}/milter.sock"
     text = failed_start(Daemon(tmp_path, listen=listen, socket={"group": "no-such-group"}))
@@ -228,7 +226,7 @@ def test_a_socket_group_that_is_not_there_is_explained(tmp_path: Path) -> None:
 # --- privileges ---------------------------------------------------------------------------------------------------
 
 
-@as_root
+@pytest.mark.root
 def test_root_is_dropped_for_good_in_all_processes_with_its_groups(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     for folder in list(tmp_path.parents)[:3]:
@@ -247,7 +245,7 @@ def test_root_is_dropped_for_good_in_all_processes_with_its_groups(tmp_path: Pat
         assert served(daemon.address)
 
 
-@as_root
+@pytest.mark.root
 def test_what_only_root_may_read_is_refused_at_the_start_not_at_the_first_reload(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     for folder in list(tmp_path.parents)[:3]:
@@ -364,7 +362,7 @@ def test_workers_end_when_their_supervisor_has_gone(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-@as_root
+@pytest.mark.root
 def test_it_is_a_good_process_1(tmp_path: Path) -> None:
     """In a container: signals work, and children that others left behind are buried."""
     command = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *FAULTY)

@@ -187,7 +187,7 @@ def test_keygen_warns_where_the_daemons_user_is_missing(setup: Setup, capsys: py
     assert "there is no user 'no-such-user-here'" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
+@pytest.mark.root
 def test_keygen_gives_the_key_to_the_daemons_user(setup: Setup) -> None:
     setup.config.write_text("user: nobody\n")
     setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
@@ -224,10 +224,9 @@ def test_keygen_waits_for_nothing_that_is_no_file(setup: Setup, kind: str) -> No
 
 
 NOBODY = 65534
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: needs root")
 
 
-@AS_ROOT
+@pytest.mark.root
 def test_keygen_adds_nothing_to_a_file_of_somebody_else(setup: Setup) -> None:
     setup.keystore.write_text("domains: {}\n")
     os.chown(setup.keystore, 4711, -1)
@@ -238,7 +237,7 @@ def test_keygen_adds_nothing_to_a_file_of_somebody_else(setup: Setup) -> None:
     assert setup.keystore.owner() == "nobody"
 
 
-@AS_ROOT
+@pytest.mark.root
 @pytest.mark.parametrize("what", ["keystore", "its directory", "keys"])
 def test_keygen_follows_no_link_of_somebody_else(setup: Setup, tmp_path: Path, what: str) -> None:
     other = tmp_path / "other"
@@ -260,7 +259,7 @@ def test_keygen_follows_no_link_of_somebody_else(setup: Setup, tmp_path: Path, w
     unchanged(setup, target, says="a symbolic link that belongs to the user 65534")
 
 
-@AS_ROOT
+@pytest.mark.root
 def test_keygen_takes_no_setuid_bit_over(setup: Setup) -> None:
     setup.keystore.write_text("domains: {}\n")
     setup.keystore.chmod(0o6755)

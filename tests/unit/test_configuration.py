@@ -14,8 +14,6 @@ from mailnotary.crypto import generate_private_key
 CONFIG = Path(__file__).parents[2] / "config" / "mailnotary.yaml"
 ENTRY = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}\n"
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -76,7 +74,7 @@ def test_the_group_of_a_unix_socket_must_exist(folder: Path) -> None:
     load_configuration(folder / "m.yaml")
 
 
-@root_only
+@pytest.mark.root
 def test_a_missing_user_is_a_warning_for_not_every_daemon_is_started_by_root(folder: Path) -> None:
     (folder / "m.yaml").write_text("user: no-such-user\n")
     (warning,) = load_configuration(folder / "m.yaml").warnings
@@ -93,7 +91,7 @@ def open_folder(folder: Path) -> Path:
     return folder
 
 
-@root_only
+@pytest.mark.root
 def test_root_reads_the_keys_as_the_daemons_user(open_folder: Path) -> None:
     user = pwd.getpwnam("nobody")
     (found,) = errors(open_folder, "user: nobody\n")
@@ -104,7 +102,7 @@ def test_root_reads_the_keys_as_the_daemons_user(open_folder: Path) -> None:
     assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
-@root_only
+@pytest.mark.root
 def test_root_finds_what_the_daemons_user_may_not_enter(open_folder: Path) -> None:
     (open_folder / "keys").mkdir(0o700)
     (open_folder / "a.pem").rename(open_folder / "keys" / "a.pem")
@@ -113,7 +111,7 @@ def test_root_finds_what_the_daemons_user_may_not_enter(open_folder: Path) -> No
     assert f"nobody may not enter its folder: run `chown -R nobody {open_folder}/keys`" in found
 
 
-@root_only
+@pytest.mark.root
 def test_a_file_that_a_reload_could_not_read_is_a_warning(open_folder: Path) -> None:
     (open_folder / "keystore.yaml").unlink()
     (open_folder / "m.yaml").write_text("user: nobody\n")
@@ -122,7 +120,7 @@ def test_a_file_that_a_reload_could_not_read_is_a_warning(open_folder: Path) -> 
     assert "the user nobody can't read it, so a reload will fail" in str(warning)
 
 
-@root_only
+@pytest.mark.root
 def test_a_keystore_that_the_daemons_user_can_not_read_is_an_error(open_folder: Path) -> None:
     (open_folder / "keystore.yaml").chmod(0o600)
     (found,) = errors(open_folder, "user: nobody\n")

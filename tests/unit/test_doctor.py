@@ -659,7 +659,7 @@ def test_it_ends_with_1_when_something_is_wrong_and_tells_it_in_json(
     assert said["findings"][-1]["check"] == "clock"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.root
 def test_nothing_is_left_behind_by_the_look_as_another_user() -> None:
     assert postfix.as_user("nobody", "/", lambda: str(os.getuid())) != "0"
     assert os.geteuid() == 0

@@ -21,7 +21,6 @@ from mailnotary.crypto import KeyLoadError, generate_private_key
 
 CONFIG = Path(__file__).parents[2] / "config" / "keystore.yaml"
 UID, GID = os.geteuid(), os.getegid()
-root_only = pytest.mark.skipif(UID != 0, reason="needs root, to give files away")
 
 
 @pytest.fixture(scope="session")
@@ -368,7 +367,7 @@ def test_a_key_open_to_everyone_is_refused(folder: Path, mode: int) -> None:
     assert read_key(str(path), UID, (GID,), unsafe=True)
 
 
-@root_only
+@pytest.mark.root
 @pytest.mark.parametrize(("gid", "refused"), [(0, False), (12345, False), (12346, True)])
 def test_a_key_readable_by_another_group_is_refused(folder: Path, gid: int, refused: bool) -> None:
     path = folder / "a.pem"
@@ -384,7 +383,7 @@ def test_a_key_readable_by_another_group_is_refused(folder: Path, gid: int, refu
     assert read_key(str(path), 54321, (12345,))
 
 
-@root_only
+@pytest.mark.root
 def test_a_key_of_another_user_is_refused(folder: Path) -> None:
     path = folder / "a.pem"
     os.chown(path, 54322, 0)

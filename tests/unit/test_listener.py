@@ -105,7 +105,7 @@ def test_a_directory_that_is_swapped_for_a_link_gets_no_socket(tmp_path: Path, m
     assert list((tmp_path / "moved").iterdir()) == [tmp_path / "moved" / "socket"]  # not by a path that leads elsewhere
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="acts as another user: needs root")
+@pytest.mark.root
 def test_the_services_user_gains_nothing_from_a_race_at_the_start(
     secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
