@@ -10,16 +10,14 @@ import idna
 
 from mailnotary.authres.parse import parse
 from mailnotary.authres.types import AuthresError
-from mailnotary.domain import to_ascii
+from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.mail import cfws
 from mailnotary.mail import encoded_word as encodedword
 
-# What a sloppy reader may skip inside an identifier: white space, controls, quoting, comment marks, broken UTF-8, and
-# what shows nothing (Default_Ignorable_Code_Point).
-_NOISE = re.compile(
-    '[\\s\x00-\x20\x7f-\xa0"()\\\\\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f'
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]+"
-)
+# What is no part of a name, so that a sloppy reader may skip it or stop at it: white space, controls, quotes of every
+# kind and other punctuation, broken UTF-8, and what shows nothing. The four are invisible, though Unicode has them as
+# letters (Default_Ignorable_Code_Point).
+_NOISE = re.compile("[^\\w.-]+|[\u115f\u1160\u3164\uffa0]+")
 # Ligatures that NFKC makes into whole phrases, up to 18 characters of one: no part of an identifier, but of an attack.
 _LIGATURES = re.compile("[\ufb50-\ufdff]+")
 _PIECE = 256  # characters normalized at a time
@@ -28,20 +26,40 @@ _COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
 
 def claims(value: bytes, ids: Collection[str]) -> bool:
     """Whether the field speaks in the name of one of the authserv-ids. They are compared as domain names are: without
-    regard to case, U-labels as A-labels, a trailing dot ignored. A field that can't be parsed is read by others in
-    ways that nobody knows: it claims every id that it contains anywhere, in whatever disguise."""
+    regard to case, U-labels as A-labels, a trailing dot ignored. An authserv-id that is no domain name is read by
+    others in ways that nobody knows: it claims each id that it has in it as a whole word. So is a field that can't be
+    parsed: it claims every id that it contains anywhere, in whatever disguise."""
     if not ids or (value.isascii() and not _contains(value, ids)):
         return False  # most fields are others', and this is quicker than to parse them
     try:
-        found = _same(parse(value).authserv_id)
+        found = parse(value).authserv_id
     except AuthresError:
         return _contains(value, ids)
-    return any(found == _same(own) for own in ids)
+    if any(_same(found) == _same(own) for own in ids):
+        return True
+    if _is_name(found.rstrip(".")):
+        return False
+    words = _words(found)
+    return any(needle.strip(".") in words for own in ids for needle in _needles(own))
 
 
 def _same(authserv_id: str) -> str:
     """The identifier in the form in which all its spellings are equal."""
     return (to_ascii(authserv_id) or _plain(authserv_id)).rstrip(".")
+
+
+def _is_name(found: str) -> bool:
+    """Whether it is a domain name as it stands; IDNA's mapping (UTS 46) drops what shows nothing."""
+    name = to_ascii(found)
+    if name is None or not is_domain_name(name):
+        return False
+    return found.isascii() or idna.decode(name) == _folded(found)
+
+
+def _words(authserv_id: str) -> set[str]:
+    """What an identifier is to those who stop at what is no part of a name, and to those who skip it."""
+    words = _NOISE.split(_folded(authserv_id))
+    return {word.strip(".") for word in (*words, "".join(words))}
 
 
 def _contains(value: bytes, ids: Collection[str]) -> bool:
@@ -65,10 +83,13 @@ def _needles(own: str) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
+    return _NOISE.sub("", _folded(text))
+
+
+def _folded(text: str) -> str:
     if text.isascii():
-        return _NOISE.sub("", text.lower())
-    folded = _compatible(_LIGATURES.sub("", text)).replace("\u3002", ".").casefold()
-    return _NOISE.sub("", folded)
+        return text.lower()
+    return _compatible(_LIGATURES.sub("", text)).replace("\u3002", ".").casefold()
 
 
 def _compatible(text: str) -> str:
