@@ -164,3 +164,18 @@ def test_sign_says_why_it_did_not_sign(place: Path, capsys: pytest.CaptureFixtur
     path.write_bytes(MESSAGE.replace(b"alice@example.org", b"x@other.example"))
     assert main(["sign", str(path), "-c", str(place / "mailnotary.yaml")]) == 1
     assert "no entry of the keystore covers the From domain other.example" in capsys.readouterr().err
+
+
+def test_a_verdict_against_a_signature_and_a_relay_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged = b"Authentication-Results: mx.example.net; dmarc=fail header.from=example.org\r\n"
+    told = explain(place, judged + MESSAGE, capsys, "--json", ip="127.0.0.1")
+    assert (told["mode"], told["signed"], told["headers_removed"]) == ("none", [], [])
+    assert "not signed, because it came from elsewhere" in told["why"]
+    with (place / "mailnotary.yaml").open("a") as file:
+        file.write("trusted_relays: {daemon_names: [PROXIED]}\nsign_for: {tls_clients: [mail2.example.org]}\n")
+    relayed = f"Received: from mail.example.org (unknown [{BAD_IP}])\r\n\tby mx; date\r\n".encode()
+    told = explain(place, relayed + MESSAGE, capsys, "--json", "--daemon-name", "PROXIED", ip="127.0.0.1")
+    assert told["mode"] == "verify"
+    assert told["dmarc"]["status"] == "fail"
+    told = explain(place, MESSAGE, capsys, "--json", "--tls-client", "mail2.example.org", ip=BAD_IP)
+    assert told["signed"]

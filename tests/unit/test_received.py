@@ -36,6 +36,13 @@ def came_from(ip: str, helo: str = "mail.example.org") -> bytes:
             "2001:db8::1",
             "mail.example.org",
         ),
+        (
+            b" from x (y [192.0.2.99]) by z (unknown [198.51.100.66])\r\n\t(using TLSv1.3 with cipher X (256/256 bits)"
+            b"\r\n\t key-exchange X25519 server-signature RSA-PSS (4096 bits))\r\n\t(No client certificate requested)"
+            + TAIL,
+            "198.51.100.66",
+            "",
+        ),
         # Sendmail
         (
             b" from mail.example.org (x.example [192.0.2.10] (may be forged))\r\n\tby relay.example.net (8.17.1)",

@@ -54,6 +54,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
     parser.add_argument("--rcpt", metavar="ADDR", help="the envelope recipient (only reachable_recipients ask for it)")
     parser.add_argument("--auth-user", metavar="U", help="the login name, for a client that authenticated itself")
+    parser.add_argument(
+        "--tls-client", metavar="SUBJECT", help="the subject of its TLS certificate, which the MTA trusts"
+    )
+    parser.add_argument("--daemon-name", metavar="NAME", help="the MTA's daemon that it came through")
     add_zone(parser)
     parser.add_argument("--now", type=int, metavar="EPOCH", help="take this for the time")
     add_config(parser)
@@ -89,11 +93,11 @@ def explain(args: argparse.Namespace) -> Explanation:
         traces=traces,
     )
     session = Session(lambda: environment)
-    session.connect("", str(args.ip), None, None)
+    session.connect("", str(args.ip), None, args.daemon_name)
     session.helo(args.helo)
     sender = args.mail_from.encode("utf-8", "surrogateescape")
     bare = sender.startswith(b"<") and sender.endswith(b">")
-    if session.mail_from(sender if bare else b"<" + sender + b">", args.auth_user) is None:
+    if session.mail_from(sender if bare else b"<" + sender + b">", args.auth_user, args.tls_client) is None:
         if args.rcpt is not None:
             session.rcpt_to(args.rcpt.encode("utf-8", "surrogateescape"))
         for field in message.fields:

@@ -14,9 +14,7 @@ MAX_RELAYS = 10  # that a message passes one after the other
 _TCP_INFO = re.compile(rb"\((?:[^\s()\[\]]+[ \t]+)?\[(?:IPv6:)?([0-9A-Fa-f:.]{2,45})\]\)", re.IGNORECASE)
 _FORGED = b" (may be forged))"  # Sendmail's words where the name of TCP-info does not lead back to its address
 _BY = re.compile(rb"\sby\s", re.IGNORECASE)
-_BY_LINE = re.compile(
-    rb"(?:[ \t]*\([^\r]*\r\n)*[ \t]*by\s", re.IGNORECASE
-)  # comments, such as Postfix's on TLS, before it
+_BY_LINE = re.compile(rb"(?:\A|\r\n)[ \t]+by\s", re.IGNORECASE)
 _NAME = re.compile(rb"[!-'*-~]{1,255}\Z")  # printable, without parentheses
 
 
@@ -55,9 +53,9 @@ def sender(
 def parse(value: bytes) -> Sender | None:
     """The client that a Received field names; None where it names none, or two could be meant. What the client said
     with HELO stands in the field too, and Postfix takes anything there: `EHLO x (y [192.0.2.1]) by z`. But a line end
-    that can't hold: where the second line goes on with "by", what ends the first is the relay's own."""
+    that can't hold: where a later line begins with "by", what ends the first is the relay's own."""
     first, fold, rest = value.partition(b"\r\n")
-    found = _from_domain(first) if fold and _BY_LINE.match(rest) else None
+    found = _from_domain(first) if fold and _BY_LINE.search(rest) else None
     found = found or _from_domain_unfolded(unfold(value))
     if found is None:
         return None
