@@ -83,6 +83,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         assert served(second.address)
 
 
+@pytest.mark.root
 def test_peers_alone_are_served(tmp_path: Path) -> None:
     with Daemon(tmp_path, socket={"peers": ["127.0.0.1"]}) as daemon:
         assert served(daemon.address)

@@ -79,6 +79,7 @@ def reaches(listen: Listen, source: str) -> bool:
         ([], ["127.0.0.1", "127.0.0.2", "127.0.1.9"]),
     ],
 )
+@pytest.mark.root  # newer kernels let nobody else attach a filter
 def test_the_kernel_lets_in_whom_the_settings_name(peers: list[str], let_in: list[str]) -> None:
     listen = Listen("inet", "127.0.0.1", free_port())
     listener = open_listener(listen, SocketSettings(peers=tuple(ip_network(one) for one in peers)))
@@ -92,6 +93,7 @@ def test_the_kernel_lets_in_whom_the_settings_name(peers: list[str], let_in: lis
 @pytest.mark.parametrize(
     ("peer", "let_in"), [("::1", True), ("::/127", True), ("::2/127", False), ("2001:db8::1", False)]
 )
+@pytest.mark.root
 def test_the_kernel_knows_ipv6_addresses(peer: str, let_in: bool) -> None:
     with socket.socket(socket.AF_INET6) as server:
         admit(server, [ip_network(peer)])
@@ -100,6 +102,7 @@ def test_the_kernel_knows_ipv6_addresses(peer: str, let_in: bool) -> None:
         assert reaches(Listen("inet6", "::1", server.getsockname()[1]), "::1") is let_in
 
 
+@pytest.mark.root
 def test_as_many_networks_as_there_may_be_are_taken() -> None:
     with socket.socket(socket.AF_INET6) as server:
         admit(server, [ip_network(f"2001:db8:{number:x}::1") for number in range(64)])
