@@ -4,7 +4,7 @@ PREFIX := /opt/mailnotary
 SOURCES := milter tests config
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench fuzz install man test-image chaos soak test-systemd test-sendmail clean setup
+.PHONY: help demo test check lint format rooms bench fuzz install man test-image chaos soak test-systemd test-sendmail clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ lint: setup  ## format, lint and types alone
 format: setup  ## put the sources into their form
 	$(PYTHON) -m ruff format $(SOURCES)
 	$(PYTHON) -m ruff check --fix $(SOURCES)
+
+rooms: setup  ## draw the rooms and the exceptions into ARCHITECTURE.md
+	PYTHONPATH=tests $(PYTHON) -m support.rooms
 
 bench: setup  ## measure the hot paths, then the daemon, beside its peers where they are installed; plots in build/bench
 	$(PYTHON) -m pytest tests/bench -o addopts='--import-mode=importlib' -o python_files='bench_*.py'

@@ -1,14 +1,16 @@
-"""The rooms of the package and who imports whom, read from the code; `make rooms` draws them into ARCHITECTURE.md."""
+"""The rooms of the package and who imports whom, read from the code; `make rooms` draws them, and the exceptions, into
+ARCHITECTURE.md."""
 
 import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from support import exceptions
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "milter" / "mailnotary"
 PAGE = ROOT / "ARCHITECTURE.md"
-BEGIN, END = "<!-- rooms -->\n", "<!-- /rooms -->\n"
 
 Arrows = dict[str, set[str]]
 
@@ -76,13 +78,16 @@ def picture(found: Arrows) -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def drawn(page: str, found: Arrows) -> str:
-    """The page with its picture drawn anew."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + picture(found) + END + after
+def drawn(page: str) -> str:
+    """The page with its pictures drawn anew, each between two comments that name it."""
+    for name, text in (("rooms", picture(arrows())), ("exceptions", exceptions.tree())):
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = before + begin + text + end + after
+    return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(drawn(PAGE.read_text("utf-8"), arrows()), "utf-8")
+    PAGE.write_text(drawn(PAGE.read_text("utf-8")), "utf-8")
     sys.stdout.write(f"{sum(map(len, arrows().values()))} arrows between {len(arrows())} rooms\n")

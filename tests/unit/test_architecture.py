@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from support import rooms
+from support import exceptions, rooms
 from support.rooms import PACKAGE, ROOT, imports
 
 
@@ -51,8 +51,8 @@ def test_each_library_has_one_room(library: str, allowed: str) -> None:
 
 # The rooms from the bottom up; each imports only from the floors below and from its own.
 FLOORS = [
-    {"status", "domain", "escape", "files", "remember", "crypto"},
-    {"mail", "resolver"},
+    {"errors", "status", "domain", "escape", "files", "remember"},
+    {"crypto", "mail", "resolver"},
     {"dkim", "spf"},
     {"dmarc", "config"},
     {"authres", "keys"},
@@ -72,9 +72,16 @@ def test_imports_point_one_way() -> None:
     rooms.floors(arrows)  # no circles
 
 
-def test_the_picture_of_the_rooms_is_current() -> None:
+def test_the_pictures_of_the_rooms_and_the_exceptions_are_current() -> None:
     page = rooms.PAGE.read_text("utf-8")
-    assert rooms.drawn(page, rooms.arrows()) == page, "make rooms"
+    assert rooms.drawn(page) == page, "make rooms"
+
+
+def test_every_exception_has_a_place_in_the_tree_and_says_what_it_means() -> None:
+    found = exceptions.classes()
+    assert len(found) > 20, "the search does not find them any more"
+    assert exceptions.strays(found) == []
+    assert [name for name, raised in found.items() if not raised.meaning] == []
 
 
 def test_no_pattern_repeats_a_group_possessively() -> None:

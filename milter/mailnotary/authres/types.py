@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mailnotary.errors import MailSyntaxError
 
-class AuthresError(ValueError):
+
+class AuthresError(MailSyntaxError):
     """The value is no Authentication-Results; the message says why."""
 
 

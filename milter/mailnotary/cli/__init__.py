@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from importlib import import_module
 
 import mailnotary
+from mailnotary.errors import MailnotaryError
 
 COMMANDS = {
     "run": "run the daemon in the foreground",
@@ -24,7 +25,7 @@ COMMANDS = {
 }
 
 
-class CommandError(Exception):
+class CommandError(MailnotaryError):
     """A command can't do its work; the text says what is wrong and what to do."""
 
 

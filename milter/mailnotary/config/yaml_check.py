@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn
 
+from mailnotary.errors import SetupError
 from mailnotary.escape import printable
 
 MAX_DEPTH = 20  # the deepest key of our files is at 6
@@ -86,7 +87,9 @@ def unknown_alias(name: str) -> str:
     return f"{shown('*' + name)} stands for nothing before it: a text that begins with '*' needs quotes"
 
 
-class _FoundError(Exception):
+class _FoundError(SetupError):
+    """The first mistake of the text, at an index of it."""
+
     def __init__(self, index: int, message: str) -> None:
         super().__init__(message)
         self.index, self.message = index, message

@@ -21,6 +21,7 @@ import yaml
 
 from mailnotary.config import yaml_check as yamlcheck
 from mailnotary.config.yaml_check import MAX_DEPTH, Mistake, shown
+from mailnotary.errors import SetupError
 from mailnotary.escape import printable
 from mailnotary.files import read_regular
 
@@ -51,7 +52,7 @@ class Problem:
         return f"{place}: {self.message}"
 
 
-class ConfigError(Exception):
+class ConfigError(SetupError):
     """The configuration can't be used. `problems` has every reason that was found, in the order of the files;
     `str()` gives one a line."""
 
@@ -195,7 +196,7 @@ def kind(node: Node) -> str:
     return "no value" if node.is_null else shown(node.text)
 
 
-class _BrokenFileError(Exception):
+class _BrokenFileError(SetupError):
     """The file can't be understood from some place on."""
 
     def __init__(self, mistake: Mistake) -> None:

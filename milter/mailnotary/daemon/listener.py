@@ -20,12 +20,13 @@ from pathlib import Path
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import SocketSettings
 from mailnotary.daemon import adapter, peers
+from mailnotary.errors import SetupError
 from mailnotary.files import directory, resolve
 
 BACKLOG = 512  # connections that wait while all workers are busy accepting others
 
 
-class ListenError(Exception):
+class ListenError(SetupError):
     """The socket can't be had; the text says why and what to do."""
 
 

@@ -3,8 +3,10 @@
 import os
 import pwd
 
+from mailnotary.errors import SetupError
 
-class UserError(Exception):
+
+class UserError(SetupError):
     """The user can't be taken on; the text says why and what to do."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailnotary.config.listen import Listen
+from mailnotary.errors import SetupError
 
 TIMEOUT = 5.0  # seconds for each step
 
@@ -20,7 +21,7 @@ _QUIT = b"Q"
 _LEADING_SPACE = 0x100000  # SMFIP_HDR_LEADSPC
 
 
-class ProbeError(Exception):
+class ProbeError(SetupError):
     """There is no milter that serves; the text says what is there."""
 
 

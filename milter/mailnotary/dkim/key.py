@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
 from mailnotary.dkim.signature import Signature, decode_base64
 from mailnotary.dkim.tags import TagError, TagList, parse_tags
+from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.remember import Remembering
 
@@ -12,7 +13,7 @@ MAX_RECORD_OCTETS = 4096  # of a TXT record; the key of an 8192-bit modulus take
 _WSP = b" \t\r\n"
 
 
-class KeyRecordError(Exception):
+class KeyRecordError(ProtocolOutcome):
     """A key record is not to be used; the text says why, and `brief` in fixed words."""
 
     def __init__(self, reason: str, brief: str = "the key record can not be used") -> None:

@@ -12,6 +12,7 @@ from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.signature import SignatureError, read_labels, read_tags
 from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
+from mailnotary.errors import DkimKeyError
 from mailnotary.mail.message import FieldIndex, HeaderField, parse
 from mailnotary.resolver import Answer, RecordKind
 from mailnotary.status import DkimStatus
@@ -83,7 +84,7 @@ _HEADER_NAME = re.compile(r"[!-9;-~]+\Z")
 _IDENTITY = re.compile(r"[!-:<>-~]*@[!-:<>-~]+\Z")  # what needs no dkim-quoted-printable (RFC 6376 2.11)
 
 
-class SigningError(Exception):
+class SigningError(DkimKeyError):
     """A message can't be signed; the text says why, for a log."""
 
 

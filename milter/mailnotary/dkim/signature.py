@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from mailnotary.dkim.tags import TagError, TagList, parse_tags
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
+from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.mail.message import FieldIndex, HeaderField
 from mailnotary.remember import Remembering
@@ -60,7 +61,7 @@ _CANONICALIZATIONS = {
 }
 
 
-class SignatureError(Exception):
+class SignatureError(ProtocolOutcome):
     """The signature is not to be verified; `status`, `reason` and `brief` are its result."""
 
     def __init__(self, status: DkimStatus, reason: str, brief: str) -> None:

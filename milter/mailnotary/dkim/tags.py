@@ -9,6 +9,8 @@ tval      =  1*VALCHAR                   ; %x21-3A / %x3C-7E, and UTF-8 (RFC 861
 
 import re
 
+from mailnotary.errors import MailSyntaxError
+
 MAX_TAGS = 64  # a signature has 14 known tags; the cap bounds the work that a header field can cause
 
 _WSP = b" \t\r\n"
@@ -20,7 +22,7 @@ _OCTETS = re.compile(rb"(?:[!-~\x80-\xff \t]++|\r\n(?=[ \t]))*\Z")
 _ALLOWED = bytes([*range(0x21, 0x7F), *range(0x80, 0x100), *b" \t"])  # all that _OCTETS takes, but folds
 
 
-class TagError(ValueError):
+class TagError(MailSyntaxError):
     """The text is no tag list; the message says what is wrong, for an admin."""
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from mailnotary.dmarc.record import Psd, Record, is_record, parse
+from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 
@@ -13,7 +14,7 @@ MAX_LABELS = 8  # names longer than this are shortened after the first question:
 MAX_QUESTIONS = 40
 
 
-class TooManyQuestionsError(Exception):
+class TooManyQuestionsError(ProtocolOutcome):
     """The evaluation has asked all that it may."""
 
 

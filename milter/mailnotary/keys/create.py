@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailnotary.errors import DkimKeyError
 from mailnotary.files import directory, open_regular, resolve
 from mailnotary.keys.edit import NewKey, edit
 
@@ -16,7 +17,7 @@ FOLDER = "keys"  # beside the keystore
 MAX_KEYSTORE = 64 * 1_048_576  # octets
 
 
-class NewKeyError(Exception):
+class NewKeyError(DkimKeyError):
     """A key can't be stored; the text says why and what to do. Nothing was changed."""
 
 

@@ -16,6 +16,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from mailnotary.config import yaml_nodes as yamlfile
 from mailnotary.config.yaml_check import shown
 from mailnotary.domain import to_ascii
+from mailnotary.errors import DkimKeyError
 
 INDENT = 2
 KEYS = frozenset(("domains", "unsafe_keys"))  # of the whole file
@@ -28,7 +29,7 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _PLAIN = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@-]|:(?=[^\s,\]}]))*\Z")
 
 
-class KeystoreEditError(ValueError):
+class KeystoreEditError(DkimKeyError, ValueError):
     """The file is not in a form that can be changed; the text says what to do by hand."""
 
 
@@ -141,7 +142,7 @@ def _names(key: str, entry: str) -> bool:
 # --- the file as text -----------------------------------------------------------------------------------------------
 
 
-class _FormError(Exception):
+class _FormError(DkimKeyError):
     """A node stands where its kind can't be changed."""
 
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from mailnotary.config.keystore import KeyState, KeyStore, StoredKey
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.errors import DkimKeyError
 from mailnotary.files import read_regular
 from mailnotary.keys.record import Look, Published
 
@@ -166,7 +167,7 @@ def _id(domain: str, key: StoredKey) -> KeyId | None:
 # --- the state file -------------------------------------------------------------------------------------------------
 
 
-class StateError(Exception):
+class StateError(DkimKeyError):
     """The state file can't be read or written; the text says why."""
 
 

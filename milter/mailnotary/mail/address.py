@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
+from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
 from mailnotary.mail import cfws
 from mailnotary.mail import encoded_word as encodedword
@@ -178,7 +179,9 @@ def _distinct(items: Iterable[_T]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(items))
 
 
-class _FromError(Exception):
+class _FromError(MailSyntaxError):
+    """The From field has no author domain; `problem` says in which way."""
+
     def __init__(self, problem: AuthorProblem, reason: str) -> None:
         super().__init__(reason)
         self.problem = problem

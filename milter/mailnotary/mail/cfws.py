@@ -5,6 +5,8 @@ character is itself. Every function takes time in proportion to the text."""
 
 import re
 
+from mailnotary.errors import MailSyntaxError
+
 MAX_COMMENT_DEPTH = 32  # comments in comments; people write one
 
 # Controls have no place in a header field; the obsolete syntax (RFC 5322 4.1) has some in comments and quoted strings.
@@ -19,7 +21,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*)"', re.DOTALL)
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
-class CfwsError(ValueError):
+class CfwsError(MailSyntaxError):
     """The text can't be taken apart; the message says why."""
 
 

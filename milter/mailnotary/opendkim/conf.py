@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mailnotary.errors import SetupError
 from mailnotary.files import read_regular
 
 MAX_INCLUDES = 5  # opendkim.conf(5), Include
@@ -15,7 +16,7 @@ MAX_FILE = 64 * 1_048_576  # octets
 PROBE = "some.user.that.no.pattern.names"
 
 
-class OpendkimError(Exception):
+class OpendkimError(SetupError):
     """The configuration can't be read; the text says why."""
 
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from dns.rdataclass import IN
 from dns.rdatatype import OPT
 
+from mailnotary.errors import DnsError
+
 # In one section. A host of many has some ten addresses, a pool fifty; the names at the top of large organizations have
 # up to a hundred and some TXT records, one for each service that has had them prove that the domain is theirs.
 MAX_RECORDS = 256
@@ -26,7 +28,7 @@ _FIELDS = struct.Struct("!HHIH")  # of a record: type, class, TTL, length of its
 _MINIMUM = struct.Struct("!16xI")  # of a SOA record, after its two names
 
 
-class WireError(ValueError):
+class WireError(DnsError, ValueError):
     """A reply that is not what the RFCs allow, or beyond our bounds; the text says what is wrong."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import dns.rcode
 from dns.name import Name
 
+from mailnotary.errors import DnsError
 from mailnotary.resolver.records import WireError
 from mailnotary.resolver.types import DnsTempError, RecordKind
 from mailnotary.resolver.wire import ANSWERED, UDP_SIZE, Reply, answers, encode_question, parse_reply
@@ -32,7 +33,7 @@ class UnreachableError(DnsTempError):
     """Nothing listens at any of the nameservers. It cost no time to learn, so it is not remembered."""
 
 
-class _FailedError(Exception):
+class _FailedError(DnsError):
     """A server has failed to answer a question; another may do better."""
 
     def __init__(self, server: "Server", reason: str, word: str = "SERVFAIL") -> None:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Protocol
 
+from mailnotary.errors import DnsError
+
 
 class RecordKind(StrEnum):
     """The record types that mail authentication asks for."""
@@ -46,7 +48,7 @@ class Answer:
         return tuple(record for record in self.records if isinstance(record, bytes))
 
 
-class DnsTempError(Exception):
+class DnsTempError(DnsError):
     """A question that got no answer: time-out, SERVFAIL, a lame or malformed reply. Asking later may help.
 
     `word` is what the commands show for it: "TIMEOUT" or "SERVFAIL"."""

@@ -6,6 +6,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from mailnotary.domain import to_ascii
+from mailnotary.errors import DnsError
 from mailnotary.escape import printable
 from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, Record, RecordKind
 from mailnotary.resolver.wire import MAX_CNAMES
@@ -15,7 +16,7 @@ _NXDOMAIN = "NXDOMAIN"
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
-class ZoneError(ValueError):
+class ZoneError(DnsError, ValueError):
     """The zone's data is not in the form that `ZoneResolver` takes; the message names the place."""
 
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import DnsTempError, MxRecord, RecordKind
 from mailnotary.spf.client import Client
@@ -34,7 +35,7 @@ MAX_TERM = 300  # characters of one in a reason
 _UTF8_SENDER = "the sender's local-part is not US-ASCII"
 
 
-class UnusableMacro(Exception):  # noqa: N818 - an outcome of the protocol
+class UnusableMacro(ProtocolOutcome):
     """A term has a macro that can't be expanded for this sender, so it does not match (RFC 8616 section 4)."""
 
 

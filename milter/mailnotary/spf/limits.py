@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
+from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import Answer, DnsTempError, NotingResolver, RecordKind
 from mailnotary.spf.trace import Question, Step
@@ -31,7 +32,7 @@ NAMES_TIME = 0.25
 MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
 
 
-class Failure(Exception):  # noqa: N818 - an outcome of the protocol, no error of this program
+class Failure(ProtocolOutcome):
     """The whole check ends with permerror, temperror, or for lack of a record with none. `reason` and `brief` are those
     of the result."""
 

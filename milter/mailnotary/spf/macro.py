@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
 from mailnotary.domain import MAX_NAME
+from mailnotary.errors import MailSyntaxError
 
 MAX_DOMAIN_SPEC = 2048  # octets as written; only 253 of its expansion ever count (RFC 7208 7.3)
 
@@ -29,7 +30,7 @@ Values = Callable[[str], str]
 """Gives the value of a macro letter (in lower case). Each character stands for one octet."""
 
 
-class MacroError(ValueError):
+class MacroError(MailSyntaxError):
     """The text is no macro-string; `offset` says where in it."""
 
     def __init__(self, reason: str, offset: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from socket import inet_aton
 
+from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
 from mailnotary.remember import Remembering
 from mailnotary.spf.macro import MacroError, MacroString, parse_domain_spec, parse_macro_string
@@ -41,7 +42,7 @@ _IP4 = re.compile(rf":({_QNUM}(?:\.{_QNUM}){{3}})(?:/(0|[1-9][0-9]?))?\Z")
 _IP6 = re.compile(r":([0-9A-Fa-f:.]+)(?:/(0|[1-9][0-9]{0,2}))?\Z")
 
 
-class RecordError(ValueError):
+class RecordError(MailSyntaxError):
     """A syntax error anywhere in a record, which makes it a permerror (4.6). `position` is the octet, from 0, of the
     term or of the place in it."""
 
