@@ -6,14 +6,15 @@ from dataclasses import fields, is_dataclass
 from typing import Generic, TypeVar
 
 _OBJECT = 56  # octets, about: what an object takes beside its text or its members
+_PLACE = 150  # octets, about: what a place in `Remembered` takes
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
 class Remembered(Generic[Key, Value]):
-    """Values by key, of about so many octets at most; the oldest make room. Whoever keeps one says what it takes
-    beside its key. Safe to use from several threads."""
+    """Values by key, of about so many octets at most; the oldest make room. Whoever keeps one says what it takes with
+    its key. Safe to use from several threads."""
 
     __slots__ = ("_entries", "_left", "_lock")
 
@@ -29,7 +30,7 @@ class Remembered(Generic[Key, Value]):
 
     def keep(self, key: Key, value: Value, octets: int) -> None:
         """Keeps a value."""
-        octets += size(key) + 2 * _OBJECT  # with its place
+        octets += _PLACE
         with self._lock:
             replaced = self._entries.pop(key, None)
             self._left += (0 if replaced is None else replaced[1]) - octets
@@ -66,7 +67,7 @@ class Remembering(Generic[Value]):
         value = self._kept.get(text)
         if value is None:
             value = self._parse(text)
-            self._kept.keep(text, value, self._cost(value))
+            self._kept.keep(text, value, len(text) + self._cost(value))
         return value
 
     def cache_clear(self) -> None:

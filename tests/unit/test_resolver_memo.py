@@ -32,6 +32,10 @@ class Cache:
         return self._kept[name, kind]
 
 
+def _cost(key: str, result: str) -> int:
+    return len(key) + len(result)
+
+
 def keep(memo: Memo[str, str], key: str, resolver: Cache, *names: str) -> None:
     noted = NotingResolver(resolver)
     for name in names:
@@ -40,7 +44,7 @@ def keep(memo: Memo[str, str], key: str, resolver: Cache, *names: str) -> None:
 
 
 def test_a_result_is_recalled_while_its_answers_stay() -> None:
-    memo: Memo[str, str] = Memo(100_000)
+    memo: Memo[str, str] = Memo(100_000, _cost)
     resolver = Cache({"a.example": [{"TXT": "1"}]})
     keep(memo, "k", resolver, "a.example", "b.example")
     assert memo.recall("k", NotingResolver(resolver)) == "of k"
@@ -50,7 +54,7 @@ def test_a_result_is_recalled_while_its_answers_stay() -> None:
 
 
 def test_what_was_asked_to_recall_is_not_asked_again() -> None:
-    memo: Memo[str, str] = Memo(100_000)
+    memo: Memo[str, str] = Memo(100_000, _cost)
     resolver = Cache({})
     keep(memo, "k", resolver, "a.example")
     resolver.change({"a.example": "TIMEOUT"})
@@ -68,7 +72,7 @@ def test_what_was_asked_to_recall_is_not_asked_again() -> None:
 
 
 def test_the_memory_is_bounded_and_the_oldest_make_room() -> None:
-    memo: Memo[str, str] = Memo(10_000)
+    memo: Memo[str, str] = Memo(10_000, _cost)
     resolver = Cache({})
     for number in range(100):
         keep(memo, f"{number}{'x' * 1000}", resolver, "a.example")
@@ -80,7 +84,7 @@ def test_the_memory_is_bounded_and_the_oldest_make_room() -> None:
 
 
 def test_what_rests_on_many_answers_is_not_kept() -> None:
-    memo: Memo[str, str] = Memo(100_000)
+    memo: Memo[str, str] = Memo(100_000, _cost)
     resolver = Cache({})
     keep(memo, "long", resolver, *["a.example"] * (MAX_QUESTIONS + 1))
     assert memo.recall("long", NotingResolver(resolver)) is None

@@ -74,13 +74,20 @@ class Verifier:
         for body in self._bodies.values():
             body.finish()
         keys: dict[str, tuple[bytes, ...] | DnsTempError] = {}
-        results: list[DkimResult | None] = [None if isinstance(item, Signature) else item for item in self._items]
-        # The author's first, as they decide DMARC: the keys of others can't use up their time.
-        signatures = [(number, item) for number, item in enumerate(self._items) if isinstance(item, Signature)]
-        signatures.sort(key=lambda pair: not _is_aligned(pair[1].domain, self._author_domains))
-        for number, signature in signatures:
-            results[number] = self._verify(signature, keys)
-        return [result for result in results if result is not None]
+        items = self._items
+        places: Sequence[int] = range(len(items))
+        if len(items) > 1:
+            # The author's first, as they decide DMARC: the keys of others can't use up their time.
+            places = sorted(places, key=self._is_foreign)
+        results: dict[int, DkimResult] = {}
+        for place in places:
+            item = items[place]
+            results[place] = self._verify(item, keys) if isinstance(item, Signature) else item
+        return [results[place] for place in range(len(items))]
+
+    def _is_foreign(self, place: int) -> bool:
+        item = self._items[place]
+        return not (isinstance(item, Signature) and _is_aligned(item.domain, self._author_domains))
 
     # --- at the end of the header ---
 

@@ -18,10 +18,14 @@ from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 _WEAKER = {Policy.REJECT: Policy.QUARANTINE, Policy.QUARANTINE: Policy.NONE, Policy.NONE: Policy.NONE}
 
 
-_Facts = tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
-# What comes of an author domain beside the domains that passed SPF, ended in a DNS error there, and the same of DKIM:
-# nothing else that these say matters here.
-_memo: Memo[_Facts, DmarcResult] = Memo(4 * 1024 * 1024)
+_MAIL_FROM = SpfIdentity.MAILFROM
+_TELLING: tuple[str, ...] = (SpfStatus.PASS, SpfStatus.TEMPERROR)  # and DKIM's, which are the same words
+_Facts = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+# What comes of an author domain beside the domains that passed SPF and DKIM or ended in a DNS error there: nothing else
+# that these say matters here.
+_memo: Memo[_Facts, DmarcResult] = Memo(
+    4 * 1024 * 1024, lambda facts, result: 600 + len(result.reason) + 320 * sum([len(names) for names in facts[1:]])
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,10 @@ def evaluate(
         return DmarcResult(DmarcStatus.PERMERROR, shown, reason=reason, brief="no domain name")
     if trace is not None:
         return _evaluate(author, spf, dkim, resolver, trace)
-    mail_from = [one for one in spf if one.identity == SpfIdentity.MAILFROM]
     key = (
         author,
-        tuple([one.domain for one in mail_from if one.status == SpfStatus.PASS]),
-        tuple([one.domain for one in mail_from if one.status == SpfStatus.TEMPERROR]),
-        tuple([one.domain for one in dkim if one.status == DkimStatus.PASS]),
-        tuple([one.domain for one in dkim if one.status == DkimStatus.TEMPERROR]),
+        tuple([(one.status, one.domain) for one in spf if one.status in _TELLING and one.identity == _MAIL_FROM]),
+        tuple([(one.status, one.domain) for one in dkim if one.status in _TELLING]),
     )
     noted = NotingResolver(resolver)
     result = _memo.recall(key, noted)

@@ -27,7 +27,7 @@ class MessageResolver:
     (`prefetch`) among them."""
 
     __slots__ = (
-        *("_clock", "_deadline", "_inner", "_lock", "_octets", "_prefetch", "_share", "_unbilled", "_within"),
+        *("_begun", "_clock", "_deadline", "_inner", "_lock", "_octets", "_prefetch", "_share", "_within"),
         "asked",
     )
 
@@ -47,7 +47,7 @@ class MessageResolver:
         self._share = share
         self._octets = share.octets  # that are left
         self.asked: set[tuple[str, RecordKind]] = set()
-        self._unbilled: set[tuple[str, RecordKind]] = set()  # of those, the ones without a reply yet
+        self._begun: set[tuple[str, RecordKind]] = set()  # of those, the ones that nobody has waited for yet
         self._lock = threading.Lock()
 
     @property
@@ -67,29 +67,37 @@ class MessageResolver:
     def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
         """Like `lookup`, in at most so many seconds."""
         question = name, kind
-        if question not in self.asked and not self._admit(question):
+        new = question not in self.asked
+        if new and not self._admit(question):
             raise DnsTempError(f"{_shown(name, kind)}: more than {self._share.questions} DNS questions for one message")
         left = self._deadline - self._clock()
         if left <= 0:
             raise DnsTempError(f"{_shown(name, kind)}: the time for DNS questions of this message is over", "TIMEOUT")
-        if self._octets <= 0 and question in self._unbilled:
+        if not new and question in self._begun:
+            self._begun.discard(question)
+            new = True
+        if new and self._octets <= 0:
+            self._begun.add(question)
             raise DnsTempError(f"{_shown(name, kind)}: more than {self._share.octets} octets of DNS for one message")
-        octets = FAILURE_OCTETS
         try:
             if self._within is None:
                 answer = self._inner.lookup(name, kind)
             else:
                 answer = self._within(name, kind, left if left < seconds else seconds)
-            octets = answer.octets
-        finally:
-            if question in self._unbilled:
-                self._bill(question, octets)
+        except DnsTempError:
+            if new:
+                self._octets -= FAILURE_OCTETS
+            raise
+        if new:  # without a lock: what two threads do at the same time costs the bill one of their replies
+            self._octets -= answer.octets
         return answer
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
         """See `types.prefetch`."""
         if self._prefetch is not None and self._deadline > self._clock() and self._octets > 0:
-            self._prefetch([one for one in questions if one in self.asked or self._admit(one)])
+            new = [one for one in questions if one not in self.asked and self._admit(one)]
+            self._begun.update(new)
+            self._prefetch(new)
 
     def _admit(self, question: tuple[str, RecordKind]) -> bool:
         """Counts a question that was not asked before (to know that needs no lock: none is ever taken out)."""
@@ -97,14 +105,7 @@ class MessageResolver:
             if len(self.asked) >= self._share.questions:
                 return question in self.asked
             self.asked.add(question)
-            self._unbilled.add(question)
             return True
-
-    def _bill(self, question: tuple[str, RecordKind], octets: int) -> None:
-        with self._lock:
-            if question in self._unbilled:
-                self._unbilled.discard(question)
-                self._octets -= octets
 
 
 def _shown(name: str, kind: RecordKind) -> str:

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from mailnotary.remember import Remembered, size
+from mailnotary.remember import Remembered
 from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
 
 _QUESTION_OCTETS = 250  # octets, about: a question that a result rests on, and the reference to its answer
@@ -63,9 +63,11 @@ class Memo(Generic[Key, Result]):
     To recall one asks its questions again, in their order. While a resolver's cache holds an answer it gives the same
     Answer object each time (`DnsResolver` does; with others nothing is gained): if all are the same, so is the
     result. So a TTL ends a result as it ends an answer, and questions are counted and limited as ever. Of the
-    answers only weak references are kept. About `octets` of memory are taken. Safe to use from several threads."""
+    answers only weak references are kept. About `octets` of memory are
+    taken; `cost` says what a key and its result take. Safe to use from several threads."""
 
-    def __init__(self, octets: int) -> None:
+    def __init__(self, octets: int, cost: Callable[[Key, Result], int]) -> None:
+        self._cost = cost
         self._kept: Remembered[Key, tuple[Result, list[_Question]]] = Remembered(octets)
 
     def recall(self, key: Key, resolver: NotingResolver) -> Result | None:
@@ -87,5 +89,5 @@ class Memo(Generic[Key, Result]):
         if not resolver.complete or len(resolver.answers) > MAX_QUESTIONS:
             return
         questions = [(name, kind, weakref.ref(answer)) for name, kind, answer in resolver.answers]
-        octets = size(result) + sum([_QUESTION_OCTETS + len(name) for name, _, _ in questions])
+        octets = self._cost(key, result) + sum([_QUESTION_OCTETS + len(name) for name, _, _ in questions])
         self._kept.keep(key, (result, questions), octets)

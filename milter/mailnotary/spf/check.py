@@ -18,7 +18,9 @@ from mailnotary.status import SpfStatus
 
 # Checks of domains whose records have no macros (but for their own name), so that they come to the same for every
 # sender and at any time. A fail may have an explanation, which may not, and a temperror says nothing of the next.
-_memo: Memo[tuple[Client, str, SpfIdentity, int], SpfResult] = Memo(4 * 1024 * 1024)
+_memo: Memo[tuple[Client, str, SpfIdentity, int], SpfResult] = Memo(
+    4 * 1024 * 1024, lambda key, result: 700 + len(key[1]) + len(result.reason) + len(result.mechanism)
+)
 
 
 class Options(TypedDict, total=False):
