@@ -1,6 +1,7 @@
 """Writing Authentication-Results: what is written is read again, and nothing untrusted leaves its place."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,9 @@ from mailnotary.authres import (
     AuthresError,
     MethodResult,
     Property,
+    Results,
     field_value,
     format,
-    from_results,
     parse,
 )
 from mailnotary.authres.write import fold
@@ -150,12 +151,13 @@ def dkim(signature: str, status: DkimStatus = DkimStatus.PASS, reason: str = "")
     return DkimResult(status, "example.net", "sel", "@example.net", "rsa-sha256", 2048, reason, signature)
 
 
-def written(**results: object) -> str:
-    field = from_results("mx.example.org", **results)  # type: ignore[arg-type]
-    value = format(field)
+def written(*, mail_from: str = "", helo: str = "", both_spf: bool = False, **results: Any) -> str:
+    value = field_value("mx.example.org", Results(**results), mail_from=mail_from, helo=helo, both_spf=both_spf)
     assert_sound(value)
-    assert parse(value) == field
-    return value.replace("\r\n", "")
+    one_line = value.replace("\r\n", "")
+    read_again = format(parse(value)).replace("\r\n", "")
+    assert read_again == re.sub(r" \(.*?\)", "", one_line), "it is as `format` writes it, but for the comments"
+    return one_line
 
 
 def test_all_methods() -> None:
@@ -243,8 +245,7 @@ def test_the_policy_after_all_options(
 
 @given(st.text(st.characters(codec=None), max_size=60), st.text('\r\n \t;="\\()a', max_size=60))
 def test_no_result_can_add_another(one: str, two: str) -> None:
-    field = from_results(
-        "mx.example.org",
+    value = written(
         auth=one,
         spf=[spf(SpfIdentity.MAILFROM, one, reason=two), spf(SpfIdentity.HELO, two, reason=one)],
         dkim=[DkimResult(DkimStatus.FAIL, one, two, one, two, 1, one, two)],
@@ -253,8 +254,6 @@ def test_no_result_can_add_another(one: str, two: str) -> None:
         helo=two,
         both_spf=True,
     )
-    value = format(field)
-    assert_sound(value)
     read = [(r.method, r.result) for r in parse(value).results]
     assert [one for one in read if one[0] != "spf"] == [("auth", "pass"), ("dkim", "fail"), ("dmarc", "fail")]
     assert [one for one in read if one[0] == "spf"] in (  # HELO's where it has a name; none passes without one
@@ -310,5 +309,5 @@ _DMARC = st.builds(
 def test_what_is_written_once_is_what_is_written_each_time(
     spf: list[SpfResult], dkim: list[DkimResult], dmarc: DmarcResult | None, mail_from: str, helo: str
 ) -> None:
-    value = field_value("mx.example", spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo)
-    assert value == format(from_results("mx.example", spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo))
+    first = written(spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo)
+    assert written(spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo) == first

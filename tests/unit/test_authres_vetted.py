@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.authres import field_value, from_results, parse
+from mailnotary.authres import Results, field_value, parse
 from mailnotary.authres.vetted import host, plain
 from mailnotary.config.settings import AuthenticationResultsSettings, Settings
 from mailnotary.dkim.result import DkimResult
@@ -43,18 +43,15 @@ def unfolded(value: str) -> str:
 @given(st.lists(HOSTILE, min_size=12, max_size=12), st.sampled_from(SpfStatus), st.sampled_from(DkimStatus))
 def test_no_result_lets_a_senders_text_into_the_field(words: list[str], spf: SpfStatus, dkim: DkimStatus) -> None:
     a, b, c, d, e, f, g, h, i, j, k, m = words
-    field = field_value(
-        "mx.example",
-        spf=[
+    results = Results(
+        spf=(
             SpfResult(spf, SpfIdentity.HELO, a, b, c, d, brief=e),
             SpfResult(spf, SpfIdentity.MAILFROM, f, g, h, i, brief=j),
-        ],
-        dkim=[DkimResult(dkim, k, m, a, b, 1024, c, d, brief=e), DkimResult(dkim, f, g, f"{h}@{f}", "rsa-sha256")],
+        ),
+        dkim=(DkimResult(dkim, k, m, a, b, 1024, c, d, brief=e), DkimResult(dkim, f, g, f"{h}@{f}", "rsa-sha256")),
         dmarc=DmarcResult(DmarcStatus.FAIL, j, Policy.REJECT, reason=k, brief=m),
-        mail_from=f"{a}@{b}",
-        helo=c,
-        both_spf=True,
     )
+    field = field_value("mx.example", results, mail_from=f"{a}@{b}", helo=c, both_spf=True)
     assert field.isascii()
     assert SOUND.match(unfolded(field)), field
     methods = [result.method for result in parse(field).results]
@@ -63,7 +60,7 @@ def test_no_result_lets_a_senders_text_into_the_field(words: list[str], spf: Spf
 
 @given(HOSTILE)
 def test_a_login_is_shown_if_it_is_one(login: str) -> None:
-    (result,) = from_results("mx.example", auth=login).results
+    (result,) = parse(field_value("mx.example", Results(auth=login))).results
     assert (result.get("smtp", "auth") or "x@y").replace("@", "x", 1).replace(".", "x").isascii()
     assert "=" not in (result.get("smtp", "auth") or "")
 

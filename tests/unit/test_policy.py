@@ -110,8 +110,8 @@ def test_a_message_without_one_author_domain_never_passes_and_is_refused_on_requ
 ) -> None:
     outcome = Played().play(message)
     assert outcome.reply is None
-    assert outcome.record.dmarc is not None
-    assert outcome.record.dmarc.status == "permerror"
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.status == "permerror"
     assert "dmarc=permerror" in outcome.inserted["Authentication-Results"]
     strict = Settings(authors=AuthorsSettings(**{option: OnAuthor.REJECT}))
     refused = Played(strict).play(message)
@@ -122,8 +122,8 @@ def test_a_message_without_one_author_domain_never_passes_and_is_refused_on_requ
 def test_several_authors_of_one_domain_are_one_author_domain() -> None:
     message = MESSAGE.replace(b"From: Alice <alice@example.org>", b"From: alice@example.org, bob@EXAMPLE.org")
     outcome = Played().play(message)
-    assert outcome.record.dmarc is not None
-    assert outcome.record.dmarc.status == "pass"
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.status == "pass"
 
 
 @pytest.mark.parametrize("message", [TWO_FROM, TWO_DOMAINS])

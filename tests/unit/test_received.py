@@ -131,7 +131,7 @@ def test_the_relays_client_is_judged_in_its_place() -> None:
     assert (str(outcome.record.client), outcome.record.helo) == (GOOD_IP, "mail.example.org")
     value = outcome.inserted["Authentication-Results"]
     assert "spf=pass" in value
-    assert {"helo": "pass"}.items() <= {one.identity: one.status for one in outcome.record.spf}.items()
+    assert {"helo": "pass"}.items() <= {one.identity: one.status for one in outcome.record.results.spf}.items()
     assert "relayed by 192.0.2.25, which is in trusted_relays.networks" in outcome.record.why
     # the zone lets 192.0.2.0/24 send for example.org, so the relay itself would pass
     spoofed = Played(CONFIG, keystore()).play(came_from(BAD_IP) + MESSAGE, ip=RELAY)
@@ -141,7 +141,7 @@ def test_the_relays_client_is_judged_in_its_place() -> None:
 def test_signatures_of_relayed_mail_are_verified_and_forged_results_deleted() -> None:
     forged = b"Authentication-Results: mx.example.net; dmarc=pass header.from=example.org\r\n"
     outcome = Played(CONFIG).play(came_from(BAD_IP) + forged + signed(), ip=RELAY)
-    assert [one.status for one in outcome.record.dkim] == ["pass"]
+    assert [one.status for one in outcome.record.results.signatures] == ["pass"]
     assert len(outcome.deletes) == 1
 
 
@@ -169,7 +169,7 @@ def test_a_field_that_names_no_client_makes_no_mail_ours() -> None:
     message = b"Received: from x (y [127.0.0.1]) by z (unknown [198.51.100.66]) by relay; date\r\n" + MESSAGE
     outcome = Played(CONFIG, keystore()).play(message, ip="127.0.0.1", daemon="PROXIED")
     assert outcome.record.mode is MessageMode.VERIFY
-    assert [one.status for one in outcome.record.spf] == ["none"]
+    assert [one.status for one in outcome.record.results.spf] == ["none"]
     assert "no Received field says from whom" in outcome.record.why
 
 

@@ -66,8 +66,8 @@ def test_a_second_from_field_is_no_way_around_a_policy(second: bytes) -> None:
 def test_a_damaged_from_never_passes(value: bytes) -> None:
     outcome = Played(zone=ZONE).play(signed(by(value)))
     assert outcome.reply is None
-    assert outcome.record.dmarc is not None
-    assert outcome.record.dmarc.status == "permerror"
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.status == "permerror"
     refused = Played(ENFORCE, zone=ZONE).play(signed(by(value)))
     assert refused.reply is not None
     assert (refused.reply.code, refused.reply.enhanced_code) == (550, "5.7.1")
@@ -77,8 +77,8 @@ def test_a_damaged_from_never_passes(value: bytes) -> None:
 def test_damage_without_doubt_is_verified_and_signed(value: bytes) -> None:
     outcome = Played(ENFORCE).play(signed(by(value)))
     assert outcome.reply is None
-    assert outcome.record.dmarc is not None
-    assert outcome.record.dmarc.status == "pass"
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.status == "pass"
     assert Played(keys=keystore()).play(by(value), user="alice").record.signed
 
 
@@ -141,6 +141,6 @@ def test_keys_that_never_answer_use_up_no_time_of_the_policy() -> None:
     slow = b"".join(b"DKIM-Signature: %b; d=d%d.slow.example\r\n" % (tags, number) for number in range(10))
     played = Played(settings, zone=ZONE, options={"resolver": SlowKeys(ZONE)})
     outcome = played.play(slow + MESSAGE, **EVIL)  # type: ignore[arg-type]
-    assert [one.status for one in outcome.record.dkim] == ["temperror"] * 10
+    assert [one.status for one in outcome.record.results.signatures] == ["temperror"] * 10
     assert outcome.reply is not None
     assert outcome.reply.code == 550

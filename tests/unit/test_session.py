@@ -46,16 +46,16 @@ def test_good_mail_passes_everything_in_one_header_on_top() -> None:
     for part in ("spf=pass", "dkim=pass", "dmarc=pass", "smtp.mailfrom=example.org", "header.from=example.org"):
         assert part in value
     assert outcome.record.mode is MessageMode.VERIFY
-    assert [one.status for one in outcome.record.dkim] == ["pass"]
-    assert outcome.record.dmarc is not None
-    assert outcome.record.dmarc.spf_aligned
-    assert outcome.record.dmarc.dkim_aligned
+    assert [one.status for one in outcome.record.results.signatures] == ["pass"]
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.spf_aligned
+    assert outcome.record.results.dmarc.dkim_aligned
 
 
 def test_helo_and_mail_from_are_two_results() -> None:
     played = Played(zone=zone() | {"bad.example": [{"TXT": "v=spf1 -all"}]})
     outcome = played.play(signed(), helo="bad.example")
-    assert [(one.identity, one.status, one.domain) for one in outcome.record.spf] == [
+    assert [(one.identity, one.status, one.domain) for one in outcome.record.results.spf] == [
         ("helo", "fail", "bad.example"),
         ("mailfrom", "pass", "example.org"),
     ]
@@ -67,7 +67,7 @@ def test_helo_and_mail_from_are_two_results() -> None:
 
 def test_null_sender_is_postmaster_at_helo() -> None:
     outcome = Played().play(signed(), mail_from=b"<>")
-    assert [(one.identity, one.status, one.domain) for one in outcome.record.spf] == [
+    assert [(one.identity, one.status, one.domain) for one in outcome.record.results.spf] == [
         ("helo", "pass", "mail.example.org"),
         ("mailfrom", "pass", "mail.example.org"),
     ]
@@ -76,12 +76,12 @@ def test_null_sender_is_postmaster_at_helo() -> None:
 def test_any_chunking_of_the_body_gives_the_same_result() -> None:
     for chunk in (1, 2, 7, 65_535):
         outcome = Played().play(signed(), chunk=chunk)
-        assert [one.status for one in outcome.record.dkim] == ["pass"]
+        assert [one.status for one in outcome.record.results.signatures] == ["pass"]
 
 
 def test_changed_body_fails_dkim() -> None:
     outcome = Played().play(signed().replace(b"Noon", b"Nine"))
-    assert [one.status for one in outcome.record.dkim] == ["fail"]
+    assert [one.status for one in outcome.record.results.signatures] == ["fail"]
     assert "dkim=fail" in outcome.inserted[AR]
 
 
@@ -95,17 +95,17 @@ def test_spf_fail_from_a_foreign_address_fails_dmarc_and_is_let_in_by_default() 
 
 def test_value_without_leading_space_verifies_all_the_same() -> None:
     outcome = Played().play(signed(), leading_space=False)
-    assert [one.status for one in outcome.record.dkim] == ["pass"]
+    assert [one.status for one in outcome.record.results.signatures] == ["pass"]
 
 
 def test_ipv4_in_ipv6_clothes_is_ipv4() -> None:
     outcome = Played().play(MESSAGE, ip=f"::ffff:{GOOD_IP}")
-    assert outcome.record.spf[-1].status == "pass"
+    assert outcome.record.results.spf[-1].status == "pass"
 
 
 def test_client_without_an_address_gets_no_spf_verdict() -> None:
     outcome = Played().play(MESSAGE, ip=None)
-    assert [one.status for one in outcome.record.spf] == ["none"]
+    assert [one.status for one in outcome.record.results.spf] == ["none"]
 
 
 def test_dns_down_gives_temperror_and_the_mail_goes_on() -> None:
@@ -114,10 +114,10 @@ def test_dns_down_gives_temperror_and_the_mail_goes_on() -> None:
             raise DnsTempError(f"{kind} {name}: timed out", "TIMEOUT")
 
     outcome = Played(options={"resolver": Down()}).play(signed())
-    assert {one.status for one in outcome.record.spf} == {"temperror"}
-    assert [one.status for one in outcome.record.dkim] == ["temperror"]
-    assert outcome.record.dmarc is not None
-    assert outcome.record.dmarc.status == "temperror"
+    assert {one.status for one in outcome.record.results.spf} == {"temperror"}
+    assert [one.status for one in outcome.record.results.signatures] == ["temperror"]
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.status == "temperror"
     assert outcome.reply is None
 
 
@@ -179,7 +179,7 @@ def test_spf_fail_is_refused_at_mail_from_where_the_admin_says_so() -> None:
     assert (outcome.reply_at_mail.code, outcome.reply_at_mail.enhanced_code) == (550, "5.7.23")
     assert BAD_IP in outcome.reply_at_mail.text
     assert outcome.record.action == "reject"
-    assert outcome.record.spf[-1].status == "fail"
+    assert outcome.record.results.spf[-1].status == "fail"
 
 
 def test_the_same_reply_comes_at_the_end_where_mail_from_can_not_be_answered() -> None:

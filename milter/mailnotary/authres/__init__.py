@@ -11,9 +11,10 @@ method         = Keyword [ [CFWS] "/" [CFWS] method-version ]
 pvalue         = [CFWS] ( value / [ [ local-part ] "@" ] domain-name ) [CFWS]
 """
 
-from mailnotary.authres.build import field_value, from_results
+from mailnotary.authres.build import field_value
 from mailnotary.authres.forged import claims
 from mailnotary.authres.parse import parse
+from mailnotary.authres.results import Results
 from mailnotary.authres.types import AuthenticationResults, AuthresError, MethodResult, Property
 from mailnotary.authres.write import format
 
@@ -22,9 +23,9 @@ __all__ = [
     "AuthresError",
     "MethodResult",
     "Property",
+    "Results",
     "claims",
     "field_value",
     "format",
-    "from_results",
     "parse",
 ]

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from mailnotary.authres.types import AuthenticationResults, MethodResult, Property
+from mailnotary.authres.results import Results
+from mailnotary.authres.types import MethodResult, Property
 from mailnotary.authres.vetted import host, plain
 from mailnotary.authres.write import assemble, fold, line, pvalue, unfolded
 from mailnotary.dkim.result import DkimResult
@@ -26,63 +27,32 @@ _LOGIN = re.compile(r"[A-Za-z0-9._+-]{1,64}(?:@[A-Za-z0-9._-]{1,253})?\Z")
 MAX_DKIM = 20  # results of signatures; a message may have tens of thousands, an MTA takes no header field of that size
 
 
-def from_results(
-    authserv_id: str,
-    *,
-    auth: str | None = None,
-    spf: Sequence[SpfResult] = (),
-    dkim: Sequence[DkimResult] | None = None,
-    dmarc: DmarcResult | None = None,
-    mail_from: str = "",
-    helo: str = "",
-    both_spf: bool = False,
-) -> AuthenticationResults:
-    """The field for what was checked: `auth` the login name of an authenticated client, `dkim` None where signatures
-    were not looked at (no signature there is `dkim=none`), `mail_from` and `helo` as the client gave them, `both_spf`
-    whether HELO's result is written beside that of MAIL FROM."""
-    results: list[MethodResult] = []
-    if auth is not None:
-        results.append(_auth(auth))
-    results += [_spf(*facts) for facts in _spf_facts(spf, mail_from, helo, both_spf)]
-    if dkim is not None:
-        results += _dkim(dkim)
-    if dmarc is not None:
-        results.append(_dmarc(*_dmarc_facts(dmarc)))
-    return AuthenticationResults(authserv_id, tuple(results))
-
-
 def field_value(
-    authserv_id: str,
-    *,
-    spf: Sequence[SpfResult],
-    dkim: Sequence[DkimResult],
-    dmarc: DmarcResult | None,
-    mail_from: str,
-    helo: str,
-    both_spf: bool = False,
+    authserv_id: str, results: Results, *, mail_from: str = "", helo: str = "", both_spf: bool = False
 ) -> str:
-    """The same as `format(from_results(...))` in half the time: what SPF and DMARC say of one sender's messages is the
-    same for each, and written once; so is nearly all of what is said of a signature."""
-    lines = [_spf_line(*facts) for facts in _spf_facts(spf, mail_from, helo, both_spf)]
-    if not dkim:
-        lines.append(_NO_SIGNATURE)
-    for signature, prefix in _shown(dkim) if dkim else ():
-        text = _signature_text(*_signature_facts(signature))
-        lines.append(fold(f"{text} header.b={pvalue(prefix)}" if prefix else text))
-    if dmarc is not None:
-        lines.append(_dmarc_line(*_dmarc_facts(dmarc)))
+    """The field's value, folded as `format` does it: `mail_from` and `helo` as the client gave them, `both_spf` whether
+    HELO's result is written beside that of MAIL FROM.
+
+    What SPF and DMARC say of one sender's messages is the same for each, and is written once; so is nearly all of what
+    is said of a signature."""
+    lines = [
+        *_auth(results.auth),
+        *_spf(results.spf, mail_from, helo, both_spf),
+        *_dkim(results.dkim),
+        *_dmarc(results.dmarc),
+    ]
     return assemble(authserv_id, 1, lines)
 
 
-def _auth(user: str) -> MethodResult:
-    return MethodResult("auth", AuthStatus.PASS, _properties("smtp", auth=user if _LOGIN.match(user) else ""))
+def _auth(user: str | None) -> list[str]:
+    if user is None:
+        return []
+    shown = user if _LOGIN.match(user) else ""
+    return [line(MethodResult("auth", AuthStatus.PASS, _properties("smtp", auth=shown)))]
 
 
-_SpfFacts = tuple[SpfStatus, str, str, str]
-
-
-def _spf_facts(results: Sequence[SpfResult], mail_from: str, helo: str, both: bool) -> list[_SpfFacts]:
-    """Status, property, its value, and the reason of each result that is written, MAIL FROM's first.
+def _spf(results: Sequence[SpfResult], mail_from: str, helo: str, both: bool) -> list[str]:
+    """Each result that is written, MAIL FROM's first.
 
     Many readers take the first result, and SpamAssassin any pass: the name in HELO, which says nothing of the sender,
     must not vouch for him. So HELO's own result is written only where both are asked for, and only with its name: a
@@ -92,57 +62,38 @@ def _spf_facts(results: Sequence[SpfResult], mail_from: str, helo: str, both: bo
     and others write the address. A null sender has no domain; its check was of the HELO name (RFC 7208 2.4), and that
     is what it shows."""
     sender = mail_from.strip("<> ")
-    facts: list[_SpfFacts] = []
+    lines: list[str] = []
     for result in results:
         if result.identity is SpfIdentity.MAILFROM:
             name = sender.rpartition("@")[2] if sender else helo
-            facts.insert(0, _of_name(result, "mailfrom" if sender else "helo", name))
+            lines.insert(0, _spf_of_name(result, "mailfrom" if sender else "helo", name))
         elif len(results) == 1 or (both and host(result.domain or helo)):
-            facts.append(_of_name(result, "helo", helo))
-    return list(dict.fromkeys(facts))  # with a null sender both are of the HELO name
+            lines.append(_spf_of_name(result, "helo", helo))
+    return list(dict.fromkeys(lines))  # with a null sender both are of the HELO name
 
 
-def _of_name(result: SpfResult, shown: str, name: str) -> _SpfFacts:
+def _spf_of_name(result: SpfResult, shown: str, name: str) -> str:
     domain = host(result.domain or name)
     if result.status is SpfStatus.PASS and not domain:
-        return SpfStatus.NONE, shown, "", "no domain name"
-    return result.status, shown, domain, plain(result.brief)
-
-
-def _spf(status: SpfStatus, identity: str, domain: str, reason: str) -> MethodResult:
-    return MethodResult("spf", status, _properties("smtp", **{identity: domain}), reason)
-
-
-def _dmarc_facts(result: DmarcResult) -> tuple[DmarcStatus, str, Policy | None, str]:
-    """policy.dmarc is the policy to be applied "after policy options have been processed" (RFC 9989 section 9.1):
-    sp=, np= and t=y. On a pass nothing is applied; there it says what the domain asks for."""
-    fails = result.policy is not None and result.status is DmarcStatus.FAIL
-    policy = result.disposition if fails else result.policy
-    return result.status, host(result.domain), policy, plain(result.brief)
-
-
-def _dmarc(status: DmarcStatus, domain: str, policy: Policy | None, reason: str) -> MethodResult:
-    properties = _properties("header", **{"from": domain})
-    if policy is not None:
-        properties += (Property("policy", "dmarc", policy),)
-    return MethodResult("dmarc", status, properties, reason)
+        return _spf_line(SpfStatus.NONE, shown, "", "no domain name")
+    return _spf_line(result.status, shown, domain, plain(result.brief))
 
 
 @lru_cache(maxsize=1024)
 def _spf_line(status: SpfStatus, identity: str, domain: str, reason: str) -> str:
-    return line(_spf(status, identity, domain, reason))
+    return line(MethodResult("spf", status, _properties("smtp", **{identity: domain}), reason))
 
 
-@lru_cache(maxsize=1024)
-def _dmarc_line(status: DmarcStatus, domain: str, policy: Policy | None, reason: str) -> str:
-    return line(_dmarc(status, domain, policy, reason))
-
-
-def _dkim(results: Sequence[DkimResult]) -> list[MethodResult]:
+def _dkim(results: Sequence[DkimResult] | None) -> list[str]:
     """The signatures' results, the topmost first. Of too many, those that pass and then the topmost are told of."""
+    if results is None:
+        return []
     if not results:
-        return [MethodResult("dkim", DkimStatus.NONE, comment="no signature")]
-    return [_signature(*_signature_facts(result), prefix) for result, prefix in _shown(results)]
+        return [_NO_SIGNATURE]
+    return [_signature_line(result, prefix) for result, prefix in _shown(results)]
+
+
+_NO_SIGNATURE = line(MethodResult("dkim", DkimStatus.NONE, comment="no signature"))
 
 
 def _shown(results: Sequence[DkimResult]) -> list[tuple[DkimResult, str]]:
@@ -154,20 +105,19 @@ def _shown(results: Sequence[DkimResult]) -> list[tuple[DkimResult, str]]:
     return [all_of_them[number] for number in sorted(passed_first[:MAX_DKIM])]
 
 
-def _signature_facts(result: DkimResult) -> tuple[DkimStatus, str, str, str, str, int, str]:
+def _signature_line(result: DkimResult, prefix: str) -> str:
     domain = host(result.domain)
     agent = host(result.identity.rpartition("@")[2])
-    return (
-        *(result.status, domain, f"@{agent}" if agent and is_subdomain(agent, domain) else "", host(result.selector)),
-        *(result.algorithm if result.algorithm in _ALGORITHMS else "", result.key_bits, plain(result.brief)),
+    text = _signature_text(
+        result.status,
+        domain,
+        f"@{agent}" if agent and is_subdomain(agent, domain) else "",
+        host(result.selector),
+        result.algorithm if result.algorithm in _ALGORITHMS else "",
+        result.key_bits,
+        plain(result.brief),
     )
-
-
-def _signature(
-    status: DkimStatus, domain: str, identity: str, selector: str, algorithm: str, bits: int, reason: str, prefix: str
-) -> MethodResult:
-    properties = _properties("header", d=domain, i=identity, s=selector, a=algorithm, b=prefix)
-    return MethodResult("dkim", status, properties, reason, comment=f"{bits}-bit key" if bits else "")
+    return fold(f"{text} header.b={pvalue(prefix)}" if prefix else text)
 
 
 @lru_cache(maxsize=1024)
@@ -175,10 +125,9 @@ def _signature_text(
     status: DkimStatus, domain: str, identity: str, selector: str, algorithm: str, bits: int, reason: str
 ) -> str:
     """What the field says of a signature but for header.b, which ends it and is another one each time."""
-    return unfolded(_signature(status, domain, identity, selector, algorithm, bits, reason, ""))
-
-
-_NO_SIGNATURE = line(_dkim(())[0])
+    properties = _properties("header", d=domain, i=identity, s=selector, a=algorithm)
+    comment = f"{bits}-bit key" if bits else ""
+    return unfolded(MethodResult("dkim", status, properties, reason, comment=comment))
 
 
 def _prefixes(signatures: Sequence[str]) -> list[str]:
@@ -190,6 +139,24 @@ def _prefixes(signatures: Sequence[str]) -> list[str]:
     while length < longest and len({text[:length] for text in distinct}) < len(distinct):
         length += 1
     return [_NOT_BASE64.sub("", text[:length]) for text in signatures]
+
+
+def _dmarc(result: DmarcResult | None) -> list[str]:
+    """policy.dmarc is the policy to be applied "after policy options have been processed" (RFC 9989 section 9.1):
+    sp=, np= and t=y. On a pass nothing is applied; there it says what the domain asks for."""
+    if result is None:
+        return []
+    fails = result.policy is not None and result.status is DmarcStatus.FAIL
+    policy = result.disposition if fails else result.policy
+    return [_dmarc_line(result.status, host(result.domain), policy, plain(result.brief))]
+
+
+@lru_cache(maxsize=1024)
+def _dmarc_line(status: DmarcStatus, domain: str, policy: Policy | None, reason: str) -> str:
+    properties = _properties("header", **{"from": domain})
+    if policy is not None:
+        properties += (Property("policy", "dmarc", policy),)
+    return line(MethodResult("dmarc", status, properties, reason))
 
 
 def _properties(ptype: str, **values: str) -> tuple[Property, ...]:

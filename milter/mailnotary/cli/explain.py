@@ -43,7 +43,7 @@ class Explanation:
     removed: tuple[HeaderField, ...]
     questions: list[dict[str, Any]]
     traces: Traces
-    diagnoses: tuple[Diagnosis | None, ...]  # beside record.dkim
+    diagnoses: tuple[Diagnosis | None, ...]  # beside record.results.signatures
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -109,8 +109,8 @@ def explain(args: argparse.Namespace) -> Explanation:
     record = records[0]
     questions = list(resolver.questions)  # the daemon's own; those of the diagnosis are the same again
     diagnoses: list[Diagnosis | None] = []
-    if record.dkim:
-        diagnoses = diagnose(message.fields, message.body, record.dkim, resolver, now=int(environment.clock()))
+    if signatures := record.results.signatures:
+        diagnoses = diagnose(message.fields, message.body, signatures, resolver, now=int(environment.clock()))
     return Explanation(record, _removed(message.fields, record), questions, traces, tuple(diagnoses))
 
 
@@ -139,10 +139,10 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "mode": record.mode,
         "why": printable(record.why),
         "author": to_json(record.author),
-        "spf": to_json(record.spf),
-        "dkim": to_json(record.dkim),
+        "spf": to_json(record.results.spf),
+        "dkim": to_json(record.results.signatures),
         "dkim_details": to_json(explanation.diagnoses),
-        "dmarc": to_json(record.dmarc),
+        "dmarc": to_json(record.results.dmarc),
         "action": record.action,
         "would": record.verdict.would if record.verdict else "",
         "signed": [{"domain": domain, "selector": selector} for domain, selector in record.signed],

@@ -35,7 +35,7 @@ def render(explanation: Explanation) -> None:
     record = explanation.record
     _heading(console, record)
     _author(console, record)
-    for result in record.spf:
+    for result in record.results.spf:
         title = Text.assemble(f"{result.identity} ", _status(result.status), f" {printable(result.domain)}")
         _section(console, "SPF", title, printable(result.reason))
         steps = explanation.traces.spf.get(result.identity)
@@ -79,9 +79,9 @@ def _author(console: Console, record: MessageRecord) -> None:
 
 
 def _dkim(console: Console, record: MessageRecord, diagnoses: Sequence[Diagnosis | None]) -> None:
-    if not record.dkim and record.mode is MessageMode.VERIFY:
+    if not record.results.signatures and record.mode is MessageMode.VERIFY:
         _section(console, "DKIM", Text.assemble(_status("none"), ", the message has no signature"))
-    for result, diagnosis in zip_longest(record.dkim, diagnoses[: len(record.dkim)]):
+    for result, diagnosis in zip_longest(record.results.signatures, diagnoses[: len(record.results.signatures)]):
         key = f"{result.algorithm}, {result.key_bits} bits" if result.key_bits else result.algorithm
         domain, selector = printable(result.domain), printable(result.selector)
         title = Text.assemble(_status(result.status), f" {domain}, selector {selector} ({printable(key)})")
@@ -99,7 +99,7 @@ def _diagnosis(console: Console, diagnosis: Diagnosis) -> None:
 
 
 def _dmarc(console: Console, record: MessageRecord, trace: Trace) -> None:
-    result = record.dmarc
+    result = record.results.dmarc
     if result is None:
         return
     _section(

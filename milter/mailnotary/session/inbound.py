@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary import dkim, dmarc, spf
+from mailnotary.authres import Results
 from mailnotary.config.settings import DmarcMode, Settings
 from mailnotary.dkim import DkimResult
 from mailnotary.dmarc import DmarcResult
@@ -142,7 +143,7 @@ class Inbound:
         if self._verifier is not None:
             self._verifier.body(chunk)
 
-    def finish(self) -> tuple[tuple[SpfResult, ...], tuple[DkimResult, ...], DmarcResult | None]:
+    def finish(self) -> Results:
         """All results."""
         spf_results = self.check_spf()
         seconds = self._settings.limits.message_seconds
@@ -150,9 +151,9 @@ class Inbound:
         # policy of the domain that he abuses could not be looked up, and so not be followed.
         end = time.monotonic() + seconds
         self._budget.keys.restart(seconds * (1 - RESERVE))
-        results = tuple(self._verifier.finish()) if self._verifier is not None else ()
+        signatures = tuple(self._verifier.finish()) if self._verifier is not None else ()
         self._budget.policy.restart(end - time.monotonic())
-        return spf_results, results, self._dmarc(results)
+        return Results(spf=spf_results, dkim=signatures, dmarc=self._dmarc(signatures))
 
     def _dmarc(self, dkim_results: Sequence[DkimResult]) -> DmarcResult | None:
         author = self._author

@@ -1,14 +1,12 @@
 """What one message came to: the facts behind its log line and behind `mailnotary explain`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
-from mailnotary.dkim.result import DkimResult
-from mailnotary.dmarc.result import DmarcResult
+from mailnotary.authres import Results
 from mailnotary.mail.address import Author
 from mailnotary.session.policy import Action, DeleteHeader, DmarcVerdict, Quarantine, Reply
-from mailnotary.spf.result import SpfResult
 
 MAX_LISTED = 20  # items of one log field: a message with a thousand signatures gets a line, not a page
 
@@ -21,7 +19,7 @@ class MessageMode(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
     """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made; `error`
     what kept mailnotary from doing its work; `milliseconds` of our own work, waiting for DNS included; `questions`
@@ -35,9 +33,7 @@ class MessageRecord:
     mode: MessageMode
     why: str
     author: Author | None = None
-    spf: tuple[SpfResult, ...] = ()
-    dkim: tuple[DkimResult, ...] = ()
-    dmarc: DmarcResult | None = None
+    results: Results = field(default_factory=Results)
     verdict: DmarcVerdict | None = None
     signed: tuple[tuple[str, str], ...] = ()
     actions: tuple[Action, ...] = ()
@@ -72,18 +68,18 @@ class MessageRecord:
             fields["author"] = ",".join(self.author.domains[:MAX_LISTED]) or f"({self.author.reason})"
             if self.author.problem is not None and self.author.domains:
                 fields["author_problem"] = self.author.reason
-        for spf in self.spf:
+        for spf in self.results.spf:
             fields[f"spf_{spf.identity}"] = _with_reason(f"{spf.status}:{spf.domain}", spf.reason)
-        if self.dkim:
-            listed = self.dkim[:MAX_LISTED]
+        if signatures := self.results.signatures:
+            listed = signatures[:MAX_LISTED]
             each = [_with_reason(f"{one.status}:{one.domain}/{one.selector}", one.reason) for one in listed]
             fields["dkim"] = "; ".join(each)
         elif self.mode is MessageMode.VERIFY:
             fields["dkim"] = "none"
-        if self.dmarc is not None:
-            fields["dmarc"] = _with_reason(f"{self.dmarc.status}:{self.dmarc.domain}", self.dmarc.reason)
-            if self.dmarc.policy is not None:
-                fields["policy"] = self.dmarc.policy
+        if (dmarc := self.results.dmarc) is not None:
+            fields["dmarc"] = _with_reason(f"{dmarc.status}:{dmarc.domain}", dmarc.reason)
+            if dmarc.policy is not None:
+                fields["policy"] = dmarc.policy
         if self.verdict is not None:
             if self.verdict.would:
                 fields["would"] = self.verdict.would

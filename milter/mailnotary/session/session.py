@@ -5,15 +5,14 @@ end_of_message; abort ends a message early. Nothing that stands in a message rai
 caller hands such an exception to `broken` and the end of the message answers it (`on_internal_error`)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary import authres, dkim
+from mailnotary.authres import Results
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import InternalError, Mode, OnOwnVerdict, Settings
-from mailnotary.dkim import DkimResult
-from mailnotary.dmarc import DmarcResult
 from mailnotary.mail.address import Author, author
 from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import Resolver
@@ -36,7 +35,6 @@ from mailnotary.session.policy import (
     spf_reply,
 )
 from mailnotary.session.reinjected import verdict_against
-from mailnotary.spf import SpfResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +76,11 @@ class _Message:
     error: str = ""
     header_ended: bool = False
     seconds: float = 0.0  # of our own work
+    # what it has come to so far
+    queue_id: str = ""
+    results: Results = field(default_factory=Results)
+    verdict: DmarcVerdict | None = None
+    signed: tuple[tuple[str, str], ...] = ()  # (domain, selector) of each signature made
 
 
 class Session:
@@ -197,22 +200,11 @@ class Session:
         message = self._message
         if message is None:
             return ()
-        if message.error:
-            return self._internal_error(message, queue_id)
         started = time.perf_counter()
-        if message.too_large:
-            limit = message.env.settings.limits.header_bytes
-            # RFC 3463 3.4, X.3.4: too big for this system. Unread, it can be neither verified nor signed.
-            actions: tuple[Action, ...] = (reply(552, "3.4", f"the message header is larger than {limit} octets"),)
-            return self._finish(message, actions, queue_id=queue_id, started=started)
-        if message.early_reply is not None:
-            return self._finish(message, (message.early_reply,), queue_id=queue_id, started=started)
-        if not message.header_ended:  # nobody has decided yet whether it must be signed
-            message.error = "the MTA never said that the header had ended"
-            return self._internal_error(message, queue_id)
-        if message.inbound is not None:
-            return self._verified(message, message.inbound, queue_id, started)
-        return self._outgoing(message, queue_id, started)
+        message.queue_id = queue_id or ""
+        actions = self._decided(message)
+        message.seconds += time.perf_counter() - started
+        return self._finish(message, actions)
 
     def broken(self, error: BaseException) -> None:
         """An event before the end of the message failed by a defect of ours; the end of the message will say so."""
@@ -225,7 +217,8 @@ class Session:
         if message is None:
             return (_TEMPORARY,)
         self.broken(error)
-        return self._internal_error(message, queue_id)
+        message.queue_id = queue_id or ""
+        return self._finish(message, self._internal_error(message))
 
     def abort(self) -> None:
         """The message under way ends without an answer."""
@@ -267,43 +260,30 @@ class Session:
         )
         message.inbound = inbound
         if spf_may_refuse(env.settings):
-            message.early_reply = spf_reply(env.settings.spf, inbound.check_spf(), message.client.address)
+            message.results = Results(spf=inbound.check_spf())
+            message.early_reply = spf_reply(env.settings.spf, message.results.spf, message.client.address)
         else:
             inbound.start()
 
-    def _verified(
-        self, message: _Message, inbound: Inbound, queue_id: str | None, started: float
-    ) -> tuple[Action, ...]:
+    def _verified(self, message: _Message, inbound: Inbound) -> tuple[Action, ...]:
         settings = message.env.settings
         who = message.author or author(message.fields)
-        spf, signatures, dmarc = inbound.finish()
-        verdict = message_verdict(settings, who, dmarc, signatures, message.client.address)
+        message.results = results = inbound.finish()
+        verdict = message_verdict(settings, who, results.dmarc, results.signatures, message.client.address)
         if message.unrefusable and verdict.action != "accept":
             verdict = DmarcVerdict("tag", verdict.would or verdict.action, _REACHABLE)
-        hold = (verdict.hold,) if verdict.hold is not None else ()
+        message.verdict = verdict
         if verdict.reply is not None:
-            actions: tuple[Action, ...] = (verdict.reply,)
-        else:
-            value = authres.field_value(
-                message.authserv_id,
-                spf=spf,
-                dkim=signatures,
-                dmarc=dmarc,
-                mail_from=message.client.mail_from,
-                helo=message.helo,
-                both_spf=settings.authentication_results.helo,
-            )
-            actions = (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
-        return self._finish(
-            message,
-            actions,
-            queue_id=queue_id,
-            started=started,
-            spf=spf,
-            dkim_results=signatures,
-            dmarc=dmarc,
-            verdict=verdict,
+            return (verdict.reply,)
+        value = authres.field_value(
+            message.authserv_id,
+            results,
+            mail_from=message.client.mail_from,
+            helo=message.helo,
+            both_spf=settings.authentication_results.helo,
         )
+        hold = (verdict.hold,) if verdict.hold is not None else ()
+        return (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
 
     # --- our own mail ---
 
@@ -328,10 +308,10 @@ class Session:
         elif signing.refusal is None:
             message.mode = MessageMode.NONE
 
-    def _outgoing(self, message: _Message, queue_id: str | None, started: float) -> tuple[Action, ...]:
+    def _outgoing(self, message: _Message) -> tuple[Action, ...]:
         signing = message.signing
         if signing is not None and signing.refusal is not None:
-            return self._finish(message, (signing.refusal,), queue_id=queue_id, started=started)
+            return (signing.refusal,)
         inserts: list[Action] = []
         signed: tuple[tuple[str, str], ...] = ()
         if message.signer is not None and signing is not None:
@@ -345,64 +325,64 @@ class Session:
         settings = message.env.settings
         user = message.client.auth_user
         if user and message.origin is Origin.OURS and settings.authentication_results.authenticated:
-            results = authres.from_results(message.authserv_id, auth=user)
-            inserts.append(InsertHeader(0, AUTHENTICATION_RESULTS, authres.format(results)))
+            message.results = Results(auth=user)
+            value = authres.field_value(message.authserv_id, message.results)
+            inserts.append(InsertHeader(0, AUTHENTICATION_RESULTS, value))
         # What a user hands in can't have been checked by us before; what our networks re-inject may have been, so
         # there a genuine field stays, but for mail that we sign: a signature must not vouch for a forged one.
         removes = message.origin is Origin.OURS and (signed or user is not None)
         deletions = _deletions(message) if removes else ()
-        return self._finish(message, (*deletions, *inserts), queue_id=queue_id, started=started, signed=signed)
+        message.signed = signed
+        return (*deletions, *inserts)
 
     # --- the end ---
 
-    def _internal_error(self, message: _Message, queue_id: str | None) -> tuple[Action, ...]:
+    def _decided(self, message: _Message) -> tuple[Action, ...]:
+        """What a message comes to at its end."""
+        if message.error:
+            return self._internal_error(message)
+        if message.too_large:
+            limit = message.env.settings.limits.header_bytes
+            # RFC 3463 3.4, X.3.4: too big for this system. Unread, it can be neither verified nor signed.
+            return (reply(552, "3.4", f"the message header is larger than {limit} octets"),)
+        if message.early_reply is not None:
+            return (message.early_reply,)
+        if not message.header_ended:  # nobody has decided yet whether it must be signed
+            message.error = "the MTA never said that the header had ended"
+            return self._internal_error(message)
+        if message.inbound is not None:
+            return self._verified(message, message.inbound)
+        return self._outgoing(message)
+
+    def _internal_error(self, message: _Message) -> tuple[Action, ...]:
         """Mail that must be signed waits, whatever the admin says of the rest."""
         env = message.env
         may_be_signed = message.mode is MessageMode.SIGN and bool(env.keystore.entries)
         if may_be_signed or env.settings.on_internal_error is InternalError.TEMPFAIL:
-            return self._finish(message, (_TEMPORARY,), queue_id=queue_id)
-        deletions = _deletions(message) if message.mode is MessageMode.VERIFY else ()
-        return self._finish(message, deletions, queue_id=queue_id)
+            return (_TEMPORARY,)
+        return _deletions(message) if message.mode is MessageMode.VERIFY else ()
 
-    def _finish(
-        self,
-        message: _Message,
-        actions: Sequence[Action],
-        *,
-        queue_id: str | None = None,
-        started: float | None = None,
-        spf: tuple[SpfResult, ...] | None = None,
-        dkim_results: tuple[DkimResult, ...] = (),
-        dmarc: DmarcResult | None = None,
-        verdict: DmarcVerdict | None = None,
-        signed: tuple[tuple[str, str], ...] = (),
-    ) -> tuple[Action, ...]:
+    def _finish(self, message: _Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         self._message = None
-        if started is not None:
-            message.seconds += time.perf_counter() - started
-        if spf is None:  # refused by SPF, before the rest was looked at
-            spf = message.inbound.check_spf() if message.inbound is not None and message.early_reply is not None else ()
         record = MessageRecord(
-            queue_id or "",
-            message.client.address,
-            message.helo,
-            message.client.mail_from,
-            message.client.auth_user,
-            message.mode,
-            message.why,
-            message.author,
-            spf,
-            dkim_results,
-            dmarc,
-            verdict,
-            signed,
-            tuple(actions),
-            message.error,
-            message.seconds * 1000,
-            message.budget.questions,
+            queue_id=message.queue_id,
+            client=message.client.address,
+            helo=message.helo,
+            mail_from=message.client.mail_from,
+            auth_user=message.client.auth_user,
+            mode=message.mode,
+            why=message.why,
+            author=message.author,
+            results=message.results,
+            verdict=message.verdict,
+            signed=message.signed,
+            actions=actions,
+            error=message.error,
+            milliseconds=message.seconds * 1000,
+            questions=message.budget.questions,
         )
         message.env.log(record)
-        return record.actions
+        return actions
 
 
 AUTHENTICATION_RESULTS = "Authentication-Results"  # RFC 8601 section 2.2

@@ -1,0 +1,24 @@
+"""What the methods came to for one message, in one value."""
+
+from dataclasses import dataclass
+
+from mailnotary.dkim.result import DkimResult
+from mailnotary.dmarc.result import DmarcResult
+from mailnotary.spf.result import SpfResult
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results of one message, method by method; a method that was not run has its default. `auth` is the login
+    name of a client that has authenticated itself ("" where it is not known), `spf` one result for each identity,
+    `dkim` one for each signature from the top down: none, and there was no signature; None, and nobody looked."""
+
+    auth: str | None = None
+    spf: tuple[SpfResult, ...] = ()
+    dkim: tuple[DkimResult, ...] | None = None
+    dmarc: DmarcResult | None = None
+
+    @property
+    def signatures(self) -> tuple[DkimResult, ...]:
+        """The results of all signatures that were looked at."""
+        return self.dkim or ()
