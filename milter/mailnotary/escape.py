@@ -9,6 +9,7 @@ _BACKSLASH = r"\\(?!x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]|" + _BACKSLASH
 )
+_BROKEN = re.compile(r"\\(?:x[0-9a-f]?|u[0-9a-f]{0,3}|U[0-9a-f]{0,7})?\Z")  # an escape of ours that was cut
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]|" + _BACKSLASH)
 
 
@@ -22,22 +23,33 @@ def _code(match: re.Match[str]) -> str:
 def printable(text: str | bytes, limit: int = 1000) -> str:
     r"""The text on one line, with every octet or character that could act on a terminal or a log as \xNN; octets
     are taken as UTF-8 where they are. What was made safe before is not escaped again. At most `limit` characters are
-    shown, the rest is said as a count."""
+    shown, which end with a whole word where one ends near; the rest is said as a count."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    cut = len(text) - limit
-    if cut <= 0 and _is_plain(text):
-        return text
-    shown = _UNSAFE.sub(_code, text[:limit] if cut > 0 else text)
-    return f"{shown}[... {cut} more]" if cut > 0 else shown
+    head = _head(text, limit)
+    shown = head if _is_plain(head) else _UNSAFE.sub(_code, head)
+    return f"{shown}[... {len(text) - len(head)} more]" if len(head) < len(text) else shown
 
 
 def ascii_printable(text: str | bytes, limit: int = 1000) -> str:
-    """The first `limit` characters like `printable`, in US-ASCII alone."""
+    """The first `limit` characters like `printable`, in US-ASCII alone, the last of them "..." where there are more."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    text = text[:limit]
+    text = shortened(text, limit)
     return text if _is_plain(text) else _NOT_ASCII.sub(_code, text)
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of a text that was made safe, the last of them "..." where there are more. It is cut
+    between two words, or in a word that is very long, but never in an escape."""
+    return text if len(text) <= limit else _head(text, limit - 3) + "..."
+
+
+def _head(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    space = text.rfind(" ", limit // 2, limit + 1)
+    return text[:space].rstrip(" ") if space >= 0 else _BROKEN.sub("", text[:limit])
 
 
 def _is_plain(text: str) -> bool:

@@ -110,4 +110,4 @@ def test_what_the_client_said_can_do_nothing_to_a_reply() -> None:
 def test_its_length_is_capped(text: str) -> None:
     resolver = CountingResolver({"example.com": [{"TXT": "v=spf1 -all exp=e.example"}], "e.example": [{"TXT": text}]})
     outcome = check_mail_from(CLIENT, "\x01" * 60_000 + "@example.com", "h.example", resolver)
-    assert len(outcome.explanation) == 400
+    assert 390 < len(outcome.explanation) <= 400  # no escape is cut

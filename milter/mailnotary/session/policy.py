@@ -18,7 +18,7 @@ from mailnotary.config.settings import (
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_subdomain, to_ascii
-from mailnotary.escape import ascii_printable
+from mailnotary.escape import ascii_printable, shortened
 from mailnotary.mail.address import Author, AuthorProblem
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
@@ -68,7 +68,7 @@ Action = InsertHeader | DeleteHeader | Quarantine | Reply
 
 def reply(code: int, detail: str, text: str) -> Reply:
     """A reply with the enhanced code of its class (RFC 3463 section 2): `detail` "7.1" under 550 is 5.7.1."""
-    return Reply(code, f"{code // 100}.{detail}", ascii_printable(text, MAX_REPLY_TEXT)[:MAX_REPLY_TEXT])
+    return Reply(code, f"{code // 100}.{detail}", shortened(ascii_printable(text, MAX_REPLY_TEXT), MAX_REPLY_TEXT))
 
 
 def containing(networks: Sequence[Network], address: Address | None) -> Network | None:
@@ -290,7 +290,7 @@ def _without_author(
         # "If not all Author Domains are processed, then the DMARC evaluation is incomplete" (11.5). To accept is to
         # follow the policies that are found, and the one that was not looked up may be p=reject.
         rule, reason = _strictest_rule(dmarc), f"{reason}, and more than {MAX_CLAIMED} domains may be shown"
-    enforced = _enforced(rule.reject, _author_refusal(reason), f"no single author domain: {reason[:200]}")
+    enforced = _enforced(rule.reject, _author_refusal(reason), f"no single author domain: {shortened(reason, 200)}")
     return _in_mode(dmarc, rule, enforced, dkim, client)
 
 
@@ -308,7 +308,7 @@ def _strictest_rule(settings: DmarcSettings) -> DmarcSettings:
 
 def _author_refusal(reason: str) -> Reply:
     help_text = "write one From field with one address, like From: Name <name@example.org>"
-    return reply(550, "7.1", f"the message has no single author domain: {reason[:250]}; {help_text}")
+    return reply(550, "7.1", f"the message has no single author domain: {shortened(reason, 250)}; {help_text}")
 
 
 def _on_author(settings: Settings, problem: AuthorProblem) -> OnAuthor:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from mailnotary.errors import ProtocolOutcome
-from mailnotary.escape import ascii_printable
+from mailnotary.escape import ascii_printable, shortened
 from mailnotary.resolver import DnsTempError, MxRecord, RecordKind
 from mailnotary.spf.client import Client
 from mailnotary.spf.identity import domain_octets, is_dns_name, local_part
@@ -325,7 +325,7 @@ class Evaluation:
 
 def _term(text: str) -> str:
     """A term as a reason shows it: it may have thousands of octets, and an include's reason holds that of another."""
-    return text if len(text) <= MAX_TERM else f"{text[:MAX_TERM]}..."
+    return shortened(text, MAX_TERM)
 
 
 def _is_within(name: str, target: str) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 
-from mailnotary.escape import ascii_printable
+from mailnotary.escape import ascii_printable, shortened
 from mailnotary.resolver import DnsTempError, RecordKind
 from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.identity import is_dns_name
@@ -38,7 +38,7 @@ def explanation(evaluation: Evaluation, verdict: Verdict, receiver: str, now: fl
     step = evaluation.dns.begin(verdict.domain, modifier.text)
     try:
         source = _fetch(evaluation, modifier.target.expand_domain(value))
-        text = ascii_printable(source.expand(value, MAX_EXPLANATION), MAX_EXPLANATION)[:MAX_EXPLANATION]
+        text = shortened(ascii_printable(source.expand(value, MAX_EXPLANATION), MAX_EXPLANATION), MAX_EXPLANATION)
     except (DnsTempError, Failure, MacroError) as error:
         evaluation.dns.end(step, "no explanation", ascii_printable(str(error), 300))
         return None
