@@ -8,12 +8,18 @@ FROM debian:bookworm-slim AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev libmilter-dev python3-dev python3-venv
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE config/lock.txt ./
 COPY milter milter
+# First what builds packages, then the packages, up to those for tests; all from the lock file, with their hashes.
 RUN python3 -m venv /opt/mailnotary \
-    && /opt/mailnotary/bin/pip install --no-cache-dir --disable-pip-version-check '.[openssl]' \
+    && sed '/^# == run/,$d' lock.txt >build.txt && sed '/^# == dev/,$d' lock.txt >run.txt \
+    && pip="/opt/mailnotary/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps" \
+    && $pip --require-hashes --requirement build.txt \
+    && $pip --require-hashes --requirement run.txt --no-build-isolation --use-pep517 \
+    && $pip --no-build-isolation . \
+    && /opt/mailnotary/bin/pip check \
     && /opt/mailnotary/bin/pip uninstall --yes pip setuptools \
-    && rm -rf /opt/mailnotary/lib/python3.11/site-packages/Crypto/SelfTest
+    && rm -rf /opt/mailnotary/lib/python3.*/site-packages/Crypto/SelfTest
 
 FROM debian:bookworm-slim
 RUN apt-get update \

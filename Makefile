@@ -4,7 +4,7 @@ PREFIX := /opt/mailnotary
 SOURCES := milter tests config
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format rooms bench fuzz install man test-image chaos soak test-systemd test-sendmail clean setup
+.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install man test-image chaos soak test-systemd test-sendmail clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -14,12 +14,30 @@ demo:  ## see mailnotary work: five messages and what becomes of each
 	@PYTHONPATH=tests $(PYTHON) -m demo
 
 test: setup  ## the whole test suite, real Postfix included
+	$(run-tests)
+
+test-oldest: setup  ## the same with the lowest version of every range in pyproject.toml, on the oldest Python
+	tests/versions.sh oldest build/oldest
+	$(run-tests)
+
+test-newest: setup  ## the same with the newest version of everything; prints what is new since the lock
+	tests/versions.sh newest build/newest
+	$(run-tests)
+
+test-oldest: PYTHON := build/oldest/bin/python
+test-newest: PYTHON := build/newest/bin/python
+
 ifeq ($(shell id -u),0)
-	$(PYTHON) -m pytest
+run-tests = $(PYTHON) -m pytest
 else  # a Postfix of one's own and acting as another user take root
-	$(PYTHON) -m pytest -m "not mta and not root"
-	sudo env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -m "mta or root"
+define run-tests
+$(PYTHON) -m pytest -m "not mta and not root"
+sudo env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider -m "mta or root"
+endef
 endif
+
+lock: setup  ## renew config/lock.txt: the Python packages that the others install, each with its hashes
+	tests/versions.sh lock
 
 check: lint test  ## format, lint, types, tests
 
@@ -47,8 +65,7 @@ fuzz: setup  ## a minute of fuzzing for each target
 	done
 
 install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the service (root)
-	tests/bootstrap.sh build $(PREFIX)
-	$(PREFIX)/bin/pip install --quiet --disable-pip-version-check --upgrade '.[openssl]'
+	tests/bootstrap.sh install $(PREFIX)
 	ln -sf $(PREFIX)/bin/mailnotary /usr/local/bin/mailnotary
 	install -Dm644 systemd/mailnotary.sysusers /usr/lib/sysusers.d/mailnotary.conf
 	install -Dm644 systemd/mailnotary.tmpfiles /usr/lib/tmpfiles.d/mailnotary.conf

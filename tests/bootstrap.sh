@@ -2,9 +2,11 @@
 # Installs what is missing to work with this tree on Debian: packages, and a virtual environment in .venv.
 #
 #   tests/bootstrap.sh build DIR   an environment in DIR into which mailnotary can be installed
+#   tests/bootstrap.sh install DIR that, with mailnotary and what it needs in it
 #   tests/bootstrap.sh run         what the daemon and the demo need
 #   tests/bootstrap.sh test        that, and what the test suite needs
 #
+# Python packages are those of config/lock.txt, with their hashes; what they are built with is, too.
 # pymilter is C: Debian's python3-milter is taken where it serves, and else a compiler to build it.
 # Says nothing and takes a moment where all is there. Packages need root or sudo. No service is started, no
 # configuration is made, and no package is removed.
@@ -46,7 +48,7 @@ serves() {  # serves PYTHON [dev]: whether it is new enough and makes environmen
 
 find_python() {  # with which pymilter can be built: the system's, which the daemon will run with, before others
 	local python
-	for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
+	for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do
 		serves "$python" dev && { command -v "$python"; return; }
 	done
 	return 1
@@ -73,7 +75,7 @@ choose_python() {
 forbid_services() {  # until this script ends, packages start none when they are installed (invoke-rc.d(8))
 	[[ ! -e $POLICY ]] || return 0
 	printf '#!/bin/sh\nexit 101\n' | as_root install -m755 /dev/stdin "$POLICY"
-	trap 'rm -f "$log"; as_root rm -f "$POLICY"' EXIT
+	trap 'rm -f "$log" "$requirements"; as_root rm -f "$POLICY"' EXIT
 }
 
 install_packages() {
@@ -108,13 +110,37 @@ make_environment() {  # an empty one, with Debian's pymilter alone of all that D
 		'import sysconfig; print(sysconfig.get_path("platlib"))')" /usr/lib/python3/dist-packages/{Milter,milter.*.so,pymilter-*}
 }
 
-install_mailnotary() {  # install_mailnotary [EXTRA]: in editable form, once for each state of pyproject.toml
-	local stamp=$VENV/.installed${1:+-$1} state
-	state=$(sha256sum <pyproject.toml)
-	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null && [[ $(cat "$stamp" 2>/dev/null) == "$state" ]] && return
+pip() {
+	"$VENV/bin/python" -m pip --quiet --disable-pip-version-check "$@" >"$log" 2>&1 ||
+		{ tail -20 "$log" >&2; die "pip could not $1 what $VENV needs"; }
+}
+
+locked() {  # locked LAST: the lock file up to its section LAST; without pymilter where Debian's is there
+	awk -v last="$1" -v debian="$("$VENV/bin/python" -c 'import milter, os; print(os.path.realpath(milter.__file__))' \
+		2>/dev/null)" '
+		/^# == / { if (end) exit; end = $3 == last }
+		/^[^ ]/ { omit = /^pymilter==/ && debian ~ "^/usr/lib/python3/" }
+		!omit' config/lock.txt
+}
+
+# install_locked LAST TREE...: first what builds packages, then packages, then this tree. pip resolves nothing: the lock
+# is whole, and `pip check` finds out where it is older than pyproject.toml.
+install_locked() {
+	local section install=(install --no-compile --no-deps --no-build-isolation --use-pep517)
 	say "installing Python packages into $VENV"
-	"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".${1:+[$1]}" >"$log" 2>&1 ||
-		{ tail -20 "$log" >&2; die "pip could not install mailnotary and what it needs"; }
+	for section in build "$1"; do
+		locked "$section" >"$requirements"
+		pip "${install[@]}" --require-hashes --requirement "$requirements"
+	done
+	pip "${install[@]}" "${@:2}"
+	pip check
+}
+
+install_mailnotary() {  # install_mailnotary LAST: in editable form, once for each state of what says what is needed
+	local stamp=$VENV/.installed-$1 state
+	state=$(cat pyproject.toml config/lock.txt | sha256sum)
+	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null && [[ $(cat "$stamp" 2>/dev/null) == "$state" ]] && return
+	install_locked "$1" --editable .
 	echo "$state" >"$stamp"
 }
 
@@ -122,8 +148,7 @@ fetch_suites() {  # what tests/support/suites.py takes where there are no others
 	local sdist=$VENV/sdist
 	[[ ! $SUITES -nt tests/suites.txt ]] || return 0
 	say "fetching the public test suites of SPF and DKIM"
-	"$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
-		--dest "$sdist" --requirement tests/suites.txt >"$log" 2>&1 || { tail -20 "$log" >&2; die "pip could not fetch them"; }
+	pip download --no-deps --no-binary :all: --no-build-isolation --require-hashes --dest "$sdist" --requirement tests/suites.txt
 	mkdir -p "$sdist/suites/spf" "$sdist/suites/dkim/dkimpy"
 	tar -xzf "$sdist"/pyspf-*.tar.gz -C "$sdist/suites/spf" --strip-components=2 --wildcards '*/test/rfc7208-tests.*'
 	tar -xzf "$sdist"/dkimpy-*.tar.gz -C "$sdist/suites/dkim/dkimpy" --strip-components=1 --wildcards '*/LICENSE'
@@ -133,8 +158,8 @@ fetch_suites() {  # what tests/support/suites.py takes where there are no others
 	rm -r "$sdist"
 }
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$(mktemp) requirements=$(mktemp)
+trap 'rm -f "$log" "$requirements"' EXIT
 
 case ${1:-} in
 build)
@@ -142,11 +167,17 @@ build)
 	choose_python
 	install_packages "${packages[@]}"
 	make_environment ;;
+install)
+	VENV=${2:?which directory?}
+	choose_python
+	install_packages "${packages[@]}"
+	make_environment
+	install_locked openssl . ;;
 run)
 	choose_python
 	install_packages "${packages[@]}"
 	make_environment
-	install_mailnotary ;;
+	install_mailnotary run ;;
 test)
 	choose_python
 	install_packages "${packages[@]}" dbconfig-no-thanks debconf fish git groff-base libmail-authenticationresults-perl \
@@ -154,5 +185,5 @@ test)
 	make_environment
 	install_mailnotary dev
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;
-*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
