@@ -2,9 +2,10 @@
 PYTHON := .venv/bin/python
 PREFIX := /opt/mailnotary
 SOURCES := milter tests config
+PLATFORMS := bookworm trixie noble forky  # Python 3.11, 3.13, 3.12, 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install man test-image chaos soak test-systemd test-sendmail clean setup
+.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install man test-image chaos soak test-systemd test-sendmail test-platforms clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -95,11 +96,18 @@ soak:  ## 200,000 messages: memory and descriptors
 test-image:  ## build the container image and prove it (buildah or docker)
 	tests/image/test.sh
 
-test-systemd:  ## prove the service in a booted systemd, with Debian's Postfix (tests/box.sh says what it needs)
-	tests/box.sh systemd
+test-systemd:  ## prove the service in a booted systemd, with the system's Postfix (tests/box.sh says what it needs)
+	tests/box.sh systemd $(SUITE)
 
-test-sendmail:  ## the mail tests with Debian's Sendmail, in a box of its own
-	tests/box.sh sendmail
+test-sendmail:  ## the mail tests with the system's Sendmail, in a box of its own
+	tests/box.sh sendmail $(SUITE)
+
+test-platforms:  ## demo, tests and service on each platform, in booted boxes
+	@failed=; for suite in $(PLATFORMS); do for what in bare systemd; do \
+		echo "== $$suite: $$what"; \
+		tests/box.sh $$what $$suite || failed="$$failed $$suite:$$what"; \
+	done; done; \
+	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 clean:  ## remove what was built, the environment included
 	rm -rf .venv build dist milter/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
