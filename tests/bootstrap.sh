@@ -139,7 +139,8 @@ install_locked() {
 install_mailnotary() {  # install_mailnotary LAST: in editable form, once for each state of what says what is needed
 	local stamp=$VENV/.installed-$1 state
 	state=$(cat pyproject.toml config/lock.txt | sha256sum)
-	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null && [[ $(cat "$stamp" 2>/dev/null) == "$state" ]] && return
+	"$VENV/bin/python" -c 'import mailnotary' 2>/dev/null &&
+		[[ $(cat "$stamp" "$VENV/.installed-dev" 2>/dev/null) == *"$state"* ]] && return
 	install_locked "$1" --editable .
 	echo "$state" >"$stamp"
 }

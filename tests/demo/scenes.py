@@ -86,7 +86,7 @@ def make_scenes(world: World) -> list[Scene]:
             "A friend's server sends it: the network that SPF lists, and the signature that DKIM's key in DNS fits.",
             signed,
             (
-                ("SPF passes, for HELO and for MAIL FROM", lambda o: _results(o).count("spf=pass") == 2),
+                ("SPF passes", lambda o: "spf=pass" in _results(o)),
                 ("DKIM passes", lambda o: "dkim=pass" in _results(o)),
                 ("DMARC passes", lambda o: "dmarc=pass" in _results(o)),
                 ("it is taken", lambda o: o.reply is None),

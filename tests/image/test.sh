@@ -45,7 +45,7 @@ log=$(mktemp)
 daemon=
 trap 'rm -f "$log" "$log.daemon"; [[ -z $daemon ]] || kill "$daemon" 2>/dev/null || true' EXIT
 
-tests/bootstrap.sh run
+tests/bootstrap.sh test
 check "it builds" tool build . "$TAG"
 check "its user is no root" is "$(tool user "$TAG")" mailnotary
 check "its command says where it listens" is "$(tool entry "$TAG")" "[] [mailnotary run --listen inet:8891@0.0.0.0]"
