@@ -84,6 +84,11 @@ def test_every_exception_has_a_place_in_the_tree_and_says_what_it_means() -> Non
     assert [name for name, raised in found.items() if not raised.meaning] == []
 
 
+def test_the_names_of_key_records_have_one_home() -> None:
+    users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "_domainkey" in path.read_text()}
+    assert users == {"dkim/publish.py"}
+
+
 def test_no_pattern_repeats_a_group_possessively() -> None:
     # Python before 3.11.5, Debian 12's among them, goes on behind what the group took before it failed: gh-106052.
     wrong = [str(path) for path in PACKAGE.rglob("*.py") if re.search(r"(?<![\\(])\)[*+?]\+", path.read_text("utf-8"))]

@@ -16,9 +16,9 @@ from mailnotary.cli import main
 from mailnotary.cli.rotate import new_selector
 from mailnotary.config.load import load_configuration
 from mailnotary.crypto import load_private_key
+from mailnotary.dkim.publish import MAX_STRING, zone_lines
 from mailnotary.keys import create as newkeys
 from mailnotary.keys import state as keystate
-from mailnotary.keys.record import MAX_STRING, zone_lines
 from mailnotary.keys.state import KeyId, Seen
 from support.mail import record_of
 

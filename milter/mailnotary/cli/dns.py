@@ -18,7 +18,7 @@ from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState
 from mailnotary.crypto import KeyLoadError, load_private_key
-from mailnotary.keys.record import owner, record
+from mailnotary.dkim.publish import key_record_name, key_record_text
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +63,10 @@ def records_of(entry: KeyEntry) -> list[dict[str, Any]]:
         if key.state is KeyState.RETIRED:
             continue
         try:
-            value = record(load_private_key(key.pem))
+            value = key_record_text(load_private_key(key.pem))
         except KeyLoadError as error:
             raise CommandError(f"{key.file}: {error}") from error
-        records.append({"name": owner(entry.domain, key.selector), "type": "TXT", "value": value})
+        records.append({"name": key_record_name(entry.domain, key.selector), "type": "TXT", "value": value})
     return records
 
 

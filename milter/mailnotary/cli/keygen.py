@@ -19,13 +19,13 @@ from mailnotary.config import settings_file
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
+from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.doctor.machine import command
 from mailnotary.doctor.postfix import own_mail
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.escape import printable
 from mailnotary.keys.create import NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
-from mailnotary.keys.record import owner, record
 
 ALGORITHMS = ("rsa", "ed25519")
 BITS = (2048, 3072, 4096)
@@ -34,7 +34,9 @@ BITS = (2048, 3072, 4096)
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("domain", metavar="DOMAIN", help="the domain that signs")
-    parser.add_argument("selector", metavar="SELECTOR", help="the key's name, like rsa2026: SELECTOR._domainkey.DOMAIN")
+    parser.add_argument(
+        "selector", metavar="SELECTOR", help=f"the key's name, like rsa2026: {key_record_name('DOMAIN', 'SELECTOR')}"
+    )
     parser.add_argument(
         "--algorithm",
         choices=ALGORITHMS,
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
     print(f"wrote {file} and added it to {settings.keystore} (state: auto)\n")
-    show_record(owner(domain, selector), record(load_private_key(pem)))
+    show_record(key_record_name(domain, selector), key_record_text(load_private_key(pem)))
     config = config_option(args.config)
     print(
         "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key\n"
@@ -93,7 +95,7 @@ def names(domain_text: str, selector_text: str) -> tuple[str, str]:
         raise CommandError(
             f"{printable(selector_text, 80)!r} is no selector: take letters, digits and hyphens: rsa2026"
         )
-    if len(owner(domain, selector)) > MAX_NAME:
+    if len(key_record_name(domain, selector)) > MAX_NAME:
         raise CommandError(f"the record's name would be longer than DNS allows ({MAX_NAME}): take a shorter selector")
     return domain, selector
 

@@ -22,6 +22,7 @@ from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.settings import Mode
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.dkim.publish import key_record_name
 from mailnotary.keys import state as keystate
 from mailnotary.keys.record import Look, Published, look
 from mailnotary.keys.state import KeyId, Seen
@@ -186,6 +187,6 @@ def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) 
         reasons += [text for text in (row.dns_reason, row.note) if text]
         if reasons:
             console.print()
-            console.print(Text(f"{row.selector}._domainkey.{row.domain}", "bold"))
+            console.print(Text(key_record_name(row.domain, row.selector), "bold"))
             for reason in reasons:
                 console.print(Text(f"  {reason}"))

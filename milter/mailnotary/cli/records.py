@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mailnotary.keys.record import zone_lines
+from mailnotary.dkim.publish import zone_lines
 
 
 def show_record(name: str, value: str) -> None:

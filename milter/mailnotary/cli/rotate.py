@@ -20,10 +20,10 @@ from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import ConfigError, Configuration
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
+from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.keys import state as keystate
 from mailnotary.keys.create import FOLDER, NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
-from mailnotary.keys.record import owner, record
 
 LEAST_BITS = 2048  # of a new RSA key, however short the old one was (RFC 8301 section 3.2)
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     for old, pem in new:
         print(f"{pem.selector} takes the place of {old.selector} once DNS serves it:\n")
-        show_record(owner(entry.domain, pem.selector), record(load_private_key(pem.octets)))
+        show_record(key_record_name(entry.domain, pem.selector), key_record_text(load_private_key(pem.octets)))
         print()
     print(
         "Next: publish the records and reload the daemon (systemctl reload mailnotary). Leave the old records where\n"

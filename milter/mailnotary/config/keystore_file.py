@@ -23,6 +23,7 @@ from mailnotary.config.values import (
 from mailnotary.config.yaml_check import shown
 from mailnotary.config.yaml_nodes import Mapping, Node, Report, Scalar, Sequence
 from mailnotary.crypto import KeyLoadError, load_private_key
+from mailnotary.dkim.publish import key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
 
@@ -202,7 +203,7 @@ class _KeystoreReader:
 
     def _check_record(self, entry: KeyEntry, where: Scalar, key: StoredKey) -> None:
         """DNS has one key record for a selector of a domain. Another entry may share the key, but not name another."""
-        record = f"{key.selector.lower()}._domainkey.{entry.domain}"
+        record = key_record_name(entry.domain, key.selector.lower())
         if len(record) > MAX_NAME:
             self._report.error(
                 where, f"{record} is longer than the {MAX_NAME} octets of a DNS name: take a shorter one"

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from mailnotary.crypto import PrivateKey
 from mailnotary.dkim.canon import BodyHash, header_hash
+from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.dkim.signature import SignatureError, read_labels, read_tags
 from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
@@ -264,11 +265,7 @@ class _OwnKeys:
     found out without DNS."""
 
     def __init__(self, jobs: Iterable[_Job]) -> None:
-        self._records = {
-            f"{job.selector}._domainkey.{job.domain}": b"v=DKIM1; k=%s; p=%s"
-            % (job.key.algorithm.encode(), b64encode(job.key.public))
-            for job in jobs
-        }
+        self._records = {key_record_name(job.domain, job.selector): key_record_text(job.key).encode() for job in jobs}
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
         """See `Resolver.lookup`."""

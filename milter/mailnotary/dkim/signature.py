@@ -20,6 +20,7 @@ from binascii import a2b_base64
 from functools import lru_cache
 from typing import NamedTuple
 
+from mailnotary.dkim.publish import key_record_name
 from mailnotary.dkim.tags import TagError, TagList, parse_tags
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.errors import ProtocolOutcome
@@ -115,7 +116,7 @@ class Signature(NamedTuple):
     @property
     def key_name(self) -> str:
         """Where DNS has the key (RFC 6376 3.6.2.1)."""
-        return f"{self.selector}._domainkey.{self.domain}"
+        return key_record_name(self.domain, self.selector)
 
 
 def read_tags(field: HeaderField) -> TagList:

@@ -1,34 +1,13 @@
-"""Signing keys in DNS: the record to publish for a key (RFC 6376 section 3.6, RFC 8463 section 4.2), and whether DNS
-serves it."""
+"""Whether DNS serves the record of one of our keys."""
 
-import base64
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
 from mailnotary.crypto import PrivateKey
 from mailnotary.dkim.key import KeyRecordError, parse_key_record
+from mailnotary.dkim.publish import key_record_name
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
-
-MAX_STRING = 255  # octets of one character string of a TXT record (RFC 1035 section 3.3)
-
-
-def owner(domain: str, selector: str) -> str:
-    """The name of a key's record (RFC 6376 section 3.6.2.1)."""
-    return f"{selector}._domainkey.{domain}"
-
-
-def record(key: PrivateKey) -> str:
-    """The value of a key's record."""
-    return f"v=DKIM1; k={key.algorithm}; p={base64.b64encode(key.public).decode()}"
-
-
-def zone_lines(name: str, value: str) -> str:
-    """A TXT record as lines of a zone file, in strings of at most 255 octets."""
-    strings = [f'"{value[i : i + MAX_STRING]}"' for i in range(0, len(value), MAX_STRING)]
-    if len(strings) == 1:
-        return f"{name}. IN TXT {strings[0]}"
-    return f"{name}. IN TXT (\n" + "\n".join(f"    {string}" for string in strings) + "\n)"
 
 
 class Published(StrEnum):
@@ -50,7 +29,7 @@ class Look:
 
 def look(resolver: Resolver, domain: str, selector: str, key: PrivateKey) -> Look:
     """Asks DNS for a key's record and compares. Never raises."""
-    name = owner(domain, selector)
+    name = key_record_name(domain, selector)
     try:
         answer = resolver.lookup(name, RecordKind.TXT)
     except DnsTempError as error:

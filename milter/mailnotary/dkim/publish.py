@@ -1,0 +1,26 @@
+"""A key as DNS has it: the name of its record (RFC 6376 section 3.6.2.1) and the record's text (RFC 6376 section 3.6.1,
+RFC 8463 section 4.2)."""
+
+from base64 import b64encode
+
+from mailnotary.crypto import PrivateKey
+
+MAX_STRING = 255  # octets of one character string of a TXT record (RFC 1035 section 3.3)
+
+
+def key_record_name(domain: str, selector: str) -> str:
+    """Where DNS has a key: `<selector>._domainkey.<domain>`, without a trailing dot."""
+    return f"{selector}._domainkey.{domain}"
+
+
+def key_record_text(key: PrivateKey) -> str:
+    """The value of a key's TXT record."""
+    return f"v=DKIM1; k={key.algorithm}; p={b64encode(key.public).decode()}"
+
+
+def zone_lines(name: str, text: str) -> str:
+    """A TXT record as lines of a zone file, in strings of at most 255 octets."""
+    strings = [f'"{text[i : i + MAX_STRING]}"' for i in range(0, len(text), MAX_STRING)]
+    if len(strings) == 1:
+        return f"{name}. IN TXT {strings[0]}"
+    return f"{name}. IN TXT (\n" + "\n".join(f"    {string}" for string in strings) + "\n)"
