@@ -18,8 +18,8 @@ from mailnotary.config.load import load_configuration
 from mailnotary.crypto import load_private_key
 from mailnotary.dkim.publish import MAX_STRING, zone_lines
 from mailnotary.keys import create as newkeys
-from mailnotary.keys import state as keystate
-from mailnotary.keys.state import KeyId, Seen
+from mailnotary.keys import histories
+from mailnotary.keys.histories import KeyHistory, KeyId
 from support.mail import record_of
 
 
@@ -65,11 +65,11 @@ class Setup:
 
     def seen(self, *selectors: str, **fields: Any) -> None:
         """The daemon has seen these in DNS."""
-        known = keystate.load(self.folder / "state")
+        known = histories.load(self.folder / "state")
         for selector in selectors:
-            name = KeyId("example.org", selector, keystate.fingerprint(load_private_key(self.pem(selector))))
-            known[name] = Seen(**({"signing": True, "first_good": 1e9, "last_good": 1e9} | fields))
-        keystate.save(self.folder / "state", known)
+            name = KeyId("example.org", selector, histories.fingerprint(load_private_key(self.pem(selector))))
+            known[name] = KeyHistory(**({"signing": True, "first_good": 1e9, "last_good": 1e9} | fields))
+        histories.save(self.folder / "state", known)
 
 
 @pytest.fixture
@@ -467,7 +467,7 @@ def test_keys_says_when_the_record_of_a_retired_key_may_go(setup: Setup) -> None
     setup.publish("e1")
     setup.publish("e2")
     setup.seen("e1", idle_since=time.time())
-    setup.seen("e2", idle_since=time.time() - keystate.KEEP_RECORD - 1)
+    setup.seen("e2", idle_since=time.time() - histories.KEEP_RECORD - 1)
     notes = {key["selector"]: key["note"] for key in setup.json("keys")["keys"]}
     assert notes["e1"].startswith("its record may go on 20")
     assert notes["e2"] == "its record may go"
@@ -478,7 +478,7 @@ def test_keys_works_without_keys_and_without_state(setup: Setup) -> None:
     assert "mailnotary keygen" in setup.text("keys")
     assert setup.json("keys") == {"keys": []}
     setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
-    (setup.folder / "state" / keystate.FILE).write_text("[damaged")
+    (setup.folder / "state" / histories.FILE).write_text("[damaged")
     assert "damaged" in setup.json("keys")["problem"]
 
 

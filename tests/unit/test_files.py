@@ -11,8 +11,8 @@ import pytest
 from mailnotary.config import settings_file
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.files import directory, read_regular, resolve
-from mailnotary.keys import state as keystate
-from mailnotary.keys.state import StateError
+from mailnotary.keys import histories
+from mailnotary.keys.histories import StateError
 from mailnotary.opendkim.conf import OpendkimError, read_conf
 
 
@@ -62,9 +62,9 @@ def test_no_such_thing_is_waited_for_in_the_place_of_a_file_of_ours(tmp_path: Pa
     make(tmp_path / "other.yaml")
     with pytest.raises(ConfigError, match=r"other\.yaml: can't be read"):
         settings_file.load(tmp_path / "other.yaml")
-    make(tmp_path / keystate.FILE)
+    make(tmp_path / histories.FILE)
     with pytest.raises(StateError, match="can't be read"):
-        keystate.load(tmp_path)
+        histories.load(tmp_path)
     make(tmp_path / "opendkim.conf")
     with pytest.raises(OpendkimError, match="can't be read"):
         read_conf(tmp_path / "opendkim.conf")

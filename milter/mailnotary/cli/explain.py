@@ -25,7 +25,7 @@ from mailnotary.cli.explain_text import render
 from mailnotary.config.load import Configuration
 from mailnotary.dkim.diagnose import Diagnosis, diagnose
 from mailnotary.escape import printable
-from mailnotary.keys import state as keystate
+from mailnotary.keys import histories
 from mailnotary.mail.message import HeaderField, crlf, parse
 from mailnotary.session.inbound import Traces
 from mailnotary.session.outcome import MessageRecord
@@ -117,8 +117,8 @@ def explain(args: argparse.Namespace) -> Explanation:
 def _published(configuration: Configuration) -> frozenset[tuple[str, str]]:
     """The auto keys that the daemon signs with."""
     try:
-        return keystate.remembered(configuration.settings.state_dir, configuration.keystore)
-    except keystate.StateError as error:
+        return histories.remembered(configuration.settings.state_dir, configuration.keystore)
+    except histories.StateError as error:
         print(f"mailnotary explain: warning: which auto keys sign is not known: {error}", file=sys.stderr)
         return frozenset()
 

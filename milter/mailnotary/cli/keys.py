@@ -23,12 +23,12 @@ from mailnotary.config.load import Configuration
 from mailnotary.config.settings import Mode
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
 from mailnotary.dkim.publish import key_record_name
-from mailnotary.keys import state as keystate
-from mailnotary.keys.record import Look, Published, look
-from mailnotary.keys.state import KeyId, Seen
+from mailnotary.keys import histories
+from mailnotary.keys.histories import KeyHistory, KeyId
+from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
 from mailnotary.resolver import Resolver
 
-LOOKS_AT_ONCE = 16
+AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class KeyRow:
     state: KeyState
     retire_after: str | None
     file: str
-    dns: Published
+    dns: KeyRecordStatus
     dns_reason: str
     signing: bool
     why: str
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     configuration = read_configuration(args.config)
     resolver = resolver_for(args.zone, configuration.settings)
     try:
-        known: Mapping[KeyId, Seen] = keystate.load(configuration.settings.state_dir)
+        known: Mapping[KeyId, KeyHistory] = histories.load(configuration.settings.state_dir)
         problem = ""
-    except keystate.StateError as error:
+    except histories.StateError as error:
         known, problem = {}, f"what the daemon saw is not known: {error}"
     rows = list(key_rows(configuration, known, resolver, time.time()))
     if args.json:
@@ -82,21 +82,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def key_rows(
-    configuration: Configuration, known: Mapping[KeyId, Seen], resolver: Resolver, now: float
+    configuration: Configuration, known: Mapping[KeyId, KeyHistory], resolver: Resolver, now: float
 ) -> Iterator[KeyRow]:
     """One row for each key, in the order of the keystore."""
-    found = [(entry, key, _load(key)) for entry in configuration.keystore.entries.values() for key in entry.keys]
-    seen = {
+    loaded = [(entry, key, _load(key)) for entry in configuration.keystore.entries.values() for key in entry.keys]
+    by_name = {
         (entry.domain, key.selector): known.get(
-            KeyId(entry.domain, key.selector, keystate.fingerprint(private)), Seen()
+            KeyId(entry.domain, key.selector, histories.fingerprint(private)), KeyHistory()
         )
-        for entry, key, private in found
+        for entry, key, private in loaded
     }
-    published = {name for name, one in seen.items() if one.signing}
-    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        looks = pool.map(lambda item: look(resolver, item[0].domain, item[1].selector, item[2]), found)
-        for (entry, key, private), outcome in zip(found, looks, strict=True):
-            one = seen[entry.domain, key.selector]
+    published = {name for name, history in by_name.items() if history.signing}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        observations = pool.map(lambda item: observe(resolver, item[0].domain, item[1].selector, item[2]), loaded)
+        for (entry, key, private), observation in zip(loaded, observations, strict=True):
+            history = by_name[entry.domain, key.selector]
             idle = entry.idle(key, published)
             if configuration.settings.mode is Mode.VERIFY:
                 idle = "mode is verify"
@@ -109,13 +109,13 @@ def key_rows(
                 state=key.state,
                 retire_after=key.retire_after,
                 file=key.file,
-                dns=outcome.result,
-                dns_reason=outcome.reason,
+                dns=observation.result,
+                dns_reason=observation.reason,
                 signing=not idle,
-                why=idle or _why(key, one),
-                note=_note(entry, key, one, outcome, published, now),
-                first_seen=one.first_good,
-                last_seen=one.last_good,
+                why=idle or _why(key, history),
+                note=_note(entry, key, history, observation, published, now),
+                first_seen=history.first_good,
+                last_seen=history.last_good,
             )
 
 
@@ -126,28 +126,33 @@ def _load(key: StoredKey) -> PrivateKey:
         raise CommandError(f"{key.file}: {error}") from error
 
 
-def _why(key: StoredKey, seen: Seen) -> str:
+def _why(key: StoredKey, history: KeyHistory) -> str:
     if key.state is KeyState.ACTIVE:
         return "active"
-    return f"seen in DNS since {_day(seen.first_good)}" if seen.first_good is not None else "seen in DNS"
+    return f"seen in DNS since {_day(history.first_good)}" if history.first_good is not None else "seen in DNS"
 
 
 def _note(
-    entry: KeyEntry, key: StoredKey, seen: Seen, outcome: Look, published: set[tuple[str, str]], now: float
+    entry: KeyEntry,
+    key: StoredKey,
+    history: KeyHistory,
+    observation: KeyObservation,
+    published: set[tuple[str, str]],
+    now: float,
 ) -> str:
     """What to do about a key, "" for nothing."""
     idle = entry.idle(key, published)
-    good = outcome.result is Published.MATCH
+    good = observation.result is KeyRecordStatus.MATCH
     if idle and (key.state is KeyState.RETIRED or (entry.domain, key.selector) in published or key.retire_after):
-        if outcome.result is Published.MISSING:
+        if observation.result is KeyRecordStatus.MISSING:
             return "its record is gone: the key can be removed from the keystore"
-        if seen.idle_since is None:
+        if history.idle_since is None:
             return "its record may go a week after its last signature"
-        may_go = seen.idle_since + keystate.KEEP_RECORD
+        may_go = history.idle_since + histories.KEEP_RECORD
         return "its record may go" if now >= may_go else f"its record may go on {_day(may_go)}"
     if key.state is KeyState.AUTO and idle:
         return "it will sign by itself soon" if good else f"publish its record: mailnotary dns {entry.domain}"
-    if outcome.result in (Published.MISMATCH, Published.MISSING):
+    if observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING):
         return f"what it signs fails wherever DNS looks like this: mailnotary dns {entry.domain}"
     return ""
 
@@ -157,10 +162,10 @@ def _day(seconds: float | None) -> str:
 
 
 _STYLES = {
-    Published.MATCH: "green",
-    Published.MISMATCH: "bold red",
-    Published.MISSING: "red",
-    Published.ERROR: "yellow",
+    KeyRecordStatus.MATCH: "green",
+    KeyRecordStatus.MISMATCH: "bold red",
+    KeyRecordStatus.MISSING: "red",
+    KeyRecordStatus.ERROR: "yellow",
 }
 
 

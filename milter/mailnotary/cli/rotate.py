@@ -21,7 +21,7 @@ from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import ConfigError, Configuration
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
-from mailnotary.keys import state as keystate
+from mailnotary.keys import histories
 from mailnotary.keys.create import FOLDER, NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
 
@@ -93,8 +93,8 @@ def _entry(configuration: Configuration, domain: str) -> KeyEntry:
 
 def _published(configuration: Configuration) -> Collection[tuple[str, str]]:
     try:
-        return keystate.remembered(configuration.settings.state_dir, configuration.keystore)
-    except keystate.StateError as error:
+        return histories.remembered(configuration.settings.state_dir, configuration.keystore)
+    except histories.StateError as error:
         raise CommandError(f"which keys sign is not known: {error}") from error
 
 

@@ -15,7 +15,7 @@ from mailnotary.config.settings import LogSettings, Settings
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.snapshot import Snapshot
-from mailnotary.keys.state import SigningSet
+from mailnotary.keys.histories import SigningSet
 from mailnotary.keys.watch import KeyWatch
 from mailnotary.resolver import DnsResolver, Resolver
 
@@ -26,7 +26,7 @@ NICE = 10  # mail goes first
 
 
 def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoReturn:
-    """The life of the helper process. On `control` the supervisor hands over new configurations, and takes new signing
+    """The life of the process. On `control` the supervisor hands over new configurations, and takes new signing
     sets; its end is this one's too. SIGTERM ends it at any time."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -46,41 +46,41 @@ def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoRetur
 def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None:
     told = False  # of anything
 
-    def publish(signing: SigningSet) -> None:
+    def announce(signing: SigningSet) -> None:
         nonlocal told
         told = True
         with suppress(ConnectionError):  # the supervisor has gone, and we go when we next listen to him
             control.send(SIGNING, Snapshot.write(signing))
 
-    watch = KeyWatch(publish, signing.read()[0])
+    watch = KeyWatch(announce, signing.read()[0])
     signing.close()
-    settings, resolver = _take(watch, configuration, None)
+    settings, resolver = _configure(watch, configuration, None)
     due = time.monotonic() + settings.key_check_seconds
     while True:
         pause = 0.0 if watch.busy else max(due - time.monotonic(), 0.0)
         readable, _, _ = select.select([control], [], [], pause)
         if readable:
-            said = control.receive()
-            if END in said:
+            messages = control.receive()
+            if END in messages:
                 os._exit(0)
-            if (newest := said.get(CONFIGURATION)) is not None:
-                settings, resolver = _take(watch, newest, settings.log)
+            if (newest := messages.get(CONFIGURATION)) is not None:
+                settings, resolver = _configure(watch, newest, settings.log)
                 due = time.monotonic() + settings.key_check_seconds
         if watch.busy:
             watch.step(resolver)
             if not told and not watch.busy:
-                publish(watch.signing)  # the first round is done: those who wait for it go on
+                announce(watch.signing)  # the first round is done: those who wait for it go on
         elif time.monotonic() >= due:
             due = time.monotonic() + settings.key_check_seconds
             watch.begin()
 
 
-def _take(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
+def _configure(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
     (_, settings), entries = configuration.read()
     configuration.close()
     if settings.log != old_log:
         set_up(settings.log)
     dns = settings.dns
-    watch.take(settings, KeyStore(entries))
+    watch.configure(settings, KeyStore(entries))
     # No cache: each look is to see what DNS has now.
     return settings, DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=0)

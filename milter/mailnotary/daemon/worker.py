@@ -28,7 +28,7 @@ from mailnotary.daemon.heartbeat import Beats
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, set_up
 from mailnotary.daemon.snapshot import Snapshot
-from mailnotary.keys import state as keystate
+from mailnotary.keys import histories
 from mailnotary.resolver import DnsResolver
 from mailnotary.resolver.dns import system_nameservers
 from mailnotary.session.outcome import MessageRecord
@@ -121,7 +121,7 @@ class Worker:
             (generation, settings), entries = self._configuration.read()
             signing, _ = self._signing.read()
             keystore = KeyStore(entries)
-            self._environments.take(settings, keystore, keystate.published(keystore, signing))
+            self._environments.take(settings, keystore, histories.published(keystore, signing))
             self._generation = generation
         finally:
             gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole

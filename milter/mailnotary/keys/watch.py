@@ -1,7 +1,7 @@
 """The watch over the keys' DNS records: looks at them in rounds and decides which `auto` keys sign.
 
 A round begins at the start, at each reload, and every `key_check_seconds`; the state directory keeps what was seen.
-The rules are in `keys.state`; the process that does it is `daemon.keywatch`.
+The rules are in `keys.histories`; the process that does it is `daemon.keywatch`.
 """
 
 import logging
@@ -14,16 +14,16 @@ from pathlib import Path
 from mailnotary.config.keystore import KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.settings import Mode, Settings
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
-from mailnotary.keys import state as keystate
-from mailnotary.keys.record import Look, Published, look
-from mailnotary.keys.state import KeyId, Seen, SigningSet, StateError
+from mailnotary.keys import histories
+from mailnotary.keys.histories import KeyHistory, KeyId, SigningSet, StateError
+from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
 from mailnotary.resolver import Resolver
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16  # questions under way
 BATCH = 64  # looks between two times at which the process listens to the supervisor
-SETTLE = 2.0  # seconds of a round after which what was seen so far is passed on
+DECIDE_SECONDS = 2.0  # of a round, after which what was seen so far is passed on
 REPEAT = 3600.0  # seconds after which a bad record is reported again
 _STRENGTH = {KeyState.RETIRED: 0, KeyState.ACTIVE: 1, KeyState.AUTO: 2}
 
@@ -55,19 +55,19 @@ def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> d
                 private = load_private_key(key.pem)
             except KeyLoadError:
                 continue
-            name = KeyId(entry.domain, key.selector, keystate.fingerprint(private))
-            one = keys.setdefault(name, _Watched(keystate.file_digest(key.pem), key.state, []))
-            one.places.append((entry, key))
-            if _STRENGTH[key.state] > _STRENGTH[one.state]:
-                one.state = key.state
+            name = KeyId(entry.domain, key.selector, histories.fingerprint(private))
+            watched = keys.setdefault(name, _Watched(histories.file_digest(key.pem), key.state, []))
+            watched.places.append((entry, key))
+            if _STRENGTH[key.state] > _STRENGTH[watched.state]:
+                watched.state = key.state
     return keys
 
 
-def _signing_set(keys: dict[KeyId, _Watched], known: keystate.Known) -> SigningSet:
+def _signing_set(keys: dict[KeyId, _Watched], known: histories.KeyHistories) -> SigningSet:
     return frozenset(
-        (name.domain, name.selector, one.digest)
-        for name, one in keys.items()
-        if one.state is KeyState.AUTO and name in known and known[name].signing
+        (name.domain, name.selector, watched.digest)
+        for name, watched in keys.items()
+        if watched.state is KeyState.AUTO and name in known and known[name].signing
     )
 
 
@@ -88,30 +88,30 @@ def initial(settings: Settings, keystore: KeyStore) -> Initial:
     return Initial(_signing_set(keys, known), any(name not in known for name in keys))
 
 
-def _load(folder: Path) -> dict[KeyId, Seen]:
+def _load(folder: Path) -> dict[KeyId, KeyHistory]:
     try:
-        return keystate.load(folder)
+        return histories.load(folder)
     except StateError as error:
         log.error("what was seen of the keys in DNS is lost", extra={"fields": {"error": str(error)}})
         return {}
 
 
 class KeyWatch:
-    """The looks at one keystore after the other. `publish` takes each new set of auto keys that sign."""
+    """The looks at one keystore after the other. `announce` takes each new set of auto keys that sign."""
 
     def __init__(
-        self, publish: Callable[[SigningSet], object], signing: SigningSet, clock: Callable[[], float] = time.time
+        self, announce: Callable[[SigningSet], object], signing: SigningSet, clock: Callable[[], float] = time.time
     ) -> None:
-        self._publish = publish
+        self._announce = announce
         self.signing = signing
         self._clock = clock
         self._keys: dict[KeyId, _Watched] = {}
-        self._known: dict[KeyId, Seen] = {}
+        self._histories: dict[KeyId, KeyHistory] = {}
         self._queue: list[KeyId] = []
         self._reported: dict[KeyId, tuple[str, float]] = {}
         self._folder: Path | None = None
         self._interval = 0.0
-        self._settled = 0.0
+        self._decided = 0.0
         self._unanswered = 0
         self._save_failed = False
 
@@ -120,24 +120,26 @@ class KeyWatch:
         """Whether looks of this round are left."""
         return bool(self._queue)
 
-    def take(self, settings: Settings, keystore: KeyStore) -> None:
+    def configure(self, settings: Settings, keystore: KeyStore) -> None:
         """Watches another keystore from now on, and begins a round."""
         if settings.state_dir != self._folder:
             self._folder = settings.state_dir
-            self._known = _load(settings.state_dir) | self._known
+            self._histories = _load(settings.state_dir) | self._histories
         self._interval = settings.key_check_seconds
         self._keys = {} if settings.mode is Mode.VERIFY else watched_keys(keystore)
-        for name, one in self._keys.items():
-            if name not in self._known and (name.domain, name.selector, one.digest) in self.signing:
-                self._known[name] = Seen(signing=True)  # a state file that can't be written has not kept it
+        for name, watched in self._keys.items():
+            if name not in self._histories and (name.domain, name.selector, watched.digest) in self.signing:
+                self._histories[name] = KeyHistory(signing=True)  # a state file that can't be written has not kept it
         self._reported.clear()
         self.begin()
-        self._settle()
+        self._decide()
 
     def begin(self) -> None:
         """Begins a round: every key is due, first those that were never looked at, then the oldest look."""
         self._unanswered = 0
-        self._queue = sorted(self._keys, key=lambda name: self._known.get(name, Seen()).last_look or 0, reverse=True)
+        self._queue = sorted(
+            self._keys, key=lambda name: self._histories.get(name, KeyHistory()).last_look or 0, reverse=True
+        )
 
     def step(self, resolver: Resolver) -> None:
         """Some looks of the round, together."""
@@ -145,86 +147,87 @@ class KeyWatch:
         if not batch:
             return
         with ThreadPoolExecutor(min(AT_ONCE, len(batch))) as pool:
-            looks = list(pool.map(lambda name: self._look(name, resolver), batch))
+            observations = list(pool.map(lambda name: self._observe(name, resolver), batch))
         now = self._clock()
-        for name, outcome in zip(batch, looks, strict=True):
-            seen = self._known.get(name, Seen())
-            self._known[name] = keystate.after_look(seen, outcome, now, self._interval / 2)
-            self._unanswered += outcome.result is Published.ERROR
-        if not self._queue or abs(now - self._settled) >= SETTLE:  # each time, all workers look through all keys
-            self._settle()
+        for name, observation in zip(batch, observations, strict=True):
+            history = self._histories.get(name, KeyHistory())
+            self._histories[name] = histories.after_look(history, observation, now, self._interval / 2)
+            self._unanswered += observation.result is KeyRecordStatus.ERROR
+        # Not after each batch, for each time all workers look through all keys.
+        if not self._queue or abs(now - self._decided) >= DECIDE_SECONDS:
+            self._decide()
         if not self._queue:
             self._end_round(now)
 
-    def _look(self, name: KeyId, resolver: Resolver) -> Look:
-        return look(resolver, name.domain, name.selector, self._keys[name].private)
+    def _observe(self, name: KeyId, resolver: Resolver) -> KeyObservation:
+        return observe(resolver, name.domain, name.selector, self._keys[name].private)
 
     # --- what follows from the looks ---
 
-    def _settle(self) -> None:
+    def _decide(self) -> None:
         """Decides which keys sign, says what is new of it, and passes it on."""
-        self._settled = self._clock()
-        before = self._known
-        self._known = keystate.decide({name: one.state for name, one in self._keys.items()}, before)
+        self._decided = self._clock()
+        before = self._histories
+        self._histories = histories.decide({name: watched.state for name, watched in self._keys.items()}, before)
         for name in self._keys:
-            was, now = before.get(name, Seen()), self._known.get(name, Seen())
-            if now.signing and not was.signing:
+            old, new = before.get(name, KeyHistory()), self._histories.get(name, KeyHistory())
+            if new.signing and not old.signing:
                 log.info("a key signs from now on", extra={"fields": _fields(name)})
-            elif was.signing and not now.signing:
-                fields = _fields(name) | {"reason": now.reason, "bad_looks": now.bad_looks}
+            elif old.signing and not new.signing:
+                fields = _fields(name) | {"reason": new.reason, "bad_looks": new.bad_looks}
                 log.error("a key no longer signs, for its record is gone", extra={"fields": fields})
-        signing = _signing_set(self._keys, self._known)
+        signing = _signing_set(self._keys, self._histories)
         if signing != self.signing:
             self.signing = signing
             self._note_idle()
             self._save()  # first: what is in force must not be forgotten
-            self._publish(signing)
+            self._announce(signing)
 
     def _note_idle(self) -> None:
         """Since when the keys do not sign that made room for others or are retired."""
         now = self._clock()
         published = {(domain, selector) for domain, selector, _ in self.signing}
-        for name, one in self._keys.items():
+        for name, watched in self._keys.items():
             done = all(
                 (key.state is KeyState.RETIRED or key.retire_after is not None) and entry.idle(key, published)
-                for entry, key in one.places
+                for entry, key in watched.places
             )
-            seen = self._known.get(name, Seen())
-            if done and seen.idle_since is None:
-                self._known[name] = replace(seen, idle_since=now)
+            history = self._histories.get(name, KeyHistory())
+            if done and history.idle_since is None:
+                self._histories[name] = replace(history, idle_since=now)
                 log.info("a key is retired", extra={"fields": _fields(name)})
-            elif not done and seen.idle_since is not None:
-                self._known[name] = replace(seen, idle_since=None)
+            elif not done and history.idle_since is not None:
+                self._histories[name] = replace(history, idle_since=None)
 
     def _end_round(self, now: float) -> None:
         self._note_idle()
-        for name, one in self._keys.items():
-            self._report(name, one, now)
+        for name, watched in self._keys.items():
+            self._report(name, watched, now)
         if self._unanswered:
             fields = {"keys": self._unanswered, "of": len(self._keys)}
             log.warning("DNS did not answer for keys; those that sign go on", extra={"fields": fields})
-        self._known = keystate.forget(self._known, self._keys, now)
+        self._histories = histories.forget(self._histories, self._keys, now)
         self._save()
 
-    def _report(self, name: KeyId, one: _Watched, now: float) -> None:
+    def _report(self, name: KeyId, watched: _Watched, now: float) -> None:
         """Says so, and again after some time, when a key signs whose record is not right."""
-        seen = self._known.get(name, Seen())
-        signs = seen.idle_since is None and (one.state is KeyState.ACTIVE or seen.signing)
-        if not signs or not seen.bad_looks:
-            if self._reported.pop(name, None) is not None and seen.good:
+        history = self._histories.get(name, KeyHistory())
+        signs = history.idle_since is None and (watched.state is KeyState.ACTIVE or history.signing)
+        if not signs or not history.bad_looks:
+            if self._reported.pop(name, None) is not None and history.good:
                 log.info("a key's record is right again", extra={"fields": _fields(name)})
             return
         reason, when = self._reported.get(name, ("", 0.0))
-        if seen.reason != reason or abs(now - when) >= REPEAT:
-            self._reported[name] = (seen.reason, now)
-            fields = _fields(name) | {"dns": seen.result, "reason": seen.reason}
+        if history.reason != reason or abs(now - when) >= REPEAT:
+            self._reported[name] = (history.reason, now)
+            fields = _fields(name) | {"dns": history.result, "reason": history.reason}
             log.error("a key signs that DNS does not serve", extra={"fields": fields})
 
     def _save(self) -> None:
         if self._folder is None or not self._keys:
             return
         try:
-            keystate.save(self._folder, self._known)
+            histories.save(self._folder, self._histories)
             self._save_failed = False
         except StateError as error:
             if not self._save_failed:

@@ -7,8 +7,8 @@ import pytest
 
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.settings import Mode, Settings
-from mailnotary.keys import state as keystate
-from mailnotary.keys.state import SigningSet
+from mailnotary.keys import histories
+from mailnotary.keys.histories import SigningSet
 from mailnotary.keys.watch import KeyWatch, initial
 from mailnotary.resolver import ZoneResolver
 from support.mail import ed_pem, record_of, rsa_pem
@@ -28,21 +28,21 @@ def store(rsa: KeyState = KeyState.AUTO, ed: KeyState = KeyState.AUTO, **options
 
 
 class Played:
-    """A watch with its clock, its DNS and what it published."""
+    """A watch with its clock, its DNS and what it announced."""
 
     def __init__(self, folder: Path, keys: KeyStore | None = None) -> None:
         self.now = 1_000_000.0
         self.settings = Settings(state_dir=folder, key_check_seconds=300)
         self.keys = keys or store()
-        self.published: list[SigningSet] = []
+        self.announced: list[SigningSet] = []
         self.watch = self.restart()
 
     def restart(self, signing: SigningSet = frozenset()) -> KeyWatch:
-        self.watch = KeyWatch(self.published.append, signing, lambda: self.now)
-        self.watch.take(self.settings, self.keys)
+        self.watch = KeyWatch(self.announced.append, signing, lambda: self.now)
+        self.watch.configure(self.settings, self.keys)
         return self.watch
 
-    def look(self, zone: Any, *, after: float = 300) -> None:
+    def observe(self, zone: Any, *, after: float = 300) -> None:
         self.now += after
         if not self.watch.busy:
             self.watch.begin()
@@ -51,11 +51,11 @@ class Played:
 
     @property
     def signing(self) -> set[str]:
-        return {selector for _, selector, _ in self.published[-1]} if self.published else set()
+        return {selector for _, selector, _ in self.announced[-1]} if self.announced else set()
 
     @property
     def signing_domains(self) -> set[str]:
-        return {domain for domain, _, _ in self.published[-1]} if self.published else set()
+        return {domain for domain, _, _ in self.announced[-1]} if self.announced else set()
 
 
 @pytest.fixture
@@ -64,96 +64,96 @@ def played(tmp_path: Path) -> Played:
 
 
 def test_an_auto_key_signs_once_dns_was_seen_serving_its_record(played: Played) -> None:
-    played.look({})
-    assert played.published == []
-    played.look({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
+    played.observe({})
+    assert played.announced == []
+    played.observe({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
     assert played.signing == {"rsa"}
-    assert keystate.published(played.keys, played.published[-1]) == {("example.org", "rsa")}
+    assert histories.published(played.keys, played.announced[-1]) == {("example.org", "rsa")}
 
 
 def test_another_key_at_its_name_is_not_its_record(played: Played) -> None:
-    played.look({"rsa._domainkey.example.org": GOOD["ed._domainkey.example.org"]})
+    played.observe({"rsa._domainkey.example.org": GOOD["ed._domainkey.example.org"]})
     assert played.signing == set()
 
 
 def test_a_key_whose_record_is_gone_stops_after_some_looks_if_another_is_good(played: Played) -> None:
-    played.look(GOOD)
+    played.observe(GOOD)
     gone = {"ed._domainkey.example.org": GOOD["ed._domainkey.example.org"]}
-    for _ in range(keystate.BAD_LOOKS - 1):
-        played.look(gone)
+    for _ in range(histories.BAD_LOOKS - 1):
+        played.observe(gone)
         assert played.signing == {"rsa", "ed"}
-    played.look(gone)
+    played.observe(gone)
     assert played.signing == {"ed"}
-    played.look(GOOD)
+    played.observe(GOOD)
     assert played.signing == {"rsa", "ed"}
 
 
 def test_reloads_in_a_row_are_one_look(played: Played) -> None:
-    played.look(GOOD)
+    played.observe(GOOD)
     gone = {"ed._domainkey.example.org": GOOD["ed._domainkey.example.org"]}
     for _ in range(10):
-        played.look(gone, after=1)
+        played.observe(gone, after=1)
     assert played.signing == {"rsa", "ed"}
 
 
 def test_the_last_good_key_goes_on_whatever_dns_says(played: Played) -> None:
-    played.look(GOOD)
+    played.observe(GOOD)
     for _ in range(10):
-        played.look({})
+        played.observe({})
     assert played.signing == {"rsa", "ed"}
 
 
 def test_a_dns_that_does_not_answer_changes_nothing(played: Played) -> None:
-    played.look(GOOD)
+    played.observe(GOOD)
     for _ in range(10):
-        played.look(dict.fromkeys(GOOD, "TIMEOUT"))
+        played.observe(dict.fromkeys(GOOD, "TIMEOUT"))
     assert played.signing == {"rsa", "ed"}
-    assert len(played.published) == 1
+    assert len(played.announced) == 1
 
 
 def test_after_a_restart_with_dns_down_the_keys_that_signed_sign(played: Played) -> None:
-    played.look(GOOD)
+    played.observe(GOOD)
     first = initial(played.settings, played.keys)
-    assert first.signing == played.published[-1]
+    assert first.signing == played.announced[-1]
     assert not first.unseen
-    played.published.clear()
+    played.announced.clear()
     played.restart(first.signing)
-    played.look(dict.fromkeys(GOOD, "SERVFAIL"))
-    assert played.published == []  # nothing is new
+    played.observe(dict.fromkeys(GOOD, "SERVFAIL"))
+    assert played.announced == []  # nothing is new
 
 
 def test_a_watch_that_was_replaced_goes_on_where_the_state_can_not_be_kept(tmp_path: Path) -> None:
     played = Played(tmp_path / "missing")
-    played.look(GOOD)
-    played.restart(played.published[-1])
-    played.look(dict.fromkeys(GOOD, "SERVFAIL"))
+    played.observe(GOOD)
+    played.restart(played.announced[-1])
+    played.observe(dict.fromkeys(GOOD, "SERVFAIL"))
     assert played.signing == {"rsa", "ed"}
 
 
 def test_another_key_under_the_same_selector_begins_anew(played: Played) -> None:
-    played.look(GOOD)
+    played.observe(GOOD)
     keys = (StoredKey("rsa", "/keys/rsa.pem", KeyState.AUTO, rsa_pem(1024)),)
     played.keys = KeyStore({"example.org": KeyEntry("example.org", "example.org", False, keys, Allow())})
-    assert keystate.published(played.keys, played.published[-1]) == frozenset()  # at once, before any look
-    played.watch.take(played.settings, played.keys)
-    played.look(GOOD)
+    assert histories.published(played.keys, played.announced[-1]) == frozenset()  # at once, before any look
+    played.watch.configure(played.settings, played.keys)
+    played.observe(GOOD)
     assert played.signing == set()
 
 
 def test_active_and_retired_keys_are_no_matter_of_looks(played: Played) -> None:
     played.keys = store(KeyState.ACTIVE, KeyState.RETIRED)
-    played.watch.take(played.settings, played.keys)
-    played.look(GOOD)
-    assert played.published == []
+    played.watch.configure(played.settings, played.keys)
+    played.observe(GOOD)
+    assert played.announced == []
 
 
 def test_an_active_key_whose_record_is_wrong_is_reported_loudly(
     played: Played, caplog: pytest.LogCaptureFixture
 ) -> None:
     played.keys = store(KeyState.ACTIVE, KeyState.RETIRED)
-    played.watch.take(played.settings, played.keys)
-    played.look({})
-    played.look({})
+    played.watch.configure(played.settings, played.keys)
+    played.observe({})
+    played.observe({})
     (report,) = [one for one in caplog.records if one.message == "a key signs that DNS does not serve"]
     assert report.levelname == "ERROR"
     assert report.fields["selector"] == "rsa"  # type: ignore[attr-defined]
@@ -165,32 +165,32 @@ def test_a_rotated_key_stops_when_its_successor_signs_and_comes_back_if_that_fai
     rsa, ed = entry.keys
 
     def signs() -> set[str]:
-        published = keystate.published(played.keys, played.published[-1])
+        published = histories.published(played.keys, played.announced[-1])
         return {key.selector for key in (rsa, ed) if not entry.idle(key, published)}
 
-    played.watch.take(played.settings, played.keys)
-    played.look({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
+    played.watch.configure(played.settings, played.keys)
+    played.observe({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
     assert signs() == {"rsa"}
-    played.look(GOOD)
+    played.observe(GOOD)
     assert signs() == {"ed"}
-    for _ in range(keystate.BAD_LOOKS):
-        played.look({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
+    for _ in range(histories.BAD_LOOKS):
+        played.observe({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
     assert signs() == {"rsa"}
 
 
 def test_the_time_of_retirement_is_kept(played: Played) -> None:
-    played.look(GOOD)
+    played.observe(GOOD)
     played.keys = store(KeyState.RETIRED)
-    played.watch.take(played.settings, played.keys)
-    played.look(GOOD)
-    known = keystate.load(played.settings.state_dir)
+    played.watch.configure(played.settings, played.keys)
+    played.observe(GOOD)
+    known = histories.load(played.settings.state_dir)
     times = {name.selector: seen.idle_since for name, seen in known.items()}
     assert times == {"rsa": played.now - 300, "ed": None}  # when the keystore said so
 
 
 def test_where_nothing_is_signed_nothing_is_looked_at(played: Played) -> None:
     settings = Settings(state_dir=played.settings.state_dir, mode=Mode.VERIFY)
-    played.watch.take(settings, played.keys)
+    played.watch.configure(settings, played.keys)
     assert not played.watch.busy
     assert initial(settings, played.keys).signing == frozenset()
 
@@ -210,5 +210,5 @@ def test_many_keys_are_looked_at_in_batches_the_oldest_look_first(tmp_path: Path
         assert len(played.signing_domains) == found
         played.watch.begin()  # what was not looked at comes first
     played.watch.step(ZoneResolver(zone))
-    played.look(zone)
+    played.observe(zone)
     assert len(played.signing_domains) == 150

@@ -1,6 +1,6 @@
 """What the daemon saw of its keys in DNS, and which `auto` keys therefore sign.
 
-The rules, as pure functions over looks (`keydns.Look`):
+The rules, as pure functions over looks at DNS (`keys.observe.KeyObservation`):
 
 - An `auto` key signs once DNS was seen serving its record, and goes on while nothing says otherwise.
 - A look that DNS did not answer says nothing: keys that were signing go on when DNS is down, over a restart too.
@@ -24,7 +24,7 @@ from mailnotary.config.keystore import KeyState, KeyStore, StoredKey
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
 from mailnotary.errors import DkimKeyError
 from mailnotary.files import read_regular
-from mailnotary.keys.record import Look, Published
+from mailnotary.keys.observe import KeyObservation, KeyRecordStatus
 
 FILE = "keys.json"  # in the state directory
 MAX_FILE = 64 * 1_048_576  # octets; 20,000 keys take 8 MB
@@ -50,7 +50,7 @@ def fingerprint(key: PrivateKey) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class KeyHistory:
     """What was seen of one key. Times in seconds since 1970, None: never."""
 
     signing: bool = False  # of an auto key: whether it signs
@@ -70,22 +70,23 @@ class Seen:
         return self.last_good is not None and self.bad_looks == 0
 
 
-def after_look(seen: Seen, look: Look, now: float, gap: float) -> Seen:
-    """What is known after one more look. Bad looks count when they are `gap` seconds apart."""
-    seen = replace(seen, last_look=now)
-    if look.result is Published.ERROR:
-        return seen
-    seen = replace(seen, result=str(look.result), reason=look.reason)
-    if look.result is Published.MATCH:
-        first = now if seen.first_good is None else seen.first_good
-        return replace(seen, first_good=first, last_good=now, bad_since=None, last_bad=None, bad_looks=0)
-    if seen.last_bad is not None and abs(now - seen.last_bad) < gap:  # a clock that was set back is no reason to wait
-        return seen
-    since = now if seen.bad_since is None else seen.bad_since
-    return replace(seen, bad_since=since, last_bad=now, bad_looks=seen.bad_looks + 1)
+def after_look(history: KeyHistory, observation: KeyObservation, now: float, gap: float) -> KeyHistory:
+    """The history after one more observation. Bad looks count when they are `gap` seconds apart."""
+    history = replace(history, last_look=now)
+    if observation.result is KeyRecordStatus.ERROR:
+        return history
+    history = replace(history, result=str(observation.result), reason=observation.reason)
+    if observation.result is KeyRecordStatus.MATCH:
+        first = now if history.first_good is None else history.first_good
+        return replace(history, first_good=first, last_good=now, bad_since=None, last_bad=None, bad_looks=0)
+    # abs(): a clock that was set back is not a reason to wait.
+    if history.last_bad is not None and abs(now - history.last_bad) < gap:
+        return history
+    since = now if history.bad_since is None else history.bad_since
+    return replace(history, bad_since=since, last_bad=now, bad_looks=history.bad_looks + 1)
 
 
-def signs(key: Seen, others: Iterable[Seen]) -> bool:
+def signs(key: KeyHistory, others: Iterable[KeyHistory]) -> bool:
     """Whether an auto key signs from now on. `others`: the other keys of its domain that are not retired."""
     if key.good:
         return True
@@ -94,10 +95,10 @@ def signs(key: Seen, others: Iterable[Seen]) -> bool:
     return key.signing
 
 
-Known = Mapping[KeyId, Seen]
+KeyHistories = Mapping[KeyId, KeyHistory]
 
 
-def decide(states: Mapping[KeyId, KeyState], known: Known) -> dict[KeyId, Seen]:
+def decide(states: Mapping[KeyId, KeyState], known: KeyHistories) -> dict[KeyId, KeyHistory]:
     """What is known, with `signing` as it is from now on, for the keys of a keystore (`states`)."""
     by_domain: dict[str, list[KeyId]] = {}
     for key, state in states.items():
@@ -107,16 +108,16 @@ def decide(states: Mapping[KeyId, KeyState], known: Known) -> dict[KeyId, Seen]:
     for keys in by_domain.values():
         for key in keys:
             if states[key] is KeyState.AUTO:
-                seen = known.get(key, Seen())
+                history = known.get(key, KeyHistory())
                 others = (known[other] for other in keys if other != key and other in known)
-                result[key] = replace(seen, signing=signs(seen, others))
+                result[key] = replace(history, signing=signs(history, others))
     return result
 
 
-def forget(known: Known, keep: Iterable[KeyId], now: float) -> dict[KeyId, Seen]:
+def forget(known: KeyHistories, keep: Iterable[KeyId], now: float) -> dict[KeyId, KeyHistory]:
     """Without what was last seen long ago and is in no keystore (`keep`) any more."""
     kept = set(keep)
-    return {key: seen for key, seen in known.items() if key in kept or now - (seen.last_look or 0) < FORGET_AFTER}
+    return {key: past for key, past in known.items() if key in kept or now - (past.last_look or 0) < FORGET_AFTER}
 
 
 # --- the keystore's keys --------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def remembered(folder: Path, keystore: KeyStore) -> frozenset[tuple[str, str]]:
     """`published` for a process that is not the daemon: by what the daemon last wrote down. Raises StateError."""
     if not any(key.state is KeyState.AUTO for entry in keystore.entries.values() for key in entry.keys):
         return frozenset()
-    signing = {name for name, seen in load(folder).items() if seen.signing}
+    signing = {name for name, history in load(folder).items() if history.signing}
     named = {(name.domain, name.selector) for name in signing}
     return frozenset(
         (entry.domain, key.selector)
@@ -171,7 +172,7 @@ class StateError(DkimKeyError):
     """The state file can't be read or written; the text says why."""
 
 
-def load(folder: Path) -> dict[KeyId, Seen]:
+def load(folder: Path) -> dict[KeyId, KeyHistory]:
     """What an earlier daemon saw; nothing where there was none. Raises StateError."""
     path = folder / FILE
     try:
@@ -195,18 +196,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _entry(item: Any) -> tuple[KeyId, Seen]:
+def _entry(item: Any) -> tuple[KeyId, KeyHistory]:
     key = KeyId(*(str(item[name]) for name in KeyId._fields))
-    values = {name: item[name] for name in Seen.__dataclass_fields__ if name in item}
+    values = {name: item[name] for name in KeyHistory.__dataclass_fields__ if name in item}
     for name, value in values.items():
         if not isinstance(value, _TYPES.get(name, (int, float, type(None)))):
             raise TypeError(f"{name} is {value!r}")
-    return key, Seen(**values)
+    return key, KeyHistory(**values)
 
 
-def save(folder: Path, known: Known) -> None:
+def save(folder: Path, known: KeyHistories) -> None:
     """Writes the state file, at once or not at all. Raises StateError."""
-    items = [key._asdict() | asdict(seen) for key, seen in known.items()]
+    items = [key._asdict() | asdict(history) for key, history in known.items()]
     data = json.dumps({"version": 1, "keys": items}, indent=1).encode()
     name = ""
     try:

@@ -13,64 +13,66 @@ from mailnotary.config import keystore_file
 from mailnotary.config import yaml_nodes as yamlfile
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.crypto import load_private_key
-from mailnotary.keys import state as keystate
-from mailnotary.keys.record import Look, Published
-from mailnotary.keys.state import BAD_LOOKS, KeyId, Seen, StateError, after_look, decide, signs
+from mailnotary.keys import histories
+from mailnotary.keys.histories import BAD_LOOKS, KeyHistory, KeyId, StateError, after_look, decide, signs
+from mailnotary.keys.observe import KeyObservation, KeyRecordStatus
 from support.mail import ed_pem, rsa_pem
 
 GAP = 150.0
 A, B, C = (KeyId("example.org", name, "00") for name in "abc")
-looks = st.sampled_from(list(Published))
+looks = st.sampled_from(list(KeyRecordStatus))
 
 
-def seen_after(results: list[Published], step: float = 300.0) -> Seen:
+def seen_after(results: list[KeyRecordStatus], step: float = 300.0) -> KeyHistory:
     """What is known after looks, in steps of time, with the key alone in its domain."""
-    seen = Seen()
+    seen = KeyHistory()
     for number, result in enumerate(results):
-        seen = after_look(seen, Look(result), number * step, GAP)
+        seen = after_look(seen, KeyObservation(result), number * step, GAP)
         seen = dataclasses.replace(seen, signing=signs(seen, ()))
     return seen
 
 
 @given(st.lists(looks, max_size=20))
-def test_a_key_signs_if_and_only_if_it_was_once_seen_where_it_has_no_neighbour(results: list[Published]) -> None:
-    assert seen_after(results).signing == (Published.MATCH in results)
+def test_a_key_signs_if_and_only_if_it_was_once_seen_where_it_has_no_neighbour(results: list[KeyRecordStatus]) -> None:
+    assert seen_after(results).signing == (KeyRecordStatus.MATCH in results)
 
 
 @given(st.lists(looks, max_size=20))
-def test_looks_without_an_answer_change_nothing_but_the_time_of_the_look(results: list[Published]) -> None:
-    answered = [result for result in results if result is not Published.ERROR]
-    times = [index for index, result in enumerate(results) if result is not Published.ERROR]
-    seen, other = Seen(), seen_after(results)
+def test_looks_without_an_answer_change_nothing_but_the_time_of_the_look(results: list[KeyRecordStatus]) -> None:
+    answered = [result for result in results if result is not KeyRecordStatus.ERROR]
+    times = [index for index, result in enumerate(results) if result is not KeyRecordStatus.ERROR]
+    seen, other = KeyHistory(), seen_after(results)
     for time, result in zip(times, answered, strict=True):
-        seen = after_look(seen, Look(result), time * 300.0, GAP)
+        seen = after_look(seen, KeyObservation(result), time * 300.0, GAP)
     assert _looks(other) == _looks(seen)
 
 
-def _looks(seen: Seen) -> Seen:
+def _looks(seen: KeyHistory) -> KeyHistory:
     return dataclasses.replace(seen, last_look=None, signing=False)
 
 
 @given(st.lists(st.lists(looks, min_size=2, max_size=2), max_size=30))
-def test_of_two_keys_one_always_goes_on_signing(rounds: list[list[Published]]) -> None:
-    known = {A: Seen(), B: Seen()}
+def test_of_two_keys_one_always_goes_on_signing(rounds: list[list[KeyRecordStatus]]) -> None:
+    known = {A: KeyHistory(), B: KeyHistory()}
     states = dict.fromkeys(known, KeyState.AUTO)
     ever = False
     for number, results in enumerate(rounds):
         for key, result in zip((A, B), results, strict=True):
-            known[key] = after_look(known[key], Look(result), number * 300.0, GAP)
+            known[key] = after_look(known[key], KeyObservation(result), number * 300.0, GAP)
         known = decide(states, known)
-        ever = ever or Published.MATCH in results
+        ever = ever or KeyRecordStatus.MATCH in results
         assert (known[A].signing or known[B].signing) == ever
         for key, result in zip((A, B), results, strict=True):
-            assert known[key].signing or result is not Published.MATCH
+            assert known[key].signing or result is not KeyRecordStatus.MATCH
 
 
-def bad(count: int) -> Seen:
-    return Seen(signing=True, first_good=0, last_good=0, bad_since=1, last_bad=2, bad_looks=count, result="missing")
+def bad(count: int) -> KeyHistory:
+    return KeyHistory(
+        signing=True, first_good=0, last_good=0, bad_since=1, last_bad=2, bad_looks=count, result="missing"
+    )
 
 
-GOOD = Seen(signing=True, first_good=0, last_good=0, result="match")
+GOOD = KeyHistory(signing=True, first_good=0, last_good=0, result="match")
 
 
 def test_a_retired_neighbour_is_no_reason_to_stop() -> None:
@@ -92,12 +94,12 @@ def test_a_key_that_stopped_stays_so_when_its_neighbour_goes_bad_too() -> None:
 
 @pytest.mark.parametrize("now", [2.0 + GAP, 2.0 - GAP])
 def test_a_clock_that_jumps_does_not_stop_the_count(now: float) -> None:
-    assert after_look(bad(1), Look(Published.MISSING), now, GAP).bad_looks == 2
+    assert after_look(bad(1), KeyObservation(KeyRecordStatus.MISSING), now, GAP).bad_looks == 2
 
 
 def test_what_was_gone_for_long_is_forgotten() -> None:
-    known = {A: Seen(last_look=0), B: Seen(last_look=0), C: Seen(last_look=keystate.FORGET_AFTER)}
-    assert set(keystate.forget(known, [B], keystate.FORGET_AFTER + 1.0)) == {B, C}
+    known = {A: KeyHistory(last_look=0), B: KeyHistory(last_look=0), C: KeyHistory(last_look=histories.FORGET_AFTER)}
+    assert set(histories.forget(known, [B], histories.FORGET_AFTER + 1.0)) == {B, C}
 
 
 # --- the state file -------------------------------------------------------------------------------------------------
@@ -105,30 +107,30 @@ def test_what_was_gone_for_long_is_forgotten() -> None:
 times = st.none() | st.floats(0, 1e10)
 counts = st.integers(0, 99)
 words = st.sampled_from(["", "match"])
-seen_values = st.builds(Seen, st.booleans(), times, times, times, times, counts, times, words, st.text())
+seen_values = st.builds(KeyHistory, st.booleans(), times, times, times, times, counts, times, words, st.text())
 damaged = st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
 names = st.builds(KeyId, st.text(max_size=9), st.text(max_size=9), st.text("0123456789abcdef", max_size=9))
 
 
 @given(st.dictionaries(names, seen_values, max_size=4))
-def test_what_was_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, known: dict[KeyId, Seen]) -> None:
+def test_what_was_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, known: dict[KeyId, KeyHistory]) -> None:
     folder = tmp_path_factory.mktemp("state")
-    keystate.save(folder, known)
-    assert keystate.load(folder) == known
-    assert [path.name for path in folder.iterdir()] == [keystate.FILE]
+    histories.save(folder, known)
+    assert histories.load(folder) == known
+    assert [path.name for path in folder.iterdir()] == [histories.FILE]
 
 
 def test_no_file_is_an_empty_one(tmp_path: Path) -> None:
-    assert keystate.load(tmp_path) == {}
-    assert keystate.load(tmp_path / "missing") == {}
+    assert histories.load(tmp_path) == {}
+    assert histories.load(tmp_path / "missing") == {}
 
 
 @given(st.binary(max_size=60) | damaged)
 def test_a_damaged_file_is_an_error_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("state")
-    (folder / keystate.FILE).write_bytes(data)
+    (folder / histories.FILE).write_bytes(data)
     with pytest.raises(StateError, match="damaged"):
-        keystate.load(folder)
+        histories.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -144,32 +146,32 @@ def test_a_damaged_file_is_an_error_and_nothing_else(tmp_path_factory: pytest.Te
     ],
 )
 def test_a_damaged_entry_is_an_error(tmp_path: Path, item: object) -> None:
-    (tmp_path / keystate.FILE).write_text(json.dumps({"version": 1, "keys": [item]}))
+    (tmp_path / histories.FILE).write_text(json.dumps({"version": 1, "keys": [item]}))
     with pytest.raises(StateError, match="damaged"):
-        keystate.load(tmp_path)
+        histories.load(tmp_path)
 
 
 def test_a_state_that_can_not_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keystate.save(tmp_path, {A: GOOD})
+    histories.save(tmp_path, {A: GOOD})
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StateError, match="No space"):
-        keystate.save(tmp_path, {})
-    assert keystate.load(tmp_path) == {A: GOOD}
-    assert [path.name for path in tmp_path.iterdir()] == [keystate.FILE]
+        histories.save(tmp_path, {})
+    assert histories.load(tmp_path) == {A: GOOD}
+    assert [path.name for path in tmp_path.iterdir()] == [histories.FILE]
 
 
 def test_what_is_remembered_is_of_this_very_key(tmp_path: Path) -> None:
     key = StoredKey("a", "/a", KeyState.AUTO, ed_pem())
     store = KeyStore({"example.org": KeyEntry("example.org", "example.org", False, (key,), Allow())})
-    name = KeyId("example.org", "a", keystate.fingerprint(load_private_key(ed_pem())))
-    keystate.save(tmp_path, {name: GOOD})
-    assert keystate.remembered(tmp_path, store) == {("example.org", "a")}
-    keystate.save(tmp_path, {name._replace(fingerprint="00"): GOOD})
-    assert keystate.remembered(tmp_path, store) == frozenset()
+    name = KeyId("example.org", "a", histories.fingerprint(load_private_key(ed_pem())))
+    histories.save(tmp_path, {name: GOOD})
+    assert histories.remembered(tmp_path, store) == {("example.org", "a")}
+    histories.save(tmp_path, {name._replace(fingerprint="00"): GOOD})
+    assert histories.remembered(tmp_path, store) == frozenset()
 
 
 # --- retire_after ---------------------------------------------------------------------------------------------------

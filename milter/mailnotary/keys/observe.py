@@ -1,0 +1,67 @@
+"""Whether DNS serves the record of one of our keys."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from mailnotary.crypto import PrivateKey
+from mailnotary.dkim.key import KeyRecordError, parse_key_record
+from mailnotary.dkim.publish import key_record_name
+from mailnotary.resolver import DnsTempError, RecordKind, Resolver
+
+
+class KeyRecordStatus(StrEnum):
+    """What DNS says of a key."""
+
+    MATCH = "match"  # it serves the key's record
+    MISMATCH = "mismatch"  # something else stands there
+    MISSING = "missing"
+    ERROR = "error"  # it did not answer
+
+
+@dataclass(frozen=True, slots=True)
+class KeyObservation:
+    """One look at DNS; `reason` says more, for an admin, "" where there is nothing to say."""
+
+    result: KeyRecordStatus
+    reason: str = ""
+
+
+def observe(resolver: Resolver, domain: str, selector: str, key: PrivateKey) -> KeyObservation:
+    """Asks DNS for a key's record and compares. Never raises."""
+    name = key_record_name(domain, selector)
+    try:
+        answer = resolver.lookup(name, RecordKind.TXT)
+    except DnsTempError as error:
+        return KeyObservation(KeyRecordStatus.ERROR, error.reason)
+    if not answer.texts:
+        return KeyObservation(
+            KeyRecordStatus.MISSING, f"{name} has no TXT record" if answer.exists else f"{name} does not exist"
+        )
+    if len(answer.texts) > 1:
+        # "If there are multiple records in an RRset, the results are undefined" (RFC 6376 3.6.2.2): some verifiers try
+        # each, OpenDKIM takes none.
+        return KeyObservation(
+            KeyRecordStatus.MISMATCH, f"{name} has {len(answer.texts)} TXT records, verifiers expect one"
+        )
+    return _compare(answer.texts[0], key)
+
+
+def _compare(text: bytes, key: PrivateKey) -> KeyObservation:
+    try:
+        served = parse_key_record(text)
+    except KeyRecordError as error:
+        return KeyObservation(KeyRecordStatus.MISMATCH, str(error))
+    if served.hashes is not None and "sha256" not in served.hashes:
+        return KeyObservation(KeyRecordStatus.MISMATCH, "the record is not for sha256 (its h=)")
+    if served.services.isdisjoint(("*", "email")):
+        return KeyObservation(KeyRecordStatus.MISMATCH, "the record is not for email (its s=)")
+    if served.public.algorithm != key.algorithm:
+        return KeyObservation(KeyRecordStatus.MISMATCH, f"the record has an {served.public.algorithm} key")
+    # The proof that verifiers will go by, whichever form the record has the key in.
+    digest = sha256(b"mailnotary").digest()
+    if not served.public.verify(digest, key.sign(digest)):
+        return KeyObservation(KeyRecordStatus.MISMATCH, f"the record has another {key.algorithm} key")
+    return KeyObservation(
+        KeyRecordStatus.MATCH, "in test mode (t=y): verifiers may ignore it" if served.testing else ""
+    )
