@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
-from mailnotary.daemon.heartbeat import Beats
+from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.snapshot import Snapshot
 from support.daemon import resident_kib
 
@@ -59,7 +59,7 @@ def test_what_can_not_be_written_leaves_no_descriptor() -> None:
 
 def test_a_child_gets_what_its_parent_writes_after_the_fork() -> None:
     ours, theirs = Channel.pair()
-    beats = Beats(1)
+    heartbeats = Heartbeats(1)
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -67,7 +67,7 @@ def test_a_child_gets_what_its_parent_writes_after_the_fork() -> None:
         value, entries = taken(theirs.receive(), CONFIGURATION).read()
         ok = (value, dict(entries)) == ((2, "after"), {"a": 1})
         theirs.send(SIGNING, Snapshot.write("from the child"))
-        beats.beat(0, 2)
+        heartbeats.beat(0, 2)
         os._exit(not ok)
     theirs.close()
     ours.send(CONFIGURATION, Snapshot.write((2, "after"), {"a": 1}))
@@ -78,7 +78,7 @@ def test_a_child_gets_what_its_parent_writes_after_the_fork() -> None:
     with pytest.raises(BrokenPipeError):
         ours.send(STOP)
     ours.close()
-    seconds, generation = beats.last(0)
+    seconds, generation = heartbeats.last(0)
     assert generation == 2
     assert 0 <= time.monotonic() - seconds < 60
 
@@ -166,9 +166,9 @@ def test_a_worker_maps_a_snapshot_and_holds_no_copy() -> None:
 
 
 def test_signs_of_life_have_a_place_for_each_worker() -> None:
-    beats = Beats(3)
-    beats.beat(1, 7)
-    assert beats.last(0) == (0.0, 0)
-    assert beats.last(1)[1] == 7
-    beats.clear(1)
-    assert beats.last(1) == (0.0, 0)
+    heartbeats = Heartbeats(3)
+    heartbeats.beat(1, 7)
+    assert heartbeats.last(0) == (0.0, 0)
+    assert heartbeats.last(1)[1] == 7
+    heartbeats.clear(1)
+    assert heartbeats.last(1) == (0.0, 0)

@@ -39,7 +39,7 @@ class Played:
 
     def restart(self, signing: SigningSet = frozenset()) -> KeyWatch:
         self.watch = KeyWatch(self.announced.append, signing, lambda: self.now)
-        self.watch.configure(self.settings, self.keys)
+        self.watch.adopt(self.settings, self.keys)
         return self.watch
 
     def observe(self, zone: Any, *, after: float = 300) -> None:
@@ -135,14 +135,14 @@ def test_another_key_under_the_same_selector_begins_anew(played: Played) -> None
     keys = (StoredKey("rsa", "/keys/rsa.pem", KeyState.AUTO, rsa_pem(1024)),)
     played.keys = KeyStore({"example.org": KeyEntry("example.org", "example.org", False, keys, Allow())})
     assert histories.published(played.keys, played.announced[-1]) == frozenset()  # at once, before any look
-    played.watch.configure(played.settings, played.keys)
+    played.watch.adopt(played.settings, played.keys)
     played.observe(GOOD)
     assert played.signing == set()
 
 
 def test_active_and_retired_keys_are_no_matter_of_looks(played: Played) -> None:
     played.keys = store(KeyState.ACTIVE, KeyState.RETIRED)
-    played.watch.configure(played.settings, played.keys)
+    played.watch.adopt(played.settings, played.keys)
     played.observe(GOOD)
     assert played.announced == []
 
@@ -151,7 +151,7 @@ def test_an_active_key_whose_record_is_wrong_is_reported_loudly(
     played: Played, caplog: pytest.LogCaptureFixture
 ) -> None:
     played.keys = store(KeyState.ACTIVE, KeyState.RETIRED)
-    played.watch.configure(played.settings, played.keys)
+    played.watch.adopt(played.settings, played.keys)
     played.observe({})
     played.observe({})
     (report,) = [one for one in caplog.records if one.message == "a key signs that DNS does not serve"]
@@ -168,7 +168,7 @@ def test_a_rotated_key_stops_when_its_successor_signs_and_comes_back_if_that_fai
         published = histories.published(played.keys, played.announced[-1])
         return {key.selector for key in (rsa, ed) if not entry.idle(key, published)}
 
-    played.watch.configure(played.settings, played.keys)
+    played.watch.adopt(played.settings, played.keys)
     played.observe({"rsa._domainkey.example.org": GOOD["rsa._domainkey.example.org"]})
     assert signs() == {"rsa"}
     played.observe(GOOD)
@@ -181,7 +181,7 @@ def test_a_rotated_key_stops_when_its_successor_signs_and_comes_back_if_that_fai
 def test_the_time_of_retirement_is_kept(played: Played) -> None:
     played.observe(GOOD)
     played.keys = store(KeyState.RETIRED)
-    played.watch.configure(played.settings, played.keys)
+    played.watch.adopt(played.settings, played.keys)
     played.observe(GOOD)
     known = histories.load(played.settings.state_dir)
     times = {name.selector: seen.idle_since for name, seen in known.items()}
@@ -190,7 +190,7 @@ def test_the_time_of_retirement_is_kept(played: Played) -> None:
 
 def test_where_nothing_is_signed_nothing_is_looked_at(played: Played) -> None:
     settings = Settings(state_dir=played.settings.state_dir, mode=Mode.VERIFY)
-    played.watch.configure(settings, played.keys)
+    played.watch.adopt(settings, played.keys)
     assert not played.watch.busy
     assert initial(settings, played.keys).signing == frozenset()
 

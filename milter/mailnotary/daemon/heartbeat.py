@@ -8,7 +8,7 @@ _FIELDS: Final = 2  # of a worker's place: monotonic time in nanoseconds, genera
 _OCTETS: Final = 8
 
 
-class Beats:
+class Heartbeats:
     """A place for each of so many workers. Made before they are forked.
 
     Nothing locks it. Each field is an aligned word and written in one store, so that a reader finds the old value or

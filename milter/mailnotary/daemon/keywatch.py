@@ -54,7 +54,7 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None
 
     watch = KeyWatch(announce, signing.read()[0])
     signing.close()
-    settings, resolver = _configure(watch, configuration, None)
+    settings, resolver = _adopt(watch, configuration, None)
     due = time.monotonic() + settings.key_check_seconds
     while True:
         pause = 0.0 if watch.busy else max(due - time.monotonic(), 0.0)
@@ -64,7 +64,7 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None
             if END in messages:
                 os._exit(0)
             if (newest := messages.get(CONFIGURATION)) is not None:
-                settings, resolver = _configure(watch, newest, settings.log)
+                settings, resolver = _adopt(watch, newest, settings.log)
                 due = time.monotonic() + settings.key_check_seconds
         if watch.busy:
             watch.step(resolver)
@@ -75,12 +75,12 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None
             watch.begin()
 
 
-def _configure(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
+def _adopt(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
     (_, settings), entries = configuration.read()
     configuration.close()
     if settings.log != old_log:
         set_up(settings.log)
     dns = settings.dns
-    watch.configure(settings, KeyStore(entries))
+    watch.adopt(settings, KeyStore(entries))
     # No cache: each look is to see what DNS has now.
     return settings, DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=0)

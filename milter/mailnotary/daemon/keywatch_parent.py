@@ -23,8 +23,8 @@ LONGEST_DELAY = 60.0
 HEALTHY = 60.0  # seconds of life, after which the delay begins anew
 
 
-class KeyHelper:
-    """Starts the helper process where there are keys to watch, and again where it dies. What it finds is in `signing`
+class KeyWatchProcess:
+    """Starts the process where there are keys to watch, and again where it dies. What it finds is in `signing`
     for the workers to load. No thread, no waiting."""
 
     def __init__(self, snapshot: Snapshot, configuration: Configuration) -> None:

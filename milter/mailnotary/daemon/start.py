@@ -14,7 +14,7 @@ from mailnotary.config.load import Configuration, Problem, load_configuration
 from mailnotary.config.settings import Settings
 from mailnotary.daemon import privileges
 from mailnotary.daemon.adapter import Adapter
-from mailnotary.daemon.keywatch_parent import KeyHelper
+from mailnotary.daemon.keywatch_parent import KeyWatchProcess
 from mailnotary.daemon.listener import ListenError, StandIns, open_listener
 from mailnotary.daemon.log import logger, set_up, standard_error
 from mailnotary.daemon.log_pump import LogPump
@@ -49,14 +49,14 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         for warning in configuration.warnings:
             logger.warning("configuration", extra={"fields": {"problem": str(warning)}})
         snapshot = Snapshot.write((1, configuration.settings), configuration.keystore.entries)
-        helper = KeyHelper(snapshot, configuration)
+        key_watch = KeyWatchProcess(snapshot, configuration)
         del configuration  # the keys stay with the workers
         workers = settings.workers or len(os.sched_getaffinity(0))
         notifier, timing = Notifier(), timing or Timing()
         supervisor = Supervisor(
-            settings, snapshot, workers, load, listener, callbacks, stand_ins, helper, notifier, timing, pump
+            settings, snapshot, workers, load, listener, callbacks, stand_ins, key_watch, notifier, timing, pump
         )
-        del snapshot, helper  # else the first configuration would never be given up
+        del snapshot, key_watch  # else the first configuration would never be given up
         return supervisor.run()
     finally:
         listener.remove()

@@ -16,8 +16,8 @@ from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import ConfigError
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.channel import CONFIGURATION, SIGNING, STOP, Channel
-from mailnotary.daemon.heartbeat import Beats
-from mailnotary.daemon.keywatch_parent import KeyHelper
+from mailnotary.daemon.heartbeat import Heartbeats
+from mailnotary.daemon.keywatch_parent import KeyWatchProcess
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.log_pump import LogPump
@@ -73,12 +73,12 @@ class Supervisor:
     listener: Listener
     callbacks: Adapter
     stand_ins: StandIns
-    helper: KeyHelper
+    key_watch: KeyWatchProcess
     notifier: Notifier
     timing: Timing = field(default_factory=Timing)
     log_pump: LogPump | None = None
     _places: list[_Place] = field(init=False)
-    _beats: Beats = field(init=False)
+    _heartbeats: Heartbeats = field(init=False)
     _ready: bool = field(init=False, default=False)
     _generation: int = field(init=False, default=1)
     _reloading: int = field(init=False, default=0)  # the generation that not all workers have yet
@@ -88,7 +88,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self._places = [_Place(number) for number in range(self.workers)]
-        self._beats = Beats(self.workers)
+        self._heartbeats = Heartbeats(self.workers)
 
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT; the exit status."""
@@ -122,8 +122,8 @@ class Supervisor:
     def _fill_places(self) -> None:
         if self.log_pump is not None:
             self.log_pump.keep()
-        self.helper.keep([self.listener.socket, *(place.control for place in self._places if place.control)])
-        if not self._ready and self.helper.holds_start:
+        self.key_watch.keep([self.listener.socket, *(place.control for place in self._places if place.control)])
+        if not self._ready and self.key_watch.holds_start:
             return
         now = time.monotonic()
         for place in self._places:
@@ -131,7 +131,7 @@ class Supervisor:
                 self._start(place)
 
     def _start(self, place: _Place) -> None:
-        self._beats.clear(place.number)
+        self._heartbeats.clear(place.number)
         place.started = time.monotonic()
         place.suspected = place.killed = False
         try:
@@ -155,11 +155,11 @@ class Supervisor:
 
     def _become_worker(self, place: _Place, control: Channel) -> None:
         # Else the end of the supervisor would not be the end of these channels.
-        for other in [*(other.control for other in self._places), self.helper.control]:
+        for other in [*(other.control for other in self._places), self.key_watch.control]:
             if other is not None:
                 other.close()
-        snapshots = (self.snapshot, self.helper.signing)
-        Worker(place.number, control, *snapshots, self._beats, self.callbacks, self.listener, self.stand_ins).run()
+        snapshots = (self.snapshot, self.key_watch.signing)
+        Worker(place.number, control, *snapshots, self._heartbeats, self.callbacks, self.listener, self.stand_ins).run()
 
     def _not_started(self, place: _Place, error: OSError) -> None:
         """No descriptors, no memory, no processes: perhaps later."""
@@ -168,7 +168,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         for pid, status in _ended_children():
-            self.helper.ended(pid, status)
+            self.key_watch.ended(pid, status)
             if self.log_pump is not None:
                 self.log_pump.ended(pid)
             for place in self._places:
@@ -199,17 +199,17 @@ class Supervisor:
         if now - self._looked > self.timing.stale / 2:
             self._grace = now + self.timing.stale  # we stood still ourselves, and so did they
         self._looked = now
-        beats = {place.number: self._beats.last(place.number) for place in self._places if place.pid}
+        heartbeats = {place.number: self._heartbeats.last(place.number) for place in self._places if place.pid}
         for place in self._places:
             if place.pid and not place.killed:
-                silent = now - max(beats[place.number][0], place.started)
+                silent = now - max(heartbeats[place.number][0], place.started)
                 stale = silent > self.timing.stale and now > self._grace
                 if stale and place.suspected:  # one look alone kills nobody
                     self._kill_wedged(place, silent)
                 place.suspected = stale
-        if self.helper.has_news():
-            self._tell(SIGNING, self.helper.signing)
-        self._say_ready([generation for _, generation in beats.values()])
+        if self.key_watch.has_news():
+            self._tell(SIGNING, self.key_watch.signing)
+        self._say_ready([generation for _, generation in heartbeats.values()])
         if self.notifier.watchdog_interval and now - self._pinged >= self.notifier.watchdog_interval * 0.9:
             self._pinged = now
             self.notifier.watchdog()
@@ -255,11 +255,11 @@ class Supervisor:
         self._generation += 1
         self._reloading = self._generation
         self.snapshot = snapshot
-        self._take(new)
+        self._adopt(new)
         self._tell(CONFIGURATION, snapshot)
-        self.helper.reload(new, snapshot)
+        self.key_watch.reload(new, snapshot)
 
-    def _take(self, new: Configuration) -> None:
+    def _adopt(self, new: Configuration) -> None:
         if new.settings.log != self.settings.log:
             set_up(new.settings.log)
         for warning in new.warnings:
@@ -290,7 +290,7 @@ class Supervisor:
         log.info("stopping", extra={"fields": {"signal": why}})
         self.notifier.stopping(self.settings.stop_seconds + 2 * self.timing.stop_margin)
         self.listener.remove()
-        self.helper.stop()
+        self.key_watch.stop()
         self._tell(STOP)
         time.sleep(0.1)  # they take their hands off the socket; then it can be shut without a complaint from libmilter
         self.listener.shut()

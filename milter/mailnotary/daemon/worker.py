@@ -24,7 +24,7 @@ from mailnotary.config.settings import DnsSettings, Settings
 from mailnotary.daemon import adapter
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
-from mailnotary.daemon.heartbeat import Beats
+from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, set_up
 from mailnotary.daemon.snapshot import Snapshot
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
 HOSTNAME_SECONDS = 5.0  # for the host's full name
-SETTLE = 0.1  # seconds in which a connection that was just accepted shows up as a session
+ACCEPT_SECONDS = 0.1  # in which a connection that was just accepted shows up as a session
 
 
 class Worker:
@@ -52,7 +52,7 @@ class Worker:
         control: Channel,
         configuration: Snapshot,
         signing: Snapshot,
-        beats: Beats,
+        heartbeats: Heartbeats,
         callbacks: Adapter,
         listener: Listener,
         stand_ins: StandIns,
@@ -61,7 +61,7 @@ class Worker:
         self._control = control
         self._configuration = configuration
         self._signing = signing
-        self._beats = beats
+        self._heartbeats = heartbeats
         self._adapter = callbacks
         self._listener = listener
         self._stand_ins = stand_ins
@@ -102,10 +102,10 @@ class Worker:
         if not readable:
             return
         try:
-            said = self._control.receive()
-            if STOP in said or END in said:
+            messages = self._control.receive()
+            if STOP in messages or END in messages:
                 self._drain()
-            self._take(said.get(CONFIGURATION), said.get(SIGNING))
+            self._adopt(messages.get(CONFIGURATION), messages.get(SIGNING))
         except (MemoryError, OSError) as error:
             # A fresh process may do better, and no worker stays behind on the old configuration for good.
             log.error("can't take over the configuration; making room for a new worker", exc_info=error)
@@ -121,13 +121,13 @@ class Worker:
             (generation, settings), entries = self._configuration.read()
             signing, _ = self._signing.read()
             keystore = KeyStore(entries)
-            self._environments.take(settings, keystore, histories.published(keystore, signing))
+            self._environments.adopt(settings, keystore, histories.published(keystore, signing))
             self._generation = generation
         finally:
             gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole
             gc.enable()
 
-    def _take(self, configuration: Snapshot | None, signing: Snapshot | None) -> None:
+    def _adopt(self, configuration: Snapshot | None, signing: Snapshot | None) -> None:
         if configuration is not None:
             self._configuration.close()  # the supervisor's objects, which we were forked with, would keep it
             self._configuration = configuration
@@ -144,7 +144,7 @@ class Worker:
         since = self._adapter.stuck_since()
         allowed = max(settings.limits.message_seconds, settings.limits.spf_seconds) + STUCK_MARGIN
         if since is None or time.monotonic() - since < allowed:
-            self._beats.beat(self._number, self._generation)
+            self._heartbeats.beat(self._number, self._generation)
         elif not self._said_stuck:
             self._said_stuck = True
             fields = {"worker": self._number, "seconds": int(time.monotonic() - since), "threads": _stacks()}
@@ -155,7 +155,7 @@ class Worker:
         libmilter's clean-up, which would serve nobody."""
         self._stand_ins.put(self._stand_ins.idle)
         deadline = time.monotonic() + self._environments.current().settings.stop_seconds
-        time.sleep(SETTLE)
+        time.sleep(ACCEPT_SECONDS)
         while self._adapter.live and time.monotonic() < deadline:
             self._beat()
             time.sleep(0.05)
@@ -177,7 +177,7 @@ class Environments:
             raise RuntimeError("no configuration was loaded yet")
         return self._current
 
-    def take(self, settings: Settings, keystore: KeyStore, published: frozenset[tuple[str, str]]) -> None:
+    def adopt(self, settings: Settings, keystore: KeyStore, published: frozenset[tuple[str, str]]) -> None:
         """Judges with these from now on; `published` are the auto keys that sign. The resolver, and its cache with it,
         stays where nothing about it has changed."""
         old = self._current

@@ -120,7 +120,7 @@ class KeyWatch:
         """Whether looks of this round are left."""
         return bool(self._queue)
 
-    def configure(self, settings: Settings, keystore: KeyStore) -> None:
+    def adopt(self, settings: Settings, keystore: KeyStore) -> None:
         """Watches another keystore from now on, and begins a round."""
         if settings.state_dir != self._folder:
             self._folder = settings.state_dir

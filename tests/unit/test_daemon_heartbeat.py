@@ -11,36 +11,36 @@ from typing import Any
 import pytest
 
 from mailnotary.config.settings import Settings
-from mailnotary.daemon.heartbeat import Beats
+from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.supervisor import Supervisor
 
 
 def test_a_beat_is_its_time_and_generation_until_its_place_is_cleared() -> None:
-    beats = Beats(2)
+    heartbeats = Heartbeats(2)
     before = time.monotonic()
-    beats.beat(1, 7)
-    seconds, generation = beats.last(1)
+    heartbeats.beat(1, 7)
+    seconds, generation = heartbeats.last(1)
     assert before <= seconds <= time.monotonic()
     assert generation == 7
-    assert beats.last(0) == (0.0, 0)
-    beats.clear(1)
-    assert beats.last(1) == (0.0, 0)
+    assert heartbeats.last(0) == (0.0, 0)
+    heartbeats.clear(1)
+    assert heartbeats.last(1) == (0.0, 0)
 
 
 def test_who_looks_while_a_worker_beats_never_finds_it_silent() -> None:
-    beats = Beats(3)
-    beats.beat(1, 5)
-    start = beats.last(1)[0]
+    heartbeats = Heartbeats(3)
+    heartbeats.beat(1, 5)
+    start = heartbeats.last(1)[0]
     child = os.fork()
     if child == 0:
         while True:
-            beats.beat(1, 5)
+            heartbeats.beat(1, 5)
     try:
         looks = 0
         deadline = time.monotonic() + 1.0
         last = start
         while time.monotonic() < deadline:
-            seconds, generation = beats.last(1)
+            seconds, generation = heartbeats.last(1)
             assert generation == 5
             assert seconds >= last
             last = seconds
@@ -61,9 +61,9 @@ def test_one_look_alone_takes_no_worker_for_dead(monkeypatch: pytest.MonkeyPatch
     (place,) = supervisor._places
     place.pid, place.started = 4711, time.monotonic() - 3600
     supervisor._look()
-    supervisor._beats.beat(0, 0)
+    supervisor._heartbeats.beat(0, 0)
     supervisor._look()
-    supervisor._beats.clear(0)
+    supervisor._heartbeats.clear(0)
     supervisor._look()
     assert killed == []
     supervisor._look()
