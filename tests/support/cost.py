@@ -188,7 +188,7 @@ def measure(genome: Genome, times: int = 1, settings: Settings = SETTINGS) -> tu
         resolver.forget()
         began = time.process_time()
         session = Session(lambda: environment)
-        session.connect("client.example", genome["ip"], "mx.example", None)
+        session.connect(genome["ip"], "mx.example", None)
         session.helo(genome["helo"])
         session.mail_from(genome["mail_from"].encode("utf-8", "surrogateescape"), None)
         for name, value in fields:

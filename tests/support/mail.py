@@ -163,7 +163,7 @@ class Played:
         session = Session(lambda: environment)
         session.leading_space = leading_space
         session.mail_replies = mail_replies
-        session.connect("client.example", ip, mta, daemon)
+        session.connect(ip, mta, daemon)
         session.helo(helo)
         early = session.mail_from(mail_from, user, tls_client)
         if early is not None:

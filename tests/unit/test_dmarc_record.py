@@ -63,7 +63,6 @@ def test_all_tags() -> None:
     assert found.testing
     assert found.dkim_alignment is found.spf_alignment is Alignment.STRICT
     assert found.rua == ("mailto:a@example.org", "https://example.org/x")
-    assert found.ruf == ("mailto:b@example.org",)
     assert found.problems == ()
 
 

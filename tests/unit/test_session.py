@@ -417,7 +417,7 @@ def test_mail_whose_header_never_ends_waits() -> None:
     session = Session(
         lambda: Environment(Settings(), keystore(), ZoneResolver({}), lambda _record: None, "host.example")
     )
-    session.connect("x", "127.0.0.1", None, None)
+    session.connect("127.0.0.1", None, None)
     session.mail_from(b"<alice@example.org>", None)
     session.header(b"From", b" alice@example.org")
     (reply,) = session.end_of_message("1")
@@ -427,7 +427,7 @@ def test_mail_whose_header_never_ends_waits() -> None:
 
 def test_events_without_a_message_do_nothing() -> None:
     session = Session(lambda: pytest.fail("no environment is needed"))
-    session.connect("x", "192.0.2.1", None, None)
+    session.connect("192.0.2.1", None, None)
     session.header(b"From", b" a@b")
     session.end_of_headers()
     session.body(b"x")

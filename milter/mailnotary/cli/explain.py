@@ -93,7 +93,7 @@ def explain(args: argparse.Namespace) -> Explanation:
         traces=traces,
     )
     session = Session(lambda: environment)
-    session.connect("", str(args.ip), None, args.daemon_name)
+    session.connect(str(args.ip), None, args.daemon_name)
     session.helo(args.helo)
     sender = args.mail_from.encode("utf-8", "surrogateescape")
     bare = sender.startswith(b"<") and sender.endswith(b">")

@@ -180,12 +180,12 @@ class Adapter:
         actions, protocol = self._negotiated
         return self._open(ctx, actions, protocol & milter.P_HDR_LEADSPC, mail_replies=False)
 
-    def on_connect(self, ctx: "Context", name: str, _family: int, address: Any) -> int:
+    def on_connect(self, ctx: "Context", _name: str, _family: int, address: Any) -> int:
         """A client has connected; `address` is (ip, port...), a path, or None."""
         connection: Connection = ctx.getpriv() or self._reopen(ctx)
         try:
             ip = address[0] if isinstance(address, tuple) else None
-            connection.session.connect(name, ip, _macro(ctx, "j"), _macro(ctx, "{daemon_name}"))
+            connection.session.connect(ip, _macro(ctx, "j"), _macro(ctx, "{daemon_name}"))
         except BaseException as error:
             connection.fail("connect", error)
             connection.defect = error

@@ -13,7 +13,6 @@ from mailnotary.dkim.sign import (
     Signer,
     SigningError,
     sign,
-    signed_by,
 )
 from mailnotary.dkim.verify import Verifier, verify
 
@@ -27,6 +26,5 @@ __all__ = [
     "SigningError",
     "Verifier",
     "sign",
-    "signed_by",
     "verify",
 ]

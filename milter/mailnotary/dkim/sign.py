@@ -107,13 +107,6 @@ class Signer:
     identity: str | None = None
 
 
-def signed_by(fields: Iterable[HeaderField], domain: str, selector: str) -> bool:
-    """Whether the header has a signature that claims to be of this domain (d=) and selector (s=). The claim alone:
-    nothing tells that it is true or still holds. `MessageSigner` finds that out for its own signers."""
-    claim = (to_ascii(domain), to_ascii(selector))
-    return any(_claim(field) == claim for field in fields if field.key == _KEY)
-
-
 def _claim(field: HeaderField) -> tuple[str, str]:
     """The d= and s= of a signature, "" where they can't be read."""
     try:

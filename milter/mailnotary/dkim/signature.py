@@ -105,7 +105,6 @@ class Signature(NamedTuple):
     identity_domain: str
     headers: tuple[bytes, ...]
     length: int | None
-    timestamp: int | None
     expiration: int | None
     unsigned_field: HeaderField  # the field without the value of b= (RFC 6376 3.7)
 
@@ -166,7 +165,7 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
     identity_domain = _identity_domain(tags, labels.domain)
     headers = _signed_names(tags)
     length = _number(tags, "l", 76)
-    timestamp, expiration = _times(tags, now)
+    expiration = _expiration(tags, now)
     # Everything between "b=" and the next ";" goes, white space included; nothing else does (RFC 6376 3.7).
     start, end = tags.spans["b"]
     unsigned = HeaderField(field.name, field.value[:start] + field.value[end:])
@@ -183,7 +182,6 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
         identity_domain=identity_domain,
         headers=headers,
         length=length,
-        timestamp=timestamp,
         expiration=expiration,
         unsigned_field=unsigned,
     )
@@ -319,7 +317,8 @@ def _number(tags: TagList, name: str, digits: int) -> int | None:
     return int(value)
 
 
-def _times(tags: TagList, now: int) -> tuple[int | None, int | None]:
+def _expiration(tags: TagList, now: int) -> int | None:
+    """x=, once it and t= are found acceptable."""
     timestamp, expiration = _number(tags, "t", 12), _number(tags, "x", 12)
     if timestamp is not None and expiration is not None and expiration <= timestamp:
         raise _unacceptable("expiration x= is not after timestamp t=")  # RFC 6376 3.5 x=
@@ -331,7 +330,7 @@ def _times(tags: TagList, now: int) -> tuple[int | None, int | None]:
         # "Implementations MAY ignore signatures that have a timestamp in the future" (RFC 6376 3.5 t=).
         reason = f"signature is dated {_duration(timestamp - now)} in the future"
         raise _unacceptable(reason, reason)
-    return timestamp, expiration
+    return expiration
 
 
 def _duration(seconds: int) -> str:

@@ -78,7 +78,6 @@ class Record:
     dkim_alignment: Alignment = Alignment.RELAXED
     spf_alignment: Alignment = Alignment.RELAXED
     rua: tuple[str, ...] = ()
-    ruf: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -198,7 +197,6 @@ def _parse(text: bytes) -> Record:
         dkim_alignment=Alignment(tags.word("adkim", Alignment) or Alignment.RELAXED),
         spf_alignment=Alignment(tags.word("aspf", Alignment) or Alignment.RELAXED),
         rua=rua,
-        ruf=tags.uris("ruf"),
         problems=_first(tags.problems),
     )
 

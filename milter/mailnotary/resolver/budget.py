@@ -50,11 +50,6 @@ class MessageResolver:
         self._begun: set[tuple[str, RecordKind]] = set()  # of those, the ones that nobody has waited for yet
         self._lock = threading.Lock()
 
-    @property
-    def seconds_left(self) -> float:
-        """The rest of its time, 0.0 at its end."""
-        return max(self._deadline - self._clock(), 0.0)
-
     def restart(self, seconds: float) -> None:
         """Gives it so many seconds from now on. Its questions stay counted: a client that sends a body slowly uses up
         no time for DNS, and gains no questions."""

@@ -70,7 +70,6 @@ class SigningPlan:
     """Who signs a message of ours. No signers and no refusal: it goes out as it is, for the reason in `why`."""
 
     why: str
-    entry: KeyEntry | None = None
     signers: tuple[dkim.Signer, ...] = ()
     refusal: Reply | None = None
 
@@ -95,13 +94,13 @@ def plan(
     if refused := refusal(entry.allow, client):
         why = f"{refused}, so it may not sign as {entry.name}"
         if settings.signing.on_refused is OnRefused.REJECT:
-            return SigningPlan(why, entry, refusal=reply(550, "7.1", f"not allowed to send as {domain}"))
-        return SigningPlan(why, entry)
+            return SigningPlan(why, refusal=reply(550, "7.1", f"not allowed to send as {domain}"))
+        return SigningPlan(why)
     keys, idle = signing_keys(entry, published)
     if not keys:
-        return SigningPlan(f"no key of the entry {entry.name} signs: {idle}", entry)
+        return SigningPlan(f"no key of the entry {entry.name} signs: {idle}")
     signers = tuple(signer_of(entry.domain, key, settings.signing, relaxed_only=relaxed_only) for key in keys)
-    return SigningPlan(f"the author domain {domain} is covered by the entry {entry.name}", entry, signers)
+    return SigningPlan(f"the author domain {domain} is covered by the entry {entry.name}", signers)
 
 
 def _without_author(settings: SigningSettings, keystore: KeyStore, author: Author, client: Client) -> SigningPlan:
@@ -111,19 +110,17 @@ def _without_author(settings: SigningSettings, keystore: KeyStore, author: Autho
     if not claimed and (sender := to_ascii(client.mail_from.rpartition("@")[2])):
         claimed.append(sender)
     for domain in claimed:
-        entry = keystore.find(domain)
-        if entry is None:
-            continue
-        return _held_back(settings, author, f"{domain} is signed for", entry)
+        if keystore.find(domain) is not None:
+            return _held_back(settings, author, f"{domain} is signed for")
     if author.more and keystore.entries:
         return _held_back(settings, author, "it may show more domains than are looked for, ours among them")
     return SigningPlan(f"no single author domain: {author.reason}")
 
 
-def _held_back(settings: SigningSettings, author: Author, but: str, entry: KeyEntry | None = None) -> SigningPlan:
+def _held_back(settings: SigningSettings, author: Author, but: str) -> SigningPlan:
     code = 550 if settings.on_bad_author is OnBadAuthor.REJECT else 451
     why = f"no single author domain ({author.reason}), but {but}"
-    return SigningPlan(why, entry, refusal=reply(code, "7.1", f"can't be signed: {author.reason}"))
+    return SigningPlan(why, refusal=reply(code, "7.1", f"can't be signed: {author.reason}"))
 
 
 def refusal(allow: Allow, client: Client) -> str:

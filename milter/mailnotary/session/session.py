@@ -99,9 +99,9 @@ class Session:
 
     # --- events ---
 
-    def connect(self, client_name: str, address: str | None, mta_name: str | None, daemon_name: str | None) -> None:
-        """A client has connected; `mta_name` is the macro {j}, `daemon_name` {daemon_name}."""
-        del client_name  # a name from reverse DNS proves nothing and decides nothing here
+    def connect(self, address: str | None, mta_name: str | None, daemon_name: str | None) -> None:
+        """A client has connected; `mta_name` is the macro {j}, `daemon_name` {daemon_name}. Its name from reverse DNS
+        proves nothing and decides nothing here."""
         self._address = received.client_address(address)
         self._mta_name = mta_name
         self._daemon_name = daemon_name
