@@ -160,9 +160,7 @@ class Played:
         environment = Environment(
             settings=self.settings, keystore=self.keys, log=records.append, hostname="host.example.net", **options
         )
-        session = Session(lambda: environment)
-        session.leading_space = leading_space
-        session.mail_replies = mail_replies
+        session = Session(lambda: environment, leading_space=leading_space, mail_replies=mail_replies)
         session.connect(ip, mta, daemon)
         session.helo(helo)
         early = session.mail_from(mail_from, user, tls_client)

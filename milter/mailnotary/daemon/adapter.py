@@ -165,9 +165,7 @@ class Adapter:
         return milter.CONTINUE
 
     def _open(self, ctx: "Context", actions: int, protocol: int, *, mail_replies: bool) -> Connection:
-        session = Session(self.source)
-        session.mail_replies = mail_replies
-        session.leading_space = bool(protocol & milter.P_HDR_LEADSPC)
+        session = Session(self.source, leading_space=bool(protocol & milter.P_HDR_LEADSPC), mail_replies=mail_replies)
         connection = Connection(session, actions, protocol)
         ctx.setpriv(connection)
         self.live.add(connection)

@@ -87,10 +87,12 @@ class Session:
     """One connection. `leading_space`: the MTA passes header values with the space after the colon (HDR_LEADSPC).
     `mail_replies`: it waits for an answer to MAIL FROM."""
 
-    def __init__(self, source: Callable[[], Environment]) -> None:
+    def __init__(
+        self, source: Callable[[], Environment], *, leading_space: bool = True, mail_replies: bool = True
+    ) -> None:
         self._source = source
-        self.leading_space = True
-        self.mail_replies = True
+        self.leading_space = leading_space
+        self.mail_replies = mail_replies
         self._address: IPv4Address | IPv6Address | None = None
         self._mta_name: str | None = None
         self._daemon_name: str | None = None
