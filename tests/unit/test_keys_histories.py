@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.config import keystore_file
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import keystore_file, yaml_nodes
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.crypto import load_private_key
 from mailnotary.keys import histories
@@ -215,7 +214,7 @@ def test_a_successor_must_be_left_to_sign(tmp_path: Path, keys: str, why: str) -
     key.write_bytes(ed_pem())
     path = tmp_path / "keystore.yaml"
     path.write_text(f"domains: {{example.org: {{keys: [{keys}]}}}}\n")
-    with pytest.raises(yamlfile.ConfigError) as error:
+    with pytest.raises(yaml_nodes.ConfigError) as error:
         keystore_file.load(path, uid=key.stat().st_uid, gids=())
     assert why.partition(": ")[2] in str(error.value)
 

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailnotary.cli import main
-from mailnotary.config import keystore_file
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import keystore_file, yaml_nodes
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import Configuration, load_configuration
 from mailnotary.config.settings import InternalError, LogTarget, Mode
@@ -146,9 +145,9 @@ def test_the_files_of_debians_package(path: str) -> None:
     if not Path(path).exists():
         pytest.skip("Debian's package opendkim is not installed")
     imported = convert(Path(path))
-    report = yamlfile.Report("mailnotary.yaml")
-    yamlfile.parse(imported.settings.encode(), report)
-    yamlfile.parse(imported.keystore.encode(), report)
+    report = yaml_nodes.Report("mailnotary.yaml")
+    yaml_nodes.parse(imported.settings.encode(), report)
+    yaml_nodes.parse(imported.keystore.encode(), report)
     assert report.problems == []
 
 
@@ -247,7 +246,7 @@ def test_nothing_is_signed_that_opendkim_does_not_sign(
     yes = "yes" if several else "no"
     conf.write_text(f"KeyTable {folder}/keys\nSigningTable {kind}{folder}/signing\nMultipleSignatures {yes}\n")
     imported = convert(conf)
-    report = yamlfile.Report("keystore.yaml")
+    report = yaml_nodes.Report("keystore.yaml")
     out = folder / "keystore.yaml"
     out.write_text(imported.keystore)
     keystore = keystore_file.read(out, report, uid=os.geteuid(), gids=(os.getegid(),))
@@ -292,6 +291,6 @@ def test_whatever_stands_there_the_files_can_be_read_or_it_is_said_why_not(
     except OpendkimError:
         return
     for text in (imported.settings, imported.keystore):
-        report = yamlfile.Report("file.yaml")
-        yamlfile.parse(text.encode(), report)
+        report = yaml_nodes.Report("file.yaml")
+        yaml_nodes.parse(text.encode(), report)
         assert report.problems == [], text

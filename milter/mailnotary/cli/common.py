@@ -14,9 +14,7 @@ from typing import Any
 import yaml
 
 from mailnotary.cli import CommandError
-from mailnotary.config import settings_file
-from mailnotary.config import yaml_check as yamlcheck
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import settings_file, yaml_check, yaml_nodes
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import Settings
@@ -66,11 +64,11 @@ def read_zone(path: Path) -> ZoneResolver:
     """The resolver over a zone file."""
     try:
         text = path.read_text("utf-8")
-        zone = yaml.load(text, Loader=yamlfile.LOADER)  # noqa: S506, a safe one
+        zone = yaml.load(text, Loader=yaml_nodes.LOADER)  # noqa: S506, a safe one
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: can't be read: {error}") from error
     except yaml.YAMLError as error:
-        mistake = yamlcheck.first_mistake(text) or yamlcheck.UNKNOWN
+        mistake = yaml_check.first_mistake(text) or yaml_check.UNKNOWN
         raise CommandError(f"{path}:{mistake.line}:{mistake.column}: {mistake.message}") from error
     if not isinstance(zone, dict):
         raise CommandError(f"{path}: a zone file maps each name to its list of records")

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import yaml_nodes
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.private_key import read_key
 from mailnotary.config.values import (
@@ -21,7 +21,7 @@ from mailnotary.config.values import (
     values,
 )
 from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Mapping, Node, Report, Scalar, Sequence
+from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
 from mailnotary.crypto import KeyLoadError, load_private_key
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
@@ -45,19 +45,19 @@ def load(path: Path, *, uid: int, gids: Collection[int], parse_keys: bool = Fals
 
 def read(path: Path, report: Report, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
     """`load` for those who go on after errors: what is wrong is in the report and not in the keystore."""
-    with yamlfile.collector_off():  # the nodes are gone when it comes back: it would look at each of them
+    with yaml_nodes.collector_off():  # the nodes are gone when it comes back: it would look at each of them
         return _read(path, report, _KeyFiles(path.absolute().parent, uid, gids, parse=parse_keys))
 
 
 def _read(path: Path, report: Report, key_files: "_KeyFiles") -> KeyStore:
-    root = yamlfile.read(path, report, MAX_BYTES)
+    root = yaml_nodes.read(path, report, MAX_BYTES)
     if root is None:
         return KeyStore()
     key_files.unsafe = _unsafe(root)
     return _KeystoreReader(report, key_files).read(root)
 
 
-def _unsafe(root: Mapping) -> bool:
+def _unsafe(root: YamlMapping) -> bool:
     """Whether the file waives the rules on key files. Asked first, wherever it stands."""
     node = root.get("unsafe_keys")
     try:
@@ -106,8 +106,8 @@ class _KeystoreReader:
     def __init__(self, report: Report, key_files: _KeyFiles) -> None:
         self._report = report
         self._key_files = key_files
-        self._selectors: list[tuple[Scalar, StoredKey]] = []  # of the entry that is being read
-        self._successors: list[tuple[Node, StoredKey]] = []  # its keys with retire_after, and where that stands
+        self._selectors: list[tuple[YamlScalar, StoredKey]] = []  # of the entry that is being read
+        self._successors: list[tuple[YamlNode, StoredKey]] = []  # its keys with retire_after, and where that stands
         self._records: dict[str, tuple[int, str]] = {}  # a DNS name -> the line of its selector, and the key's file
         patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
         self._allow: dict[str, Reader[Any]] = {"auth_users": patterns, "networks": networks, "envelope_from": patterns}
@@ -124,12 +124,12 @@ class _KeystoreReader:
             "retire_after": scalar(_selector, "the selector of the key that takes this one's place"),
         }
 
-    def read(self, root: Mapping) -> KeyStore:
+    def read(self, root: YamlMapping) -> KeyStore:
         """The keystore, without what is wrong."""
         found = values(root, self._report, {"domains": self._domains, "unsafe_keys": boolean()})
         return KeyStore(found.get("domains", {}))
 
-    def _domains(self, node: Node, report: Report) -> dict[str, KeyEntry]:
+    def _domains(self, node: YamlNode, report: Report) -> dict[str, KeyEntry]:
         entries: dict[str, KeyEntry] = {}
         lines: dict[str, int] = {}
         for key, value in mapping_of(node, "example.org: {keys: [...]}").items:
@@ -146,7 +146,7 @@ class _KeystoreReader:
                 entries[name] = entry
         return entries
 
-    def _read_entry(self, name: str, place: Scalar, node: Node) -> KeyEntry | None:
+    def _read_entry(self, name: str, place: YamlScalar, node: YamlNode) -> KeyEntry | None:
         try:
             section = mapping_of(node, f"keys: [{_KEY_EXAMPLE}]")
         except ValueError as error:
@@ -166,7 +166,7 @@ class _KeystoreReader:
         self._check_keys(entry, place, section)
         return entry
 
-    def _check_names(self, entry: KeyEntry, place: Scalar, section: Mapping) -> None:
+    def _check_names(self, entry: KeyEntry, place: YamlScalar, section: YamlMapping) -> None:
         signs_as = section.get("domain")
         if entry.name == "*":
             if signs_as is None:
@@ -180,9 +180,9 @@ class _KeystoreReader:
                 signs_as, f"a signature of {entry.domain} never counts for {entry.name} in DMARC: they are not aligned"
             )
 
-    def _check_keys(self, entry: KeyEntry, place: Scalar, section: Mapping) -> None:
+    def _check_keys(self, entry: KeyEntry, place: YamlScalar, section: YamlMapping) -> None:
         written = section.get("keys")
-        if written is None or (isinstance(written, Sequence) and not written.items):
+        if written is None or (isinstance(written, YamlSequence) and not written.items):
             instead = f"write 'keys: [{_KEY_EXAMPLE}]', or remove the entry"
             self._report.error(written or place, f"{shown(entry.name)} has no keys: {instead}")
         elif entry.keys and all(key.state is KeyState.RETIRED for key in entry.keys):
@@ -196,12 +196,13 @@ class _KeystoreReader:
             else:
                 seen.add(key.selector.lower())
                 self._check_record(entry, where, key)
-        if isinstance(written, Sequence) and len(written.items) == len(entry.keys):  # else one may seem to be missing
+        # Else a key that could not be read would seem to be missing.
+        if isinstance(written, YamlSequence) and len(written.items) == len(entry.keys):
             for node, key in self._successors:
                 if problem := _successor_problem(entry, key):
                     self._report.error(node, problem)
 
-    def _check_record(self, entry: KeyEntry, where: Scalar, key: StoredKey) -> None:
+    def _check_record(self, entry: KeyEntry, where: YamlScalar, key: StoredKey) -> None:
         """DNS has one key record for a selector of a domain. Another entry may share the key, but not name another."""
         record = key_record_name(entry.domain, key.selector.lower())
         if len(record) > MAX_NAME:
@@ -214,11 +215,11 @@ class _KeystoreReader:
                 where, f"{record} belongs to the key of line {line}: name the same file, or another selector"
             )
 
-    def _key(self, node: Node, report: Report) -> StoredKey | None:
+    def _key(self, node: YamlNode, report: Report) -> StoredKey | None:
         section = mapping_of(node, _KEY_EXAMPLE)
         fields = values(section, report, self._key_fields)
         selector = section.get("selector")
-        if "selector" not in fields or "file" not in fields or not isinstance(selector, Scalar):
+        if "selector" not in fields or "file" not in fields or not isinstance(selector, YamlScalar):
             for name in ("selector", "file"):
                 if section.get(name) is None:
                     report.error(node, f"a key without '{name}': write {_KEY_EXAMPLE}")
@@ -230,7 +231,7 @@ class _KeystoreReader:
             self._successors.append((section.get("retire_after") or selector, key))
         return key
 
-    def _read_file(self, node: Node, report: Report) -> tuple[str, bytes]:
+    def _read_file(self, node: YamlNode, report: Report) -> tuple[str, bytes]:
         path = self._key_files.path(_file_name(node, report))
         try:
             pem = self._key_files.load(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from mailnotary.config import keystore_file, settings_file
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import Settings
-from mailnotary.config.yaml_nodes import ConfigError, Mapping, Problem, Report
+from mailnotary.config.yaml_nodes import ConfigError, Problem, Report, YamlMapping
 
 __all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
 
@@ -56,7 +56,7 @@ def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration
     return Configuration(settings, keystore, tuple(report.warnings + keys_report.warnings))
 
 
-def _has_keystore(path: Path, root: Mapping, report: Report) -> bool:
+def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:
     """The default keystore may be missing: then nothing is signed. One that is named may not."""
     named = root.get("keystore")
     try:
@@ -71,7 +71,7 @@ def _has_keystore(path: Path, root: Mapping, report: Report) -> bool:
     return True
 
 
-def _account(user: str, root: Mapping, report: Report) -> _Account:
+def _account(user: str, root: YamlMapping, report: Report) -> _Account:
     """The user that the daemon drops to, which it only does as root."""
     mine = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
     if mine.uid != 0:
@@ -86,10 +86,10 @@ def _account(user: str, root: Mapping, report: Report) -> _Account:
     return _Account(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
 
 
-def _check_group(settings: Settings, root: Mapping, report: Report) -> None:
+def _check_group(settings: Settings, root: YamlMapping, report: Report) -> None:
     """The group of a unix socket exists. For others it is not used."""
     section = root.get("socket")
-    if settings.socket.group is None or not settings.listen.startswith("unix:") or not isinstance(section, Mapping):
+    if settings.socket.group is None or not settings.listen.startswith("unix:") or not isinstance(section, YamlMapping):
         return
     try:
         grp.getgrnam(settings.socket.group)

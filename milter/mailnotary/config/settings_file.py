@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import yaml_nodes
 from mailnotary.config.listen import EXAMPLES, Listen
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
@@ -58,7 +58,7 @@ from mailnotary.config.values import (
     values,
 )
 from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Node, Report, Scalar, Sequence
+from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
 from mailnotary.domain import to_ascii
 
 MAX_BYTES = 1_048_576  # of mailnotary.yaml
@@ -73,10 +73,10 @@ def load(path: Path) -> Settings:
     return settings
 
 
-def read(path: Path, report: Report) -> tuple[Settings, yamlfile.Mapping]:
+def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
     """`load` for those who go on after errors: what is wrong is in the report, and has its default in the settings.
     Gives the file's own nodes too, for errors that only show later."""
-    root = yamlfile.read(path, report, MAX_BYTES) or yamlfile.Mapping([], 1, 1)
+    root = yaml_nodes.read(path, report, MAX_BYTES) or YamlMapping([], 1, 1)
     settings = Settings(**values(root, report, _SETTINGS))
     _look_at_times(settings, root, report)
     _look_at_callers(settings, root, report)
@@ -152,11 +152,11 @@ def _nameserver(text: str) -> tuple[str, int]:
         ) from None
 
 
-def _file(node: Node, report: Report) -> Path:
+def _file(node: YamlNode, report: Report) -> Path:
     return Path(text("a file like keystore.yaml")(node, report))
 
 
-def _folder(node: Node, report: Report) -> Path:
+def _folder(node: YamlNode, report: Report) -> Path:
     path = Path(text("a folder like /var/lib/mailnotary")(node, report))
     if not path.is_absolute():
         raise ValueError(f"{shown(str(path))} is no absolute path: write one like /var/lib/mailnotary")
@@ -212,12 +212,12 @@ def _field_name(text: str) -> str:
 _field_names = list_of(scalar(_field_name, "a header field's name"), "From, Subject")
 
 
-def _fields(node: Node, report: Report) -> tuple[str, ...]:
+def _fields(node: YamlNode, report: Report) -> tuple[str, ...]:
     """Names of header fields, each once, From among them."""
     names = _field_names(node, report)
     seen: set[str] = set()
-    for item in node.items if isinstance(node, Sequence) else ():
-        name = item.text.lower() if isinstance(item, Scalar) else ""
+    for item in node.items if isinstance(node, YamlSequence) else ():
+        name = item.text.lower() if isinstance(item, YamlScalar) else ""
         if name in seen and _FIELD_NAME.match(name):
             report.error(item, f"{shown(name)} stands twice: remove one of them")
         if (why := _CHANGING.get(name)) is not None:
@@ -226,14 +226,14 @@ def _fields(node: Node, report: Report) -> tuple[str, ...]:
     return names
 
 
-def _headers(node: Node, report: Report) -> tuple[str, ...]:
+def _headers(node: YamlNode, report: Report) -> tuple[str, ...]:
     names = _fields(node, report)
     if "from" not in {name.lower() for name in names}:  # RFC 6376 section 5.4: From MUST be signed
         raise ValueError("From must be signed (RFC 6376 section 5.4): add it to the list")
     return names
 
 
-def _oversign(node: Node, report: Report) -> tuple[str, ...]:
+def _oversign(node: YamlNode, report: Report) -> tuple[str, ...]:
     names = _fields(node, report)
     if "from" not in {name.lower() for name in names}:
         report.warn(node, "without From, a second From can be added to signed mail (RFC 6376 section 8.15)")
@@ -254,7 +254,7 @@ _RULE: dict[str, Reader[Any]] = {
 }
 
 
-def _dmarc(node: Node, report: Report) -> DmarcSettings:
+def _dmarc(node: YamlNode, report: Report) -> DmarcSettings:
     found = values(node, report, _DMARC)
     overrides: dict[str, dict[str, Any]] = found.pop("domains", {})
     settings = DmarcSettings(**found)
@@ -265,18 +265,18 @@ def _dmarc(node: Node, report: Report) -> DmarcSettings:
     return replace(settings, domains={name: replace(settings, **rule) for name, rule in overrides.items()})
 
 
-def _demand_reject(rule: yamlfile.Mapping, parent: yamlfile.Mapping | None, report: Report) -> None:
+def _demand_reject(rule: YamlMapping, parent: YamlMapping | None, report: Report) -> None:
     mode, written = rule.get("mode"), rule.get("reject") or (parent and parent.get("reject"))
-    if not written and isinstance(mode, Scalar) and mode.text == DmarcMode.ENFORCE:
+    if not written and isinstance(mode, YamlScalar) and mode.text == DmarcMode.ENFORCE:
         report.error(mode, _WRITE_REJECT)
 
 
-def _entries(node: Node | None) -> list[tuple[Scalar, yamlfile.Mapping]]:
-    items = node.items if isinstance(node, yamlfile.Mapping) else []
-    return [(key, value) for key, value in items if isinstance(value, yamlfile.Mapping)]
+def _entries(node: YamlNode | None) -> list[tuple[YamlScalar, YamlMapping]]:
+    items = node.items if isinstance(node, YamlMapping) else []
+    return [(key, value) for key, value in items if isinstance(value, YamlMapping)]
 
 
-def _dmarc_domains(node: Node, report: Report) -> dict[str, dict[str, Any]]:
+def _dmarc_domains(node: YamlNode, report: Report) -> dict[str, dict[str, Any]]:
     rules: dict[str, dict[str, Any]] = {}
     for key, value in mapping_of(node, "example.org: {mode: monitor}").items:
         try:
@@ -307,19 +307,19 @@ _DMARC: dict[str, Reader[Any]] = _RULE | {
 # --- the whole file -------------------------------------------------------------------------------------------------
 
 
-def _client_networks(node: Node, report: Report) -> tuple[Network, ...]:
+def _client_networks(node: YamlNode, report: Report) -> tuple[Network, ...]:
     """Networks whose clients are trusted: all of the Internet is hardly meant."""
     found = networks(node, report)
-    for item, network in zip(node.items if isinstance(node, Sequence) else (), found, strict=False):
+    for item, network in zip(node.items if isinstance(node, YamlSequence) else (), found, strict=False):
         if network.prefixlen == 0:
             report.warn(item, f"{network} is every client there is: write the networks that are meant")
     return found
 
 
-def _look_at_times(settings: Settings, root: yamlfile.Mapping, report: Report) -> None:
+def _look_at_times(settings: Settings, root: YamlMapping, report: Report) -> None:
     """Postfix's patience: milter_command_timeout is 30 s, milter_content_timeout 300 s."""
     limits = root.get("limits")
-    if not isinstance(limits, yamlfile.Mapping):
+    if not isinstance(limits, YamlMapping):
         return
     if settings.limits.spf_seconds >= 30:
         report.warn(limits.get("spf_seconds"), "Postfix waits 30 s for it: raise its milter_command_timeout above this")
@@ -329,14 +329,14 @@ def _look_at_times(settings: Settings, root: yamlfile.Mapping, report: Report) -
         )
 
 
-def _peers(node: Node, report: Report) -> tuple[Network, ...]:
+def _peers(node: YamlNode, report: Report) -> tuple[Network, ...]:
     found = _client_networks(node, report)
     if len(found) > MAX_PEERS:
         raise ValueError(f"{len(found)} networks, and {MAX_PEERS} are the most there can be: write larger ones")
     return found
 
 
-def _look_at_callers(settings: Settings, root: yamlfile.Mapping, report: Report) -> None:
+def _look_at_callers(settings: Settings, root: YamlMapping, report: Report) -> None:
     listen, peers = Listen.parse(settings.listen), settings.socket.peers
     if not peers and (text := listen.exposure):
         report.warn(root.get("listen"), text)

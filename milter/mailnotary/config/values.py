@@ -14,14 +14,13 @@ from typing import Any, Generic, TypeVar
 
 from mailnotary.config.settings import Network
 from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Mapping, Node, Report, Scalar, kind
-from mailnotary.config.yaml_nodes import Sequence as ListNode
+from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, kind
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.escape import printable
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
-Reader = Callable[[Node, Report], T]
+Reader = Callable[[YamlNode, Report], T]
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML 1.1's words
 _OCTAL = re.compile(r"(?:0o)?([0-7]{1,4})\Z")
@@ -35,18 +34,18 @@ _POWERS = {None: 1, "K": 2**10, "M": 2**20, "G": 2**30}
 # --- parts of a file ------------------------------------------------------------------------------------------------
 
 
-def mapping_of(node: Node, example: str = "key: value") -> Mapping:
+def mapping_of(node: YamlNode, example: str = "key: value") -> YamlMapping:
     """The node as a mapping. No value is an empty one: all its keys may be commented out."""
-    if isinstance(node, Scalar) and node.is_null:
-        return Mapping([], node.line, node.column)
-    if not isinstance(node, Mapping):
+    if isinstance(node, YamlScalar) and node.is_null:
+        return YamlMapping([], node.line, node.column)
+    if not isinstance(node, YamlMapping):
         raise ValueError(f"{kind(node)} where keys are expected: write '{example}' lines below it, or {{{example}}}")
     return node
 
 
-def values(node: Node, report: Report, readers: dict[str, Reader[Any]]) -> dict[str, Any]:
+def values(node: YamlNode, report: Report, readers: dict[str, Reader[Any]]) -> dict[str, Any]:
     """The values of a mapping's keys. Those that are unknown or wrong are reported and left out."""
-    if not isinstance(node, Mapping):
+    if not isinstance(node, YamlMapping):
         node = mapping_of(node, f"{next(iter(readers))}: ...")
     read = {}
     for key, value in node.items:
@@ -81,17 +80,17 @@ class Section(Generic[T]):
         self.readers = readers
         self._make = make
 
-    def __call__(self, node: Node, report: Report) -> T:
+    def __call__(self, node: YamlNode, report: Report) -> T:
         return self._make(**values(node, report, self.readers))
 
 
 def list_of(item: Reader[T], example: str) -> Reader[tuple[T, ...]]:
     """A list whose items one reader takes."""
 
-    def read(node: Node, report: Report) -> tuple[T, ...]:
-        if isinstance(node, Scalar) and node.is_null:
+    def read(node: YamlNode, report: Report) -> tuple[T, ...]:
+        if isinstance(node, YamlScalar) and node.is_null:
             raise ValueError(f"no value: write [] for an empty list, or a list like [{example}]")
-        if not isinstance(node, ListNode):
+        if not isinstance(node, YamlSequence):
             raise ValueError(f"{kind(node)} where a list is expected: write [{example}]")
         items = []
         for part in node.items:
@@ -107,8 +106,8 @@ def list_of(item: Reader[T], example: str) -> Reader[tuple[T, ...]]:
 def scalar(parse: Callable[[str], T], example: str) -> Reader[T]:
     """One word of the file, as it stands there."""
 
-    def read(node: Node, _report: Report) -> T:
-        if not isinstance(node, Scalar):
+    def read(node: YamlNode, _report: Report) -> T:
+        if not isinstance(node, YamlScalar):
             raise ValueError(f"{kind(node)} where one value is expected: write {example}")
         if not node.text:
             raise ValueError(f"no value: write {example}, or remove the key for its default")
@@ -119,7 +118,7 @@ def scalar(parse: Callable[[str], T], example: str) -> Reader[T]:
 
 def optional(reader: Reader[T]) -> Reader[T | None]:
     """`null`, `~` and nothing at all are None."""
-    return lambda node, report: None if isinstance(node, Scalar) and node.is_null else reader(node, report)
+    return lambda node, report: None if isinstance(node, YamlScalar) and node.is_null else reader(node, report)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------

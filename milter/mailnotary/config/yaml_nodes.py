@@ -2,7 +2,7 @@
 
 PyYAML's constructors turn `off` into False, `0660` into 432 and a selector `0123` into 83, and its composers
 recurse: a file of 100,000 brackets ends the process. So the nodes are built here, from the parser's events, with the
-depth, the size and what aliases multiply bounded. What is wrong with a text that the parser refuses, yamlcheck says:
+depth, the size and what aliases multiply bounded. What is wrong with a text that the parser refuses, yaml_check says:
 the same with every release of PyYAML, with and without the C library beneath it.
 
 Loading is on nobody's mail path, but 10,000 domains should not take longer than a breath: the garbage collector is off
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from mailnotary.config import yaml_check as yamlcheck
+from mailnotary.config import yaml_check
 from mailnotary.config.yaml_check import MAX_DEPTH, Mistake, shown
 from mailnotary.errors import SetupError
 from mailnotary.escape import printable
@@ -65,7 +65,7 @@ class ConfigError(SetupError):
 
 
 @dataclass(slots=True, eq=False)
-class Scalar:
+class YamlScalar:
     """A word of the file: its text without quotes, and whether it had any."""
 
     text: str
@@ -80,21 +80,23 @@ class Scalar:
 
 
 @dataclass(slots=True, eq=False)
-class Sequence:
-    items: "list[Node]"
+class YamlSequence:
+    """A list of the file."""
+
+    items: "list[YamlNode]"
     line: int
     column: int
 
 
 @dataclass(slots=True, eq=False)
-class Mapping:
+class YamlMapping:
     """Keys are unique, in the order of the file."""
 
-    items: "list[tuple[Scalar, Node]]"
+    items: "list[tuple[YamlScalar, YamlNode]]"
     line: int
     column: int
 
-    def get(self, key: str) -> "Node | None":
+    def get(self, key: str) -> "YamlNode | None":
         """The value of a key, or None if the file does not have it."""
         for name, value in self.items:
             if name.text == key:
@@ -102,7 +104,7 @@ class Mapping:
         return None
 
 
-Node = Scalar | Sequence | Mapping
+YamlNode = YamlScalar | YamlSequence | YamlMapping
 
 
 class Report:
@@ -114,14 +116,14 @@ class Report:
         self.warnings: list[Problem] = []
         self._beyond = 0  # errors that were not kept
 
-    def error(self, node: Node | None, message: str) -> None:
+    def error(self, node: YamlNode | None, message: str) -> None:
         """The file can't be used. No node: the file as a whole."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(self._problem(node, message))
         else:
             self._beyond += 1
 
-    def warn(self, node: Node | None, message: str) -> None:
+    def warn(self, node: YamlNode | None, message: str) -> None:
         """The file can be used, but the admin should know."""
         if len(self.warnings) < MAX_PROBLEMS:
             self.warnings.append(self._problem(node, message))
@@ -138,7 +140,7 @@ class Report:
             found.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: mend these first"))
         return found
 
-    def _problem(self, node: Node | None, message: str) -> Problem:
+    def _problem(self, node: YamlNode | None, message: str) -> Problem:
         return Problem(self.file, node.line if node else 0, node.column if node else 0, message)
 
 
@@ -154,7 +156,7 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def read(path: Path, report: Report, max_bytes: int) -> Mapping | None:
+def read(path: Path, report: Report, max_bytes: int) -> YamlMapping | None:
     """The mapping that a file holds; an empty file holds an empty one. Where the file can't be read, is larger than
     `max_bytes` or no YAML mapping, says why in the report and returns None. Duplicate keys and the like are
     reported too, but leave a mapping to be looked at further. OSError never escapes."""
@@ -169,7 +171,7 @@ def read(path: Path, report: Report, max_bytes: int) -> Mapping | None:
     return parse(data, report)
 
 
-def parse(data: bytes, report: Report) -> Mapping | None:
+def parse(data: bytes, report: Report) -> YamlMapping | None:
     """`read`, for octets."""
     known = len(report.problems)
     try:
@@ -179,19 +181,19 @@ def parse(data: bytes, report: Report) -> Mapping | None:
         mistake = error.mistake
         report.problems[known:] = [Problem(report.file, mistake.line, mistake.column, mistake.message)]
         return None
-    if root is None or (isinstance(root, Scalar) and root.is_null):
-        return Mapping([], 1, 1)
-    if not isinstance(root, Mapping):
+    if root is None or (isinstance(root, YamlScalar) and root.is_null):
+        return YamlMapping([], 1, 1)
+    if not isinstance(root, YamlMapping):
         report.error(root, f"{kind(root)} where the file should have keys: write 'key: value' lines")
         return None
     return root
 
 
-def kind(node: Node) -> str:
+def kind(node: YamlNode) -> str:
     """What a node is, in words for a message."""
-    if isinstance(node, Mapping):
+    if isinstance(node, YamlMapping):
         return "keys and values"
-    if isinstance(node, Sequence):
+    if isinstance(node, YamlSequence):
         return "a list"
     return "no value" if node.is_null else shown(node.text)
 
@@ -230,7 +232,7 @@ class _Open:
 
     start: Any  # the event
     before: int  # nodes of the file before it
-    items: "list[Node]" = field(default_factory=list)
+    items: "list[YamlNode]" = field(default_factory=list)
 
 
 class _Composer:
@@ -239,31 +241,31 @@ class _Composer:
     def __init__(self, text: str, report: Report) -> None:
         self._text = text
         self._report = report
-        self._documents: list[Node] = []
+        self._documents: list[YamlNode] = []
         self._stack = [_Open(None, 0, self._documents)]
         self._nodes = 0
         self._last: Any = None  # the event before
-        self._anchors: dict[str, tuple[Node, int]] = {}  # with the number of nodes
+        self._anchors: dict[str, tuple[YamlNode, int]] = {}  # with the number of nodes
 
-    def compose(self) -> Node | None:
-        if yamlcheck.disputed(self._text) and (mistake := yamlcheck.first_mistake(self._text)):
+    def compose(self) -> YamlNode | None:
+        if yaml_check.disputed(self._text) and (mistake := yaml_check.first_mistake(self._text)):
             raise _BrokenFileError(mistake)
         loader = LOADER(self._text)
         try:
             while (event := loader.get_event()) is not None:
-                self._take(event)
+                self._handle(event)
                 self._last = event
         except yaml.YAMLError:
-            raise _BrokenFileError(yamlcheck.first_mistake(self._text) or yamlcheck.UNKNOWN) from None
+            raise _BrokenFileError(yaml_check.first_mistake(self._text) or yaml_check.UNKNOWN) from None
         finally:
             loader.dispose()
         return self._documents[0] if self._documents else None
 
-    def _take(self, event: Any) -> None:
+    def _handle(self, event: Any) -> None:
         kind = type(event)
         if kind is yaml.ScalarEvent:  # most of them, 300,000 in a large file: no call that can be spared
             mark = event.start_mark
-            node = Scalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
+            node = YamlScalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
             if not event.value:
                 self._place_nothing(node)
             self._stack[-1].items.append(node)
@@ -277,9 +279,9 @@ class _Composer:
         elif kind is yaml.AliasEvent:
             self._alias(event)
         elif kind is yaml.DocumentStartEvent and self._documents:
-            self._fail(event, yamlcheck.SECOND_DOCUMENT)
+            self._fail(event, yaml_check.SECOND_DOCUMENT)
 
-    def _place_nothing(self, node: Scalar) -> None:
+    def _place_nothing(self, node: YamlScalar) -> None:
         """A value that is not there has its place behind the ':' of its key, which is where parsers differ."""
         end = self._last.end_mark
         colon = _COLON.match(self._text, end.index)
@@ -288,7 +290,7 @@ class _Composer:
 
     def _open(self, event: Any) -> None:
         if len(self._stack) > MAX_DEPTH:
-            self._fail(event, yamlcheck.TOO_DEEP)
+            self._fail(event, yaml_check.TOO_DEEP)
         self._check_count(event)
         self._stack.append(_Open(event, self._nodes))
         self._nodes += 1
@@ -296,18 +298,18 @@ class _Composer:
     def _close(self) -> None:
         done = self._stack.pop()
         line, column = _start(done.start)
-        node: Node
+        node: YamlNode
         if type(done.start) is yaml.MappingStartEvent:
-            node = Mapping(self._pairs(done.items), line, column)
+            node = YamlMapping(self._pairs(done.items), line, column)
         else:
-            node = Sequence(done.items, line, column)
+            node = YamlSequence(done.items, line, column)
         self._stack[-1].items.append(node)
         if done.start.anchor is not None:
             self._anchors[done.start.anchor] = (node, self._nodes - done.before)
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
-            self._fail(event, yamlcheck.unknown_alias(event.anchor))
+            self._fail(event, yaml_check.unknown_alias(event.anchor))
         node, nodes = self._anchors[event.anchor]
         self._nodes += nodes
         self._check_count(event)
@@ -317,11 +319,11 @@ class _Composer:
         if self._nodes > MAX_NODES:
             self._fail(event, f"more than {MAX_NODES} values, aliases written out: this can't be meant")
 
-    def _pairs(self, items: "list[Node]") -> "list[tuple[Scalar, Node]]":
+    def _pairs(self, items: "list[YamlNode]") -> "list[tuple[YamlScalar, YamlNode]]":
         """Keys with their values; those whose key can't be used are reported and left out."""
         pairs, seen = [], set()
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, Scalar):
+            if not isinstance(key, YamlScalar):
                 self._report.error(key, f"{kind(key)} as a key: write a word before the ':'")
             elif key.text == "<<" and key.plain:
                 self._report.error(key, "merge keys are not understood: write the keys out")
@@ -334,7 +336,7 @@ class _Composer:
 
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
         """What is wrong with an event. A mistake before it comes first, whether the parser has seen it or not."""
-        raise _BrokenFileError(yamlcheck.first_mistake(self._text) or Mistake(*_start(event), message))
+        raise _BrokenFileError(yaml_check.first_mistake(self._text) or Mistake(*_start(event), message))
 
 
 def _start(event: yaml.Event) -> tuple[int, int]:

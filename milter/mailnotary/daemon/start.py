@@ -25,7 +25,7 @@ from mailnotary.daemon.supervisor import Supervisor, Timing
 
 def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -> int:
     """Runs the daemon on the configuration at `path` until it is told to stop; the exit status. `listen` goes before
-    the file's. Raises yamlfile.ConfigError, ListenError, privileges.UserError or OSError if it can't start.
+    the file's. Raises yaml_nodes.ConfigError, ListenError, privileges.UserError or OSError if it can't start.
 
     As root, the file is read twice: first for what has to be done as root (the socket, the user), then as that user,
     with the keys, exactly as each reload will read it."""

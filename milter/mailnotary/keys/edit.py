@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import yaml_nodes
 from mailnotary.config.yaml_check import shown
 from mailnotary.domain import to_ascii
 from mailnotary.errors import DkimKeyError
@@ -55,7 +55,7 @@ def edit(
     file: str = "keystore.yaml",
 ) -> bytes:
     """The keystore with keys added to the entry of that name (made where it is missing), and with fields of its other
-    keys set (`changed`: selector -> field -> value). `file` is how errors name it. Raises yamlfile.ConfigError for a
+    keys set (`changed`: selector -> field -> value). `file` is how errors name it. Raises yaml_nodes.ConfigError for a
     file that is no YAML, KeystoreEditError where its form stands in the way."""
     changed = changed or {}
     before = _read(data, file)
@@ -71,7 +71,7 @@ def edit(
     result = bom + editor.result().encode()
     try:
         found = _read(result, file)
-    except yamlfile.ConfigError as error:
+    except yaml_nodes.ConfigError as error:
         raise KeystoreEditError(_by_hand(file, entry, added, changed)) from error
     if found != meant:
         raise KeystoreEditError(_by_hand(file, entry, added, changed))
@@ -93,17 +93,17 @@ def _by_hand(file: str, entry: str, added: Sequence[NewKey], changed: Mapping[st
 
 def _read(data: bytes, file: str) -> Any:
     """The file as dicts, lists and strings (None: no value)."""
-    report = yamlfile.Report(file)
-    with yamlfile.collector_off():
-        root = yamlfile.parse(data, report)
+    report = yaml_nodes.Report(file)
+    with yaml_nodes.collector_off():
+        root = yaml_nodes.parse(data, report)
         report.raise_problems()
         return _plain(root) if root is not None else {}
 
 
-def _plain(node: yamlfile.Node) -> Any:
-    if isinstance(node, yamlfile.Mapping):
+def _plain(node: yaml_nodes.YamlNode) -> Any:
+    if isinstance(node, yaml_nodes.YamlMapping):
         return {key.text: _plain(value) for key, value in node.items}
-    if isinstance(node, yamlfile.Sequence):
+    if isinstance(node, yaml_nodes.YamlSequence):
         return [_plain(item) for item in node.items]
     return None if node.is_null else node.text
 
@@ -161,8 +161,8 @@ class _Editor:
         self._text = text
         self._newline = "\r\n" if "\r\n" in text else "\n"
         self._edits: list[_Edit] = []
-        with yamlfile.collector_off():
-            self._root: Node | None = yaml.compose(text, Loader=yamlfile.LOADER)
+        with yaml_nodes.collector_off():
+            self._root: Node | None = yaml.compose(text, Loader=yaml_nodes.LOADER)
 
     def result(self) -> str:
         """The text with all edits made; those at one place in the order in which they came."""

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import yaml_nodes
 from mailnotary.config.yaml_check import MAX_DEPTH, UNKNOWN, Mistake, disputed, first_mistake
 
 
@@ -99,7 +99,7 @@ def test_a_mistake_has_its_place_and_its_cure(text: str, place: tuple[int, int],
 )
 def test_good_text_has_no_mistake(text: str) -> None:
     assert first_mistake(text) is None
-    for parser in (yamlfile.LOADER, yaml.SafeLoader):
+    for parser in (yaml_nodes.LOADER, yaml.SafeLoader):
         yaml.compose(text, Loader=parser)
 
 
@@ -114,15 +114,15 @@ BROKEN = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
 def read(text: str, parser: object, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[str]]:
     """The nodes with their places, and what is wrong."""
-    report = yamlfile.Report("f.yaml")
+    report = yaml_nodes.Report("f.yaml")
     with monkeypatch.context() as patch:
-        patch.setattr(yamlfile, "LOADER", parser)
-        root = yamlfile.parse(text.encode(), report)
+        patch.setattr(yaml_nodes, "LOADER", parser)
+        root = yaml_nodes.parse(text.encode(), report)
     return repr(root), [str(problem) for problem in report.sorted_problems()]
 
 
 def agree(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_c, without = (read(text, parser, monkeypatch) for parser in (yamlfile.LOADER, yaml.SafeLoader))
+    with_c, without = (read(text, parser, monkeypatch) for parser in (yaml_nodes.LOADER, yaml.SafeLoader))
     assert with_c == without
     assert UNKNOWN.message not in "".join(with_c[1])
 

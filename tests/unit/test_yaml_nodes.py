@@ -8,30 +8,30 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mailnotary.config import yaml_nodes as yamlfile
+from mailnotary.config import yaml_nodes
 from mailnotary.config.yaml_check import MAX_DEPTH
 from mailnotary.config.yaml_nodes import (
     MAX_NODES,
     MAX_PROBLEMS,
     ConfigError,
-    Mapping,
-    Node,
     Problem,
     Report,
-    Scalar,
-    Sequence,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
     collector_off,
     parse,
     read,
 )
 
 
-@pytest.fixture(autouse=True, params=[yamlfile.LOADER, yaml.SafeLoader], ids=["as installed", "without libyaml"])
+@pytest.fixture(autouse=True, params=[yaml_nodes.LOADER, yaml.SafeLoader], ids=["as installed", "without libyaml"])
 def each_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yamlfile, "LOADER", request.param)
+    monkeypatch.setattr(yaml_nodes, "LOADER", request.param)
 
 
-def parsed(text: str | bytes) -> Mapping:
+def parsed(text: str | bytes) -> YamlMapping:
     report = Report("f.yaml")
     root = parse(text if isinstance(text, bytes) else text.encode(), report)
     report.raise_problems()
@@ -45,10 +45,10 @@ def errors(text: str | bytes) -> list[str]:
     return [str(problem) for problem in report.sorted_problems()]
 
 
-def plain(node: Node | None) -> object:
-    if isinstance(node, Mapping):
+def plain(node: YamlNode | None) -> object:
+    if isinstance(node, YamlMapping):
         return {key.text: plain(value) for key, value in node.items}
-    if isinstance(node, Sequence):
+    if isinstance(node, YamlSequence):
         return [plain(item) for item in node.items]
     return node.text if node else None
 
@@ -65,22 +65,22 @@ def test_places_count_from_one() -> None:
     root = parsed("a: 1\nb:\n  - x\n  - {c: ä, d: [y, z]}\n")
     (a, _), (_, b) = root.items
     assert (a.line, a.column) == (1, 1)
-    assert isinstance(b, Sequence)
+    assert isinstance(b, YamlSequence)
     x, inner = b.items
     assert (x.line, x.column) == (3, 5)
-    assert isinstance(inner, Mapping)
+    assert isinstance(inner, YamlMapping)
     d = inner.get("d")
-    assert isinstance(d, Sequence)
+    assert isinstance(d, YamlSequence)
     assert [(item.line, item.column) for item in [d, *d.items]] == [(4, 15), (4, 16), (4, 19)]
 
 
 @pytest.mark.parametrize("word", ["", "~", "null", "Null", "NULL"])
 def test_plain_null_words_are_no_value(word: str) -> None:
     node = parsed(f"a: {word}\n").get("a")
-    assert isinstance(node, Scalar)
+    assert isinstance(node, YamlScalar)
     assert node.is_null
     quoted = parsed(f"a: '{word}'\n").get("a")
-    assert isinstance(quoted, Scalar)
+    assert isinstance(quoted, YamlScalar)
     assert not quoted.is_null
 
 
@@ -203,7 +203,7 @@ def test_a_file_that_can_not_be_read_is_an_error_without_a_line(tmp_path: Path, 
 def test_errors_are_sorted_by_place_and_stand_once() -> None:
     report = Report("f.yaml")
     for line in (3, 1, 3):
-        report.error(Scalar("x", True, line, 1), "wrong")
+        report.error(YamlScalar("x", True, line, 1), "wrong")
     with pytest.raises(ConfigError) as caught:
         report.raise_problems()
     assert caught.value.problems == (Problem("f.yaml", 1, 1, "wrong"), Problem("f.yaml", 3, 1, "wrong"))
@@ -213,7 +213,7 @@ def test_errors_are_sorted_by_place_and_stand_once() -> None:
 def test_errors_beyond_the_cap_are_counted() -> None:
     report = Report("f.yaml")
     for line in range(1, MAX_PROBLEMS + 6):
-        report.error(Scalar("x", True, line, 1), "wrong")
+        report.error(YamlScalar("x", True, line, 1), "wrong")
     found = report.sorted_problems()
     assert len(found) == MAX_PROBLEMS + 1
     assert str(found[-1]) == "f.yaml: 5 more errors are not shown: mend these first"
