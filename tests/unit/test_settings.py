@@ -196,13 +196,13 @@ log: {level: debug, format: json, to: syslog}
 
 
 def test_every_field_has_a_reader_and_every_reader_a_field() -> None:
-    def check(cls: Any, readers: dict[str, Any]) -> None:
-        assert {field.name for field in fields(cls)} == set(readers)
+    def check(cls: Any, converters: dict[str, Any]) -> None:
+        assert {field.name for field in fields(cls)} == set(converters)
         for field in fields(cls):
             value = getattr(cls(), field.name)
-            reader = readers[field.name]
+            converter = converters[field.name]
             if is_dataclass(value):
-                check(type(value), reader.readers if isinstance(reader, Section) else _DMARC)
+                check(type(value), converter.converters if isinstance(converter, Section) else _DMARC)
 
     check(Settings, _SETTINGS)
 
@@ -220,13 +220,13 @@ def test_the_example_shows_every_key_with_its_default(file: Path) -> None:
     text = uncommented(CONFIG.read_text())
     assert settings(file, text) == replace(Settings(), keystore=file.parent / "keystore.yaml")
 
-    def check(readers: dict[str, Any], indent: str) -> None:
-        for key, reader in readers.items():
+    def check(converters: dict[str, Any], indent: str) -> None:
+        for key, converter in converters.items():
             assert re.search(rf"^{indent}{key}:", text, re.MULTILINE), key
-            if isinstance(reader, Section):
+            if isinstance(converter, Section):
                 inline = re.search(rf"^{indent}{key}: \{{", text, re.MULTILINE)
                 if not inline:
-                    check(reader.readers, indent + "  ")
+                    check(converter.converters, indent + "  ")
 
     check(_SETTINGS, "")
     check(_DMARC, "  ")

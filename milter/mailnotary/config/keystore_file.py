@@ -9,7 +9,7 @@ from mailnotary.config import yaml_nodes
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.private_key import read_key
 from mailnotary.config.values import (
-    Reader,
+    Converter,
     boolean,
     choice,
     domain,
@@ -110,14 +110,18 @@ class _KeystoreReader:
         self._successors: list[tuple[YamlNode, StoredKey]] = []  # its keys with retire_after, and where that stands
         self._records: dict[str, tuple[int, str]] = {}  # a DNS name -> the line of its selector, and the key's file
         patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
-        self._allow: dict[str, Reader[Any]] = {"auth_users": patterns, "networks": networks, "envelope_from": patterns}
-        self._entry: dict[str, Reader[Any]] = {
+        self._allow: dict[str, Converter[Any]] = {
+            "auth_users": patterns,
+            "networks": networks,
+            "envelope_from": patterns,
+        }
+        self._entry: dict[str, Converter[Any]] = {
             "keys": list_of(self._key, _KEY_EXAMPLE),
             "include_subdomains": boolean(),
             "allow": lambda node, report: Allow(**values(node, report, self._allow)),
             "domain": scalar(_signing_domain, "a domain like example.org"),
         }
-        self._key_fields: dict[str, Reader[Any]] = {
+        self._key_fields: dict[str, Converter[Any]] = {
             "selector": scalar(_selector, "a selector like rsa2026"),
             "file": self._read_file,
             "state": choice(KeyState),

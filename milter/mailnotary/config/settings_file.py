@@ -39,7 +39,7 @@ from mailnotary.config.settings import (
     VerifySettings,
 )
 from mailnotary.config.values import (
-    Reader,
+    Converter,
     Section,
     boolean,
     choice,
@@ -247,7 +247,7 @@ _WRITE_REJECT = (
     "section 7.4: mailing lists break): write 'reject: tag' to mark such mail, 'reject: hold' to have it held, "
     "or 'reject: reject' to reject it all the same"
 )
-_RULE: dict[str, Reader[Any]] = {
+_RULE: dict[str, Converter[Any]] = {
     "mode": choice(DmarcMode),
     "reject": choice(DmarcAction),
     "quarantine": choice(DmarcAction),
@@ -293,7 +293,7 @@ def _dmarc_domains(node: YamlNode, report: Report) -> dict[str, dict[str, Any]]:
     return rules
 
 
-_DMARC: dict[str, Reader[Any]] = _RULE | {
+_DMARC: dict[str, Converter[Any]] = _RULE | {
     "temperror": choice(OnTemperror),
     "exempt": Section(
         DmarcExempt,
@@ -344,11 +344,11 @@ def _look_at_callers(settings: Settings, root: YamlMapping, report: Report) -> N
         report.warn(root.get("socket"), "peers are for inet and inet6: who may write to a unix socket, may connect")
 
 
-def _whole(reader: Reader[float]) -> Reader[int]:
-    return lambda node, report: int(reader(node, report))
+def _whole(converter: Converter[float]) -> Converter[int]:
+    return lambda node, report: int(converter(node, report))
 
 
-_SETTINGS: dict[str, Reader[Any]] = {
+_SETTINGS: dict[str, Converter[Any]] = {
     "listen": scalar(_listen, EXAMPLES),
     "socket": Section(
         SocketSettings, mode=file_mode(), group=optional(scalar(_user, "a group like postfix")), peers=_peers

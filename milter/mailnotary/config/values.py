@@ -1,6 +1,6 @@
-"""What turns nodes of a YAML file into values: small readers, and ways to put them together.
+"""What turns nodes of a YAML file into values: small converters, and ways to put them together.
 
-A reader takes a node and returns its value, or raises ValueError with what is wrong and what to write instead.
+A converter takes a node and returns its value, or raises ValueError with what is wrong and what to write instead.
 Sections and lists catch that for each of their parts, so that one look at a file finds everything.
 """
 
@@ -20,7 +20,7 @@ from mailnotary.escape import printable
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
-Reader = Callable[[YamlNode, Report], T]
+Converter = Callable[[YamlNode, Report], T]
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML 1.1's words
 _OCTAL = re.compile(r"(?:0o)?([0-7]{1,4})\Z")
@@ -43,32 +43,32 @@ def mapping_of(node: YamlNode, example: str = "key: value") -> YamlMapping:
     return node
 
 
-def values(node: YamlNode, report: Report, readers: dict[str, Reader[Any]]) -> dict[str, Any]:
+def values(node: YamlNode, report: Report, converters: dict[str, Converter[Any]]) -> dict[str, Any]:
     """The values of a mapping's keys. Those that are unknown or wrong are reported and left out."""
     if not isinstance(node, YamlMapping):
-        node = mapping_of(node, f"{next(iter(readers))}: ...")
+        node = mapping_of(node, f"{next(iter(converters))}: ...")
     read = {}
     for key, value in node.items:
-        reader = readers.get(key.text)
-        if reader is None:
-            report.error(key, _unknown(key.text, readers))
+        converter = converters.get(key.text)
+        if converter is None:
+            report.error(key, _unknown(key.text, converters))
             continue
         try:
-            read[key.text] = reader(value, report)
+            read[key.text] = converter(value, report)
         except ValueError as error:
             report.error(value, str(error))
     return read
 
 
-def _unknown(key: str, known: dict[str, Reader[Any]]) -> str:
+def _unknown(key: str, known: dict[str, Converter[Any]]) -> str:
     name, colon, value = key.partition(":")
     if colon and name in known:
         return f"unknown key {shown(key)}: write a space after the ':', like '{name}: {printable(value)}'"
     near = get_close_matches(key.lower().replace("-", "_"), known, 1)
     if near:
         return f"unknown key {shown(key)}: did you mean '{near[0]}'?"
-    for name, reader in known.items():
-        if isinstance(reader, Section) and key in reader.readers:
+    for name, converter in known.items():
+        if isinstance(converter, Section) and key in converter.converters:
             return f"unknown key {shown(key)} here: it belongs below '{name}:'"
     return f"unknown key {shown(key)}: write {in_words(sorted(known))}"
 
@@ -76,16 +76,16 @@ def _unknown(key: str, known: dict[str, Reader[Any]]) -> str:
 class Section(Generic[T]):
     """Reads a mapping whose keys are all optional: what the file does not say is left to make's defaults."""
 
-    def __init__(self, make: Callable[..., T], **readers: Reader[Any]) -> None:
-        self.readers = readers
+    def __init__(self, make: Callable[..., T], **converters: Converter[Any]) -> None:
+        self.converters = converters
         self._make = make
 
     def __call__(self, node: YamlNode, report: Report) -> T:
-        return self._make(**values(node, report, self.readers))
+        return self._make(**values(node, report, self.converters))
 
 
-def list_of(item: Reader[T], example: str) -> Reader[tuple[T, ...]]:
-    """A list whose items one reader takes."""
+def list_of(item: Converter[T], example: str) -> Converter[tuple[T, ...]]:
+    """A list whose items one converter takes."""
 
     def read(node: YamlNode, report: Report) -> tuple[T, ...]:
         if isinstance(node, YamlScalar) and node.is_null:
@@ -103,7 +103,7 @@ def list_of(item: Reader[T], example: str) -> Reader[tuple[T, ...]]:
     return read
 
 
-def scalar(parse: Callable[[str], T], example: str) -> Reader[T]:
+def scalar(parse: Callable[[str], T], example: str) -> Converter[T]:
     """One word of the file, as it stands there."""
 
     def read(node: YamlNode, _report: Report) -> T:
@@ -116,9 +116,9 @@ def scalar(parse: Callable[[str], T], example: str) -> Reader[T]:
     return read
 
 
-def optional(reader: Reader[T]) -> Reader[T | None]:
+def optional(converter: Converter[T]) -> Converter[T | None]:
     """`null`, `~` and nothing at all are None."""
-    return lambda node, report: None if isinstance(node, YamlScalar) and node.is_null else reader(node, report)
+    return lambda node, report: None if isinstance(node, YamlScalar) and node.is_null else converter(node, report)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def in_words(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def choice(words: type[E]) -> Reader[E]:
+def choice(words: type[E]) -> Converter[E]:
     """One of an enumeration's words."""
     known = {str(word): word for word in words}
     instead = in_words(list(known))
@@ -142,7 +142,7 @@ def choice(words: type[E]) -> Reader[E]:
     return scalar(parse, instead)
 
 
-def boolean() -> Reader[bool]:
+def boolean() -> Converter[bool]:
     """true or false, in any of YAML 1.1's words."""
 
     def parse(text: str) -> bool:
@@ -153,7 +153,7 @@ def boolean() -> Reader[bool]:
     return scalar(parse, "true or false")
 
 
-def integer(low: int, high: int) -> Reader[int]:
+def integer(low: int, high: int) -> Converter[int]:
     """A decimal number."""
     instead = f"a number from {low} to {high}"
 
@@ -165,7 +165,7 @@ def integer(low: int, high: int) -> Reader[int]:
     return scalar(parse, instead)
 
 
-def seconds(low: float, high: float) -> Reader[float]:
+def seconds(low: float, high: float) -> Converter[float]:
     """A duration: seconds, or a number with ms, s, m, h or d."""
     instead = f"seconds from {low:g} to {high:g} (or with a unit, like 90s, 5m, 12h, 7d)"
 
@@ -179,7 +179,7 @@ def seconds(low: float, high: float) -> Reader[float]:
     return scalar(parse, instead)
 
 
-def octets(low: int, high: int) -> Reader[int]:
+def octets(low: int, high: int) -> Converter[int]:
     """A size: octets, or a number with K, M or G (powers of 1024)."""
     instead = f"octets from {low} to {high} (or with a unit, like 64K, 1M)"
 
@@ -193,7 +193,7 @@ def octets(low: int, high: int) -> Reader[int]:
     return scalar(parse, instead)
 
 
-def text(example: str) -> Reader[str]:
+def text(example: str) -> Converter[str]:
     """A string as it stands in the file, of printable characters."""
 
     def parse(text: str) -> str:
@@ -204,7 +204,7 @@ def text(example: str) -> Reader[str]:
     return scalar(parse, example)
 
 
-def file_mode() -> Reader[int]:
+def file_mode() -> Converter[int]:
     """File permissions in octal, with or without quotes: YAML's own idea of 0660 is 432."""
 
     def parse(text: str) -> int:
