@@ -6,15 +6,15 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver
-from mailnotary.spf import MAX_QUESTIONS, SpfIdentity, SpfResult, Step, check_helo, check_host, check_mail_from
-from mailnotary.spf.record import Record, parse_record
+from mailnotary.spf import MAX_QUESTIONS, SpfIdentity, SpfResult, TraceStep, check_helo, check_host, check_mail_from
+from mailnotary.spf.record import SpfRecord, parse_record
 from mailnotary.status import SpfStatus
 
 CLIENT = "192.0.2.1"
 CLIENT6 = "2001:db8::1"
 
 
-def record_of(text: str) -> Record:
+def record_of(text: str) -> SpfRecord:
     """A record of US-ASCII text, parsed."""
     return parse_record(text.encode("ascii"))
 
@@ -75,7 +75,7 @@ class AnyZone:
 def check_everything(ip: str, sender: bytes, helo: bytes, records: Sequence[bytes]) -> None:
     """Checks both identities in `AnyZone`, and all that is promised of every result."""
     for identity in SpfIdentity:
-        zone, trace = AnyZone(records), list[Step]()
+        zone, trace = AnyZone(records), list[TraceStep]()
         if identity is SpfIdentity.HELO:
             result = check_helo(ip, helo, zone, now=0)
             traced = check_helo(ip, helo, AnyZone(records), now=0, trace=trace)

@@ -8,7 +8,7 @@ import pytest
 
 from mailnotary import dmarc
 from mailnotary.dkim.key import KeyRecordError, parse_key_record
-from mailnotary.dmarc.record import parse as parse_policy
+from mailnotary.dmarc.policy_record import parse as parse_policy
 from mailnotary.remember import Remembered, Remembering, size
 from mailnotary.resolver import Answer, RecordKind, ZoneResolver
 from mailnotary.spf import check_host

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver
-from mailnotary.resolver.types import Record
+from mailnotary.resolver.types import RecordData
 from mailnotary.spf import check_host, check_mail_from
 from support.spf import CLIENT, CLIENT6, CountingResolver, spf
 
@@ -274,7 +274,7 @@ class TestArguments:
     def test_a_resolver_may_give_absolute_names(self) -> None:
         class Own:
             def lookup(self, name: str, kind: RecordKind) -> Answer:
-                records: dict[tuple[str, RecordKind], Record] = {
+                records: dict[tuple[str, RecordKind], RecordData] = {
                     ("example.com", RecordKind.TXT): b"v=spf1 mx:m.example ptr:example.org -all",
                     ("m.example", RecordKind.MX): MxRecord(10, "mx.m.example."),
                     ("mx.m.example", RecordKind.A): IPv4Address("192.0.2.2"),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fuzz.fuzz_spf import one_input
 from mailnotary.spf.macro import MacroError, parse_domain_spec, parse_macro_string
-from mailnotary.spf.record import RecordError, parse_record
+from mailnotary.spf.record import SpfRecordError, parse_record
 from support.spf import CLIENT, CLIENT6, check_everything
 
 LABELS = st.sampled_from(
@@ -53,7 +53,7 @@ def test_any_octets_are_a_record_or_an_error(text: bytes) -> None:
     error = None
     try:
         record = parse_record(b"v=spf1 " + text)
-    except RecordError as raised:
+    except SpfRecordError as raised:
         error = raised
     if error:
         assert 0 <= error.position <= len(text) + 7

@@ -15,7 +15,7 @@ from mailnotary.spf.record import (
     Ip6,
     Mx,
     Ptr,
-    RecordError,
+    SpfRecordError,
     almost_spf,
     ignored_mechanisms,
     is_spf_record,
@@ -70,7 +70,7 @@ def test_dual_cidr_lengths(argument: str) -> None:
     """),
 )
 def test_bad_host_terms(term: str) -> None:
-    with pytest.raises(RecordError):
+    with pytest.raises(SpfRecordError):
         record_of(f"v=spf1 {term} -all")
 
 
@@ -83,7 +83,7 @@ def test_bad_host_terms(term: str) -> None:
     """),
 )
 def test_bad_ip4_networks(term: str) -> None:
-    with pytest.raises(RecordError):
+    with pytest.raises(SpfRecordError):
         parse_record(f"v=spf1 {term} -all".encode())
 
 
@@ -102,7 +102,7 @@ def test_ip6_networks(network: str) -> None:
     """),
 )
 def test_bad_ip6_networks(term: str) -> None:
-    with pytest.raises(RecordError):
+    with pytest.raises(SpfRecordError):
         record_of(f"v=spf1 {term} -all")
 
 
@@ -115,7 +115,7 @@ def test_bad_ip6_networks(term: str) -> None:
     """),
 )
 def test_bad_terms(term: str) -> None:
-    with pytest.raises(RecordError):
+    with pytest.raises(SpfRecordError):
         record_of(f"v=spf1 {term} -all")
 
 
@@ -129,7 +129,7 @@ def test_unknown_modifiers_are_ignored_however_often(term: str) -> None:
 @pytest.mark.parametrize("name", ["redirect", "exp", "REDIRECT", "eXp"])
 def test_a_known_modifier_stands_once(name: str) -> None:
     record_of(f"v=spf1 {name}=a.b ")
-    with pytest.raises(RecordError, match="twice"):
+    with pytest.raises(SpfRecordError, match="twice"):
         record_of(f"v=spf1 {name}=a.b {name.lower()}=a.b")
 
 
@@ -141,19 +141,19 @@ def test_all_anywhere_makes_a_redirect_void() -> None:
 
 @pytest.mark.parametrize("octet", [b"\t", b"\r", b"\n", b"\x00", b"\x0b", b"\x7f", b"\x80", b"\xa0", b"\xff"])
 def test_only_spaces_separate_terms_and_all_else_is_visible_ascii(octet: bytes) -> None:
-    with pytest.raises(RecordError):
+    with pytest.raises(SpfRecordError):
         parse_record(b"v=spf1 a" + octet + b"mx -all")
-    with pytest.raises(RecordError):
+    with pytest.raises(SpfRecordError):
         parse_record(b"v=spf1 x=" + octet + b" -all")
 
 
 def test_an_error_says_where_and_what() -> None:
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(SpfRecordError) as caught:
         record_of("v=spf1 mx  a:111.222.33.44 -all")
     assert caught.value.position == 24
     assert "a:111.222.33.44" in str(caught.value)
     assert "ip4:111.222.33.44" in str(caught.value)
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(SpfRecordError) as caught:
         parse_record(b"v=spf1 a:b.c\xe9 -all")
     assert caught.value.position == 12
 
@@ -171,14 +171,14 @@ def test_a_record_of_any_size_is_parsed_in_linear_time() -> None:
         b"v=spf1 " + b"mx:%{d}.a-" + b"-" * 1_900,
     ):
         began = time.process_time()
-        with suppress(RecordError):
+        with suppress(SpfRecordError):
             parse_record(text)
         assert time.process_time() - began < 5  # far above what it takes, far below what a quadratic scan would
 
 
 def test_a_record_of_many_times_what_is_advised_is_refused() -> None:
     assert parse_record(b"v=spf1 ".ljust(MAX_RECORD)).directives == ()
-    with pytest.raises(RecordError, match=str(MAX_RECORD)):
+    with pytest.raises(SpfRecordError, match=str(MAX_RECORD)):
         parse_record(b"v=spf1 ".ljust(MAX_RECORD + 1))
 
 
@@ -200,14 +200,14 @@ def test_a_record_of_many_times_what_is_advised_is_refused() -> None:
     ],
 )
 def test_an_error_says_what_was_meant(term: str, hint: str) -> None:
-    with pytest.raises(RecordError) as caught:
+    with pytest.raises(SpfRecordError) as caught:
         parse_record(f"v=spf1 {term} -all".encode())
     assert hint in caught.value.reason
 
 
 def test_broken_utf_8_is_an_octet() -> None:
     for octets in (b"\xe2", b"\xe2\x80", b"\xff\xfe", b"\xc3(\xa9"):
-        with pytest.raises(RecordError, match=f"octet 0x{octets[0]:02x} is not US-ASCII"):
+        with pytest.raises(SpfRecordError, match=f"octet 0x{octets[0]:02x} is not US-ASCII"):
             parse_record(b"v=spf1 " + octets)
 
 

@@ -1,12 +1,12 @@
 """The trace of a check."""
 
 from mailnotary.resolver import Answer, DnsTempError
-from mailnotary.spf import Step
+from mailnotary.spf import TraceStep
 from support.spf import CLIENT, spf
 
 
-def traced(record: str, zone: dict[str, object]) -> list[Step]:
-    trace: list[Step] = []
+def traced(record: str, zone: dict[str, object]) -> list[TraceStep]:
+    trace: list[TraceStep] = []
     result = spf(record, zone, trace=trace)
     assert result == spf(record, zone)  # a trace changes nothing
     return trace

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from mailnotary import spf
 from mailnotary.dmarc import Policy
 from mailnotary.dmarc.discover import Discovery, TooManyQuestionsError
-from mailnotary.dmarc.record import Record as DmarcRecord
+from mailnotary.dmarc.policy_record import PolicyRecord
 from mailnotary.escape import printable
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 from mailnotary.spf.record import (
     All,
     Ptr,
-    Record,
-    RecordError,
+    SpfRecord,
+    SpfRecordError,
     almost_spf,
     ignored_mechanisms,
     is_spf_record,
@@ -55,7 +55,7 @@ def spf_view(domain: str, resolver: Resolver) -> View:
         return View(domain, shown, (f"{len(texts)} SPF records are an error (RFC 7208 3.2): put them into one",))
     try:
         parsed = parse_record(texts[0])
-    except RecordError as error:
+    except SpfRecordError as error:
         return View(domain, shown, (f"the record has a syntax error, so that it protects nothing: {error}",))
     # A client that is nobody's makes the check go through the whole record, so that all look-ups are counted.
     result = spf.check_host(NOBODY, domain, f"postmaster@{domain}", helo=domain, resolver=resolver)
@@ -66,7 +66,7 @@ def spf_view(domain: str, resolver: Resolver) -> View:
     return View(domain, shown, (*ignored, *_spf_advice(parsed, result)), result.lookups)
 
 
-def _spf_advice(record: Record, result: spf.SpfResult) -> list[str]:
+def _spf_advice(record: SpfRecord, result: spf.SpfResult) -> list[str]:
     advice = []
     ends = [directive for directive in record.directives if isinstance(directive.mechanism, All)]
     if ends:
@@ -120,7 +120,7 @@ def dmarc_view(domain: str, resolver: Resolver) -> View:
     return View(step.name, (step.record.text,), tuple(advice))
 
 
-def _dmarc_advice(record: DmarcRecord, *, inherited: bool) -> list[str]:
+def _dmarc_advice(record: PolicyRecord, *, inherited: bool) -> list[str]:
     advice = [f"the record has an error: {problem}" for problem in record.problems]
     if not record.usable:
         return [*advice, "the record is of no use as it is"]

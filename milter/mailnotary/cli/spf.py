@@ -30,7 +30,7 @@ from mailnotary.spf import (
     Question,
     SpfIdentity,
     SpfResult,
-    Step,
+    TraceStep,
     check_helo,
     check_mail_from,
 )
@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(
     ip: IPv4Address | IPv6Address, helo: str, mail_from: str, resolver: Resolver, settings: Settings
-) -> list[tuple[SpfResult, list[Step]]]:
+) -> list[tuple[SpfResult, list[TraceStep]]]:
     deadline = time.monotonic() + settings.limits.spf_seconds  # one for both, as for a message
     void = settings.spf.void_lookups
-    helo_steps: list[Step] = []
-    steps: list[Step] = []
+    helo_steps: list[TraceStep] = []
+    steps: list[TraceStep] = []
     return [
         (check_helo(ip, helo, resolver, void_limit=void, deadline=deadline, trace=helo_steps), helo_steps),
         (
@@ -81,7 +81,7 @@ def _check(
     ]
 
 
-def _summary(result: SpfResult, steps: Sequence[Step], settings: Settings) -> Group:
+def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) -> Group:
     title = Text.assemble(
         (f"{_NAMES[result.identity]:<10}", "bold"),
         (str(result.status), f"bold {result_style(result.status)}"),
@@ -105,13 +105,13 @@ def _indented(line: str) -> Text:
 class _Node:
     """A record's term (or at the root the record itself) as it is shown, and the terms below it."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: TraceStep) -> None:
         self.step = step
         self.lines: list[Text] = []
         self.below: list[_Node] = []
 
 
-def spf_tree(steps: Sequence[Step]) -> Group:
+def spf_tree(steps: Sequence[TraceStep]) -> Group:
     """The steps of one check as a tree: each domain's record, its terms and what came of them, each question with its
     answer, and a mark at the term that decided."""
     if not steps:
@@ -125,10 +125,10 @@ def spf_tree(steps: Sequence[Step]) -> Group:
     return Group(*lines)
 
 
-def _grow(steps: Sequence[Step]) -> _Node:
+def _grow(steps: Sequence[TraceStep]) -> _Node:
     """Nests the steps: what follows one at a greater depth belongs to it."""
     root = latest = _Node(steps[0])
-    owners: list[tuple[_Node, Step]] = []  # of the terms at each depth, with their record
+    owners: list[tuple[_Node, TraceStep]] = []  # of the terms at each depth, with their record
     for step in steps:
         if not step.term:  # a record, shown with the term that led to it
             del owners[step.depth :]
@@ -163,7 +163,7 @@ def _draw(node: _Node, first: str, others: str, lines: list[Text]) -> None:
         _draw(child, others + ("└─ " if last else "├─ "), others + ("   " if last else "│  "), lines)
 
 
-def _record_lines(step: Step) -> list[Text]:
+def _record_lines(step: TraceStep) -> list[Text]:
     style = result_style(step.outcome)
     if step.record is None:
         lines = [Text.assemble((printable(step.domain), "bold"), "  ", (step.outcome, style))]
@@ -181,11 +181,11 @@ def _record_lines(step: Step) -> list[Text]:
     return lines
 
 
-def _answers(step: Step) -> list[Answer]:
+def _answers(step: TraceStep) -> list[Answer]:
     return [question.answer for question in step.questions if isinstance(question.answer, Answer)]
 
 
-def _term_lines(step: Step, record: Step) -> list[Text]:
+def _term_lines(step: TraceStep, record: TraceStep) -> list[Text]:
     target = f" = {printable(step.target)}" if step.target and step.target not in step.term else ""
     outcome = f"match: {record.outcome}" if step.outcome == "match" else step.outcome
     style = {"match": result_style(record.outcome), "no match": "dim"}.get(step.outcome, result_style(step.outcome))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mailnotary.dmarc.record import Psd, Record, is_record, parse
+from mailnotary.dmarc.policy_record import PolicyRecord, Psd, is_record, parse
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
@@ -19,12 +19,12 @@ class TooManyQuestionsError(ProtocolOutcome):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WalkStep:
     """What stands at `_dmarc.` under one domain: its record if there is exactly one, and in words what was found.
     `exists` tells whether the name exists at all (RFC 8020)."""
 
     domain: str
-    record: Record | None
+    record: PolicyRecord | None
     exists: bool
     found: str
 
@@ -44,10 +44,10 @@ class Walk:
     """A tree walk from `start` upwards, as far as it went."""
 
     start: str
-    steps: tuple[Step, ...]
+    steps: tuple[WalkStep, ...]
 
     @property
-    def found(self) -> list[Step]:
+    def found(self) -> list[WalkStep]:
         """The steps that have a record, from the longest name to the shortest."""
         return [step for step in self.steps if step.record is not None]
 
@@ -65,7 +65,7 @@ class Walk:
         return last.domain  # rule 1 (psd=n) and rule 3 (fewest labels)
 
     @property
-    def policy_step(self) -> Step | None:
+    def policy_step(self) -> WalkStep | None:
         """The step whose record applies to `start` as author domain: its own, else its organizational domain's,
         else its public suffix domain's (4.10.1)."""
         found = self.found
@@ -98,9 +98,9 @@ class Discovery:
     resolver: Resolver
     walks: list[Walk] | None = None
     questions: int = 0
-    _steps: dict[str, Step | DnsTempError] = field(default_factory=dict)
+    _steps: dict[str, WalkStep | DnsTempError] = field(default_factory=dict)
 
-    def at(self, domain: str) -> Step:
+    def at(self, domain: str) -> WalkStep:
         """What stands at one domain. Raises DnsTempError, TooManyQuestionsError."""
         step = self._steps.get(domain)
         if step is None:
@@ -115,7 +115,7 @@ class Discovery:
 
     def walk(self, domain: str) -> Walk:
         """Walks the tree from a domain. Raises DnsTempError, TooManyQuestionsError."""
-        steps: list[Step] = []
+        steps: list[WalkStep] = []
         try:
             for target in targets(domain):
                 step = self.at(target)
@@ -137,21 +137,21 @@ class Discovery:
         self._count()
         return self.resolver.lookup(domain, RecordKind.A).exists
 
-    def _ask(self, domain: str) -> Step:
+    def _ask(self, domain: str) -> WalkStep:
         self._count()
         answer = self.resolver.lookup("_dmarc." + domain, RecordKind.TXT)
         records = [text for text in answer.records if isinstance(text, bytes) and is_record(text)]
         if len(records) == 1:
             record = parse(records[0])
-            return Step(domain, record, answer.exists, record.text)
+            return WalkStep(domain, record, answer.exists, record.text)
         if records:  # "If multiple DMARC Policy Records are returned for a single target, they are all discarded"
-            return Step(domain, None, answer.exists, f"{len(records)} DMARC records, all to be discarded")
+            return WalkStep(domain, None, answer.exists, f"{len(records)} DMARC records, all to be discarded")
         if not answer.exists:
-            return Step(domain, None, False, "NXDOMAIN")
+            return WalkStep(domain, None, False, "NXDOMAIN")
         if answer.records:
             shown = ascii_printable(answer.texts[0], 40) if answer.texts else ""
-            return Step(domain, None, True, f"no DMARC record, but {shown}")
-        return Step(domain, None, True, "NODATA")
+            return WalkStep(domain, None, True, f"no DMARC record, but {shown}")
+        return WalkStep(domain, None, True, "NODATA")
 
     def _count(self) -> None:
         if self.questions >= MAX_QUESTIONS:

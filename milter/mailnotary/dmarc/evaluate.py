@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mailnotary.dkim.result import DkimResult
-from mailnotary.dmarc.discover import Discovery, Step, TooManyQuestionsError, Walk, targets
-from mailnotary.dmarc.record import Alignment, Record
+from mailnotary.dmarc.discover import Discovery, TooManyQuestionsError, Walk, WalkStep, targets
+from mailnotary.dmarc.policy_record import Alignment, PolicyRecord
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
@@ -45,7 +45,7 @@ class Trace:
     walks: list[Walk] = field(default_factory=list)
     compared: list[Compared] = field(default_factory=list)
     policy_domain: str = ""  # where the record that applies was found
-    record: Record | None = None
+    record: PolicyRecord | None = None
 
 
 def questions(from_domain: str) -> list[tuple[str, RecordKind]]:
@@ -161,7 +161,7 @@ def _stricter(one: Policy, other: Policy) -> Policy:
     return max(one, other, key=list(Policy).index)
 
 
-def _to_apply(policy: Policy, record: Record) -> Policy:
+def _to_apply(policy: Policy, record: PolicyRecord) -> Policy:
     return _WEAKER[policy] if record.testing else policy
 
 
@@ -203,8 +203,8 @@ class _Evaluation:
     discovery: Discovery
     author: str
     walk: Walk
-    step: Step
-    record: Record
+    step: WalkStep
+    record: PolicyRecord
     trace: Trace | None
 
     def result(self, passed: _Identifiers, unknown: Callable[[], _Identifiers]) -> DmarcResult:

@@ -28,7 +28,7 @@ class MxRecord(NamedTuple):
     host: str
 
 
-Record = bytes | IPv4Address | IPv6Address | MxRecord | str
+RecordData = bytes | IPv4Address | IPv6Address | MxRecord | str
 """TXT: its character strings joined without spaces, as bytes. A and AAAA: addresses. PTR: a name."""
 
 
@@ -38,7 +38,7 @@ class Answer:
     (RFC 2308 section 2); DMARC's np= and SPF's void look-ups need to tell. Names come without a trailing dot. `octets`
     is what was read for it, as far as the resolver knows: what a message may read is limited."""
 
-    records: tuple[Record, ...]
+    records: tuple[RecordData, ...]
     exists: bool = True
     octets: int = field(default=0, compare=False)
 

@@ -20,7 +20,7 @@ from dns.rdatatype import CNAME, NS, OPT, SOA, RdataType
 
 from mailnotary.domain import MAX_NAME
 from mailnotary.resolver.records import Reader, ResourceRecord, WireError, labels, labels_text
-from mailnotary.resolver.types import MxRecord, Record, RecordKind
+from mailnotary.resolver.types import MxRecord, RecordData, RecordKind
 
 UDP_SIZE = 1232  # octets of a UDP reply that we offer: fits an unfragmented IPv6 packet (DNS flag day 2020)
 MAX_CNAMES = 11  # of one question: Unbound and BIND (max-query-restarts) follow as many
@@ -46,7 +46,7 @@ class Reply:
 
     rcode: dns.rcode.Rcode
     truncated: bool = False
-    records: tuple[Record, ...] = ()
+    records: tuple[RecordData, ...] = ()
     ttl: int | None = None
     cnames: int = 0
     target: Name | None = None
@@ -172,12 +172,12 @@ def _to_name(octets: bytes) -> Name:
     return Name([*labels(octets), b""])
 
 
-def _read_mx(reader: Reader, record: ResourceRecord) -> Record:
+def _read_mx(reader: Reader, record: ResourceRecord) -> RecordData:
     preference = int.from_bytes(reader.wire[record.start : record.start + 2], "big")
     return MxRecord(preference, labels_text(labels(reader.data_name(record, 2))))
 
 
-_READERS: dict[RecordKind, Callable[[Reader, ResourceRecord], Record]] = {
+_READERS: dict[RecordKind, Callable[[Reader, ResourceRecord], RecordData]] = {
     RecordKind.A: lambda reader, record: IPv4Address(reader.data(record, 4)),
     RecordKind.AAAA: lambda reader, record: IPv6Address(reader.data(record, 16)),
     RecordKind.MX: _read_mx,

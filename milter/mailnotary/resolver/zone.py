@@ -8,7 +8,7 @@ from typing import Any
 from mailnotary.domain import to_ascii
 from mailnotary.errors import DnsError
 from mailnotary.escape import printable
-from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, Record, RecordKind
+from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, RecordData, RecordKind
 from mailnotary.resolver.wire import MAX_CNAMES
 
 _FAULTS = ("TIMEOUT", "SERVFAIL")
@@ -26,7 +26,7 @@ class _Node:
     __slots__ = ("cname", "fault", "faults", "nonexistent", "records")
 
     def __init__(self) -> None:
-        self.records: dict[RecordKind, list[Record]] = {}
+        self.records: dict[RecordKind, list[RecordData]] = {}
         self.faults: dict[RecordKind, str] = {}
         self.fault: str | None = None  # for every type that has no records
         self.cname: str | None = None
@@ -80,7 +80,7 @@ class ZoneResolver:
         return Answer(()) if node.cname is None else node.cname
 
 
-def _octets(record: Record) -> int:
+def _octets(record: RecordData) -> int:
     """About what a record takes on the wire: 12 octets before its data (RFC 1035 section 4.1.3)."""
     return 12 + (len(record) if isinstance(record, bytes | str) else 16)
 
@@ -92,7 +92,7 @@ def _key(name: str) -> str:
 
 def _node(name: str, data: Any) -> _Node:
     node = _Node()
-    spf_copies: list[Record] = []
+    spf_copies: list[RecordData] = []
     own_txt = False
     for entry in [data] if isinstance(data, str) else _list(name, data):
         if isinstance(entry, str):
@@ -131,7 +131,7 @@ def _list(name: str, data: Any) -> Iterable[Any]:
     return data
 
 
-def _record(name: str, kind: RecordKind, value: Any) -> Record:
+def _record(name: str, kind: RecordKind, value: Any) -> RecordData:
     try:
         match kind:
             case RecordKind.TXT:

@@ -17,7 +17,7 @@ from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.session.budget import Budget
 from mailnotary.session.policy import MAX_CLAIMED, strictest
-from mailnotary.spf import SpfIdentity, SpfResult, Step
+from mailnotary.spf import SpfIdentity, SpfResult, TraceStep
 from mailnotary.status import DmarcStatus, SpfStatus
 
 RESERVE = 0.25  # of the time of two parts of the checks: what the second has even if the first never ends
@@ -36,7 +36,7 @@ BRIEF = {
 class Traces:
     """Where the engines note their steps, for `explain`; the daemon has none."""
 
-    spf: dict[SpfIdentity, list[Step]] = field(default_factory=dict)
+    spf: dict[SpfIdentity, list[TraceStep]] = field(default_factory=dict)
     dmarc: DmarcTrace = field(default_factory=DmarcTrace)
 
 

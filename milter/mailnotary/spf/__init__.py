@@ -3,7 +3,7 @@
 from mailnotary.spf.check import Options, check_helo, check_host, check_mail_from
 from mailnotary.spf.limits import MAX_LOOKUPS, MAX_QUESTIONS, MAX_SECONDS, MAX_VOID_LOOKUPS
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.spf.trace import Question, Step
+from mailnotary.spf.trace import Question, TraceStep
 
 __all__ = [
     "MAX_LOOKUPS",
@@ -14,7 +14,7 @@ __all__ = [
     "Question",
     "SpfIdentity",
     "SpfResult",
-    "Step",
+    "TraceStep",
     "check_helo",
     "check_host",
     "check_mail_from",

@@ -7,18 +7,18 @@ from typing import TypedDict, Unpack
 
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import Memo, NotingResolver, Resolver
-from mailnotary.spf.client import Client, client_of
+from mailnotary.spf.client_address import ClientAddress, client_address
 from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.explain import explanation
 from mailnotary.spf.identity import POSTMASTER, a_labels, is_mail_domain, strip_path, to_text
 from mailnotary.spf.limits import MAX_SECONDS, MAX_VOID_LOOKUPS, Failure, LimitedResolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.spf.trace import Step
+from mailnotary.spf.trace import TraceStep
 from mailnotary.status import SpfStatus
 
 # Checks of domains whose records have no macros (but for their own name), so that they come to the same for every
 # sender and at any time. A fail may have an explanation, which may not, and a temperror says nothing of the next.
-_memo: Memo[tuple[Client, str, SpfIdentity, int], SpfResult] = Memo(
+_memo: Memo[tuple[ClientAddress, str, SpfIdentity, int], SpfResult] = Memo(
     4 * 1024 * 1024, lambda key, result: 700 + len(key[1]) + len(result.reason) + len(result.mechanism)
 )
 
@@ -41,7 +41,7 @@ class Options(TypedDict, total=False):
     deadline: float | None
     clock: Callable[[], float]
     now: float | None
-    trace: list[Step] | None
+    trace: list[TraceStep] | None
 
 
 def check_host(
@@ -58,12 +58,12 @@ def check_host(
     deadline: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: float | None = None,
-    trace: list[Step] | None = None,
+    trace: list[TraceStep] | None = None,
 ) -> SpfResult:
     """Whether the client at `ip` may use `domain` (RFC 7208 4.1). `sender` is the identity that is checked; without a
     local-part it is postmaster's. For the rest see `Options`. Raises ValueError where `ip` is no address; whatever
     else a client said or DNS holds, the result says it."""
-    client = client_of(ip)
+    client = client_address(ip)
     name = a_labels(to_text(domain))
     if name is None or not is_mail_domain(name):  # 4.3
         shown = ascii_printable(to_text(domain), 253).lower()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable, shortened
 from mailnotary.resolver import DnsTempError, MxRecord, RecordKind
-from mailnotary.spf.client import Client
+from mailnotary.spf.client_address import ClientAddress
 from mailnotary.spf.identity import domain_octets, is_dns_name, local_part
 from mailnotary.spf.limits import MAX_MX_HOSTS, MAX_PTR_NAMES, Failure, LimitedResolver, shown
 from mailnotary.spf.macro import MacroString, Values
@@ -21,13 +21,13 @@ from mailnotary.spf.record import (
     Modifier,
     Mx,
     Ptr,
-    Record,
-    RecordError,
+    SpfRecord,
+    SpfRecordError,
     almost_spf,
     is_spf_record,
     parse_record,
 )
-from mailnotary.spf.trace import Step
+from mailnotary.spf.trace import TraceStep
 from mailnotary.status import SpfStatus
 
 DNS_ERROR = "DNS gives no answer"
@@ -56,7 +56,7 @@ class Evaluation:
 
     __slots__ = ("_client_names", "_helo", "_macros", "_sender", "client", "dns", "personal")
 
-    def __init__(self, client: Client, sender: str, helo: str, dns: LimitedResolver) -> None:
+    def __init__(self, client: ClientAddress, sender: str, helo: str, dns: LimitedResolver) -> None:
         self.client = client
         self.dns = dns
         self._sender = sender
@@ -76,7 +76,7 @@ class Evaluation:
             if step:
                 step.record = text
             verdict = self._evaluate(parse_record(text), domain)
-        except RecordError as error:  # 4.6: any syntax error, before anything is evaluated
+        except SpfRecordError as error:  # 4.6: any syntax error, before anything is evaluated
             reason = f"the record of {shown(domain)} has an error: {error}"
             failure = Failure(SpfStatus.PERMERROR, reason, "the record has an error")
             self.dns.fail(step, failure)
@@ -105,7 +105,7 @@ class Evaluation:
             raise Failure(SpfStatus.NONE, f"{shown(domain)} has no SPF record{but}", "no SPF record")
         raise Failure(SpfStatus.NONE, f"{shown(domain)} does not exist", "no such domain")
 
-    def _evaluate(self, record: Record, domain: str) -> Verdict:
+    def _evaluate(self, record: SpfRecord, domain: str) -> Verdict:
         """4.6.2: the directives from left to right, then the redirect, then the default."""
         for directive in record.directives:
             through = self._directive(directive, domain)
@@ -141,7 +141,7 @@ class Evaluation:
             self.dns.end(step, "no match" if through is None else "match", note)
         return through
 
-    def _matches(self, mechanism: Mechanism, domain: str, step: Step | None) -> str | None:
+    def _matches(self, mechanism: Mechanism, domain: str, step: TraceStep | None) -> str | None:
         client = self.client
         if isinstance(mechanism, Ip4):  # 5.6; the most frequent by far
             return "" if client.version == 4 and client.number & mechanism.mask == mechanism.network else None
@@ -275,7 +275,7 @@ class Evaluation:
         "not match anything"."""
         return not spec.uses_local_part or self._macro("l").isascii()
 
-    def _target(self, spec: MacroString | None, domain: str, step: Step | None) -> str:
+    def _target(self, spec: MacroString | None, domain: str, step: TraceStep | None) -> str:
         """The <target-name> (4.8): the expanded domain-spec, or the <domain>."""
         if spec is None:
             return domain

@@ -7,7 +7,7 @@ from functools import lru_cache
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import Answer, DnsTempError, NotingResolver, RecordKind
-from mailnotary.spf.trace import Question, Step
+from mailnotary.spf.trace import Question, TraceStep
 from mailnotary.status import SpfStatus
 
 MAX_LOOKUPS = 10  # terms that ask DNS, over all records of a check: "MUST limit"
@@ -60,7 +60,7 @@ class LimitedResolver:
         void_limit: int = MAX_VOID_LOOKUPS,
         deadline: float,
         clock: Callable[[], float] = time.monotonic,
-        trace: list[Step] | None = None,
+        trace: list[TraceStep] | None = None,
     ) -> None:
         self.lookups = 0
         self.void_lookups = 0
@@ -148,21 +148,21 @@ class LimitedResolver:
         "exp" modifier is "not subject to this limit")."""
         self._counting = False
 
-    def begin(self, domain: str, term: str = "") -> Step | None:
+    def begin(self, domain: str, term: str = "") -> TraceStep | None:
         """A step of the trace, if there is one."""
         if self._trace is None:
             return None
-        step = Step(self.depth, domain, term)
+        step = TraceStep(self.depth, domain, term)
         self._trace.append(step)
         return step
 
-    def end(self, step: Step | None, outcome: str, note: str = "") -> None:
+    def end(self, step: TraceStep | None, outcome: str, note: str = "") -> None:
         """What came of a step."""
         if step is not None:
             step.outcome, step.note = outcome, note
             step.lookups, step.void_lookups = self.lookups, self.void_lookups
 
-    def fail(self, step: Step | None, failure: Failure) -> None:
+    def fail(self, step: TraceStep | None, failure: Failure) -> None:
         """A step ends with a failure; why is noted with the innermost of them alone."""
         if step is not None:
             self.end(step, failure.status, "" if failure.noted else failure.reason)

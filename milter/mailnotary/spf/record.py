@@ -42,7 +42,7 @@ _IP4 = re.compile(rf":({_QNUM}(?:\.{_QNUM}){{3}})(?:/(0|[1-9][0-9]?))?\Z")
 _IP6 = re.compile(r":([0-9A-Fa-f:.]+)(?:/(0|[1-9][0-9]{0,2}))?\Z")
 
 
-class RecordError(MailSyntaxError):
+class SpfRecordError(MailSyntaxError):
     """A syntax error anywhere in a record, which makes it a permerror (4.6). `position` is the octet, from 0, of the
     term or of the place in it."""
 
@@ -133,7 +133,7 @@ class Modifier:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SpfRecord:
     """A record without syntax errors. `redirect` is None too where an "all" makes it void (5.1)."""
 
     directives: tuple[Directive, ...]
@@ -161,17 +161,17 @@ def ignored_mechanisms(text: bytes) -> list[str]:
     return [term for term, name in names if name in _MECHANISMS or name in ("ip", "ipv4", "ipv6")]
 
 
-def parse_record(text: bytes) -> Record:
-    """Parses a record for which `is_spf_record` holds; raises RecordError."""
+def parse_record(text: bytes) -> SpfRecord:
+    """Parses a record for which `is_spf_record` holds; raises SpfRecordError."""
     return _parse_remembering(text)
 
 
-def _parse(text: bytes) -> Record:
+def _parse(text: bytes) -> SpfRecord:
     if len(text) > MAX_RECORD:
-        raise RecordError(f"more than {MAX_RECORD} octets", MAX_RECORD)
+        raise SpfRecordError(f"more than {MAX_RECORD} octets", MAX_RECORD)
     if not text.isascii():  # 3.1: "The character content of the record is encoded as [US-ASCII]"
         position = next(i for i, octet in enumerate(text) if octet > 0x7F)
-        raise RecordError(f"{_character(text[position : position + 4])} is not US-ASCII", position)
+        raise SpfRecordError(f"{_character(text[position : position + 4])} is not US-ASCII", position)
     directives: list[Directive] = []
     known: dict[str, Directive] = {}  # a hostile record says the same thing again and again
     modifiers: dict[str, Modifier] = {}
@@ -185,12 +185,12 @@ def _parse(text: bytes) -> Record:
                     directive = known.get(term) or known.setdefault(term, _directive(term))
                     directives.append(directive)
             except MacroError as error:
-                raise RecordError(f"{_shown(term)}: {error.reason}", position + error.offset) from None
+                raise SpfRecordError(f"{_shown(term)}: {error.reason}", position + error.offset) from None
         position += len(term) + 1
     has_all = any(isinstance(directive.mechanism, All) for directive in known.values())
     # 5.1: 'Any "redirect" modifier MUST be ignored when there is an "all" mechanism in the record, regardless of the
     # relative ordering of the terms.'
-    return Record(tuple(directives), None if has_all else modifiers.get("redirect"), modifiers.get("exp"))
+    return SpfRecord(tuple(directives), None if has_all else modifiers.get("redirect"), modifiers.get("exp"))
 
 
 _parse_remembering = Remembering(_parse, _MEMORY, lambda record: _TERM * (2 + len(record.directives)))

@@ -15,7 +15,7 @@ class Question:
 
 
 @dataclass(slots=True)
-class Step:
+class TraceStep:
     """One step of a check. It stands in the trace from its beginning on; what comes of it is filled in later.
 
     `depth` is how deep in includes and redirects it stands. `term` as written in the record, "" for the step that

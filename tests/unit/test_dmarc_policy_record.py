@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.dmarc.record import MAX_TAGS, MAX_TEXT, MAX_URIS, Alignment, Psd, Record, is_record, parse
+from mailnotary.dmarc.policy_record import MAX_TAGS, MAX_TEXT, MAX_URIS, Alignment, PolicyRecord, Psd, is_record, parse
 from mailnotary.dmarc.result import Policy
 
 
-def record(text: str) -> Record:
+def record(text: str) -> PolicyRecord:
     data = text.encode("latin-1")
     assert is_record(data)
     return parse(data)

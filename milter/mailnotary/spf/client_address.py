@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from mailnotary.resolver import RecordKind
 
 
-class Client:
+class ClientAddress:
     """An address: `number` its bits as an integer, `kind` and `family` the records that can hold it."""
 
     __slots__ = ("bits", "family", "kind", "number", "text", "version")
@@ -45,4 +45,4 @@ class Client:
 
 
 # A client comes with HELO and MAIL FROM, and with its next message.
-client_of = lru_cache(maxsize=1024)(Client)
+client_address = lru_cache(maxsize=1024)(ClientAddress)

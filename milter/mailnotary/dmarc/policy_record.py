@@ -61,7 +61,7 @@ class Psd(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PolicyRecord:
     """One record, read leniently as section 4.8 demands: a tag in error is as if absent, and noted in `problems`.
 
     `usable` is False where the record asks for nothing that can be followed: no valid p=, or an invalid sp= or np=,
@@ -86,7 +86,7 @@ def is_record(text: bytes) -> bool:
     return _VERSION.match(text) is not None
 
 
-def parse(text: bytes) -> Record:
+def parse(text: bytes) -> PolicyRecord:
     """Reads a text that `is_record`; never fails."""
     return _parse_remembering(text[: MAX_TEXT + 1])
 
@@ -172,7 +172,7 @@ class _YesNo(StrEnum):
     NO = "n"
 
 
-def _parse(text: bytes) -> Record:
+def _parse(text: bytes) -> PolicyRecord:
     tags = _Tags(text)
     policy = tags.word("p", Policy)
     subdomain_policy = tags.word("sp", Policy)
@@ -186,7 +186,7 @@ def _parse(text: bytes) -> Record:
         # p= only that it means none; but it refers to 4.10.1, which makes that hang on rua=.
         policy, subdomain_policy, nonexistent_policy = Policy.NONE, None, None
         usable = bool(rua)
-    return Record(
+    return PolicyRecord(
         text=ascii_printable(text, 500),
         policy=Policy(policy),
         subdomain_policy=Policy(subdomain_policy or policy),
