@@ -5,7 +5,7 @@ SOURCES := milter tests config
 PLATFORMS := bookworm trixie noble forky  # Python 3.11, 3.13, 3.12, 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install man test-image chaos soak test-systemd test-sendmail test-platforms clean setup
+.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install man test-image chaos soak cost test-systemd test-sendmail test-platforms clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -92,6 +92,9 @@ chaos:  ## a minute of load while workers die, configurations break and DNS goes
 
 soak:  ## 200,000 messages: memory and descriptors
 	$(PYTHON) tests/chaos/soak.py 200000
+
+cost: setup  ## look for ten minutes for the message that costs the most CPU
+	PYTHONPATH=tests $(PYTHON) tests/chaos/cost.py 600
 
 test-image:  ## build the container image and prove it (buildah or docker)
 	tests/image/test.sh

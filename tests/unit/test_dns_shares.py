@@ -21,9 +21,11 @@ ZONE: dict[str, Any] = {
     "p.example": [{"TXT": "v=spf1 exists:%{p}.allowed.p.example -all"}],
     "_dmarc.p.example": [{"TXT": "v=DMARC1; p=reject"}],
     "slow.evil.example": [{"TXT": "v=spf1 " + " ".join(f"a:slow{i}.evil.example" for i in range(5)) + " -all"}],
+    **{f"slow{i}.evil.example": [{"A": "192.0.2.7"}] for i in range(10)},
     "many.evil.example": [{"TXT": "v=spf1 " + "mx:mx.evil.example " * 10 + "-all"}],
     "mx.evil.example": [{"MX": [i, f"h{i}.evil.example"]} for i in range(10)],
     "large.evil.example": [{"TXT": "v=spf1 " + " ".join(f"a:large{i}.evil.example" for i in range(10)) + " -all"}],
+    **{f"h{i}.evil.example": [{"A": "192.0.2.7"}] for i in range(10)},
     **{f"large{i}.evil.example": [{"A": f"10.0.{i}.{j}"} for j in range(256)] * 3 for i in range(10)},
     REVERSE: [{"PTR": f"slow{i}.evil.example"} for i in range(10)],
 }
