@@ -3,7 +3,6 @@ OpenDMARC, Mail::AuthenticationResults and python-authres, as Debian and PyPI ha
 verdicts, of ordinary mail and where every word that a sender chooses is meant to be read as a verdict."""
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -265,8 +264,8 @@ _OPENDMARC = {
 @pytest.fixture(scope="module")
 def opendmarc(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """OpenDMARC, which asks for policies at port 53 of the first nameserver in /etc/resolv.conf."""
-    if os.geteuid() != 0 or not shutil.which("opendmarc", path="/usr/sbin:/usr/bin"):
-        pytest.skip("needs OpenDMARC and root")
+    if not shutil.which("opendmarc", path="/usr/sbin:/usr/bin"):
+        pytest.skip("OpenDMARC is not installed")
     host = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
     with DnsServer(ZONE, host=host, port=53):
         peer = peers.opendmarc(tmp_path_factory.mktemp("opendmarc") / "run", f"{host}:53")
@@ -275,6 +274,7 @@ def opendmarc(tmp_path_factory: pytest.TempPathFactory) -> Any:
             yield peer.address
 
 
+@pytest.mark.root  # for port 53 and a mount namespace
 @EACH
 def test_opendmarc(opendmarc: str, case: Case) -> None:
     """OpenDMARC trusts what our field says of SPF and DKIM, and comes to a verdict of its own."""
