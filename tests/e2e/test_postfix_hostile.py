@@ -122,9 +122,26 @@ def test_header_names_with_trailing_spaces_are_what_they_are_without(rig: Rig) -
     assert "dkim=pass" in said, "the name's form is no part of a relaxed header"
 
 
-def test_two_thousand_header_fields_are_taken(rig: Rig) -> None:
-    head = b"".join(b"X-Field-%d: value %d\r\n" % (n, n) for n in range(2000))
+def test_nine_hundred_header_fields_are_taken(rig: Rig) -> None:
+    head = b"".join(b"X-Field-%d: value %d\r\n" % (n, n) for n in range(900))
     assert "dkim=pass" in results(rig.deliver(head + signed(MESSAGE), **ALICE).data)
+
+
+@pytest.mark.parametrize("login", [None, "bob"])
+@pytest.mark.parametrize(
+    ("count", "words"), [(101, "Authentication-Results"), (990, "Authentication-Results"), (10_050, "fields")]
+)
+def test_more_forged_results_than_the_mta_can_bear_to_lose_are_refused(
+    rig: Rig, count: int, words: str, login: str | None
+) -> None:
+    """Postfix's cleanup ends in a panic at ten thousand deletions, and Postfix then throttles the service."""
+    forged = b"Authentication-Results: %s; spf=pass\r\n" % MTA.encode()
+    code, text = rig.postfix.send(forged * count + MESSAGE, login=login, **ALICE)
+    assert 500 <= code < 600, text
+    assert words in text
+    assert "panic" not in rig.postfix.log()
+    taken = rig.deliver(forged * 100 + MESSAGE, login=login, **ALICE)
+    assert [value for value in fields(taken.data, "Authentication-Results") if value == f"{MTA}; spf=pass"] == []
 
 
 def test_a_thousand_signatures_are_answered(rig: Rig) -> None:

@@ -1,5 +1,8 @@
 """The session: one message's way from the events to the actions."""
 
+import tracemalloc
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,8 +24,10 @@ from mailnotary.config.settings import (
     SpfAction,
     SpfSettings,
 )
+from mailnotary.mail.message import parse
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
-from mailnotary.session.outcome import MessageMode
+from mailnotary.session.budget import MAX_DELETIONS, MAX_FIELDS
+from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import InsertHeader, Quarantine, Reply, wants_mail_reply
 from mailnotary.session.session import Environment, Session
 from support.mail import BAD_IP, GOOD_IP, MESSAGE, NOW, Played, keystore, signed, zone
@@ -253,6 +258,58 @@ def test_header_over_the_limit_is_refused_and_forgotten() -> None:
     config = Settings(limits=Limits(header_bytes=1000))
     outcome = Played(config).play(with_fields(b"X-Long: " + b"x" * 2000))
     assert outcome.reply == Reply(552, "5.3.4", "the message header is larger than 1000 octets")
+
+
+OURS: dict[str, Any] = {"ip": "127.0.0.1"}
+USER: dict[str, Any] = {"user": "bob"}
+WHO = pytest.mark.parametrize("who", [{}, OURS, USER])
+
+
+@WHO
+def test_a_header_of_more_fields_than_a_message_may_have_is_refused(who: dict[str, Any]) -> None:
+    most = with_fields(*[b"X: y"] * (MAX_FIELDS - len(parse(MESSAGE).fields)))
+    assert Played(keys=keystore()).play(most, **who).reply is None
+    outcome = Played(keys=keystore()).play(b"X: y\r\n" + most, **who)
+    assert outcome.reply == Reply(552, "5.3.4", f"the message header has more than {MAX_FIELDS} fields")
+    assert not outcome.inserts
+
+
+@pytest.mark.parametrize("field", [b":", b"X: y", b"DKIM-Signature:", b"X: " + b"y" * 1000, b"N" * 1000 + b":"])
+def test_a_header_takes_little_more_memory_than_its_limit(field: bytes) -> None:
+    config = Settings()
+    session = Session(
+        lambda: Environment(config, keystore(), ZoneResolver({}), list[MessageRecord]().append, "mx.example.net")
+    )
+    session.connect("", BAD_IP, None, None)
+    session.mail_from(b"<>", None)
+    name, _, value = field.partition(b":")
+    tracemalloc.start()
+    try:
+        for _ in range(2_000_000 // (len(field) + 3)):
+            session.header(bytes(bytearray(name)), bytes(bytearray(value)))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 2.5 * config.limits.header_bytes
+
+
+@WHO
+@pytest.mark.parametrize("config", [Settings(), Settings(mode=Mode.VERIFY), Settings(mode=Mode.SIGN)])
+def test_so_many_forged_fields_that_to_remove_them_harms_the_mta_are_refused(
+    who: dict[str, Any], config: Settings
+) -> None:
+    forged = b"Authentication-Results: mx.example.net; spf=pass"
+    some = Played(config, keystore()).play(with_fields(*[forged] * MAX_DELETIONS), **who)
+    assert some.reply is None
+    assert len(some.deletes) in {0, MAX_DELETIONS}
+    many = Played(config, keystore()).play(with_fields(*[forged] * (MAX_DELETIONS + 1)), **who)
+    if some.deletes:
+        assert many.reply is not None
+        assert (many.reply.code, many.deletes, many.inserts) == (550, [], [])
+        assert f"{MAX_DELETIONS} Authentication-Results fields in the name of mx.example.net" in many.reply.text
+    else:  # nothing is removed, so nothing is asked of the MTA
+        assert many.reply is None
+        assert many.deletes == []
 
 
 # --- our own mail ---

@@ -7,6 +7,13 @@ or large at one name that he chose does not keep the policy of the domain that h
 from mailnotary.resolver import MessageResolver, Resolver, Share
 from mailnotary.spf import MAX_QUESTIONS as SPF_QUESTIONS
 
+# A field takes some 250 octets of memory beside its own, and limits.header_bytes does not count those. Real mail has up
+# to 200 fields, and 50 ARC sets (RFC 8617 section 4.2.1) are 150 more. Beyond: refused.
+MAX_FIELDS = 1000
+# Each is a change that the MTA makes to the message that it holds: Postfix looks for the field from the top again, and
+# its cleanup(8) ends the process at some ten thousand. An honest message has none in our name. Beyond: refused.
+MAX_DELETIONS = 100
+
 # Octets of DNS replies: real mail reads some 10 KB in all (an SPF chain of ten records, each 500; the TXT records
 # beside one up to 5 KB; keys and policies 500 each). To read one takes about 0.05 us, to parse it for SPF ten times.
 MAIL_FROM = Share(questions=SPF_QUESTIONS, octets=128 * 1024)  # all that RFC 7208 4.6.4 allows; at its end temperror

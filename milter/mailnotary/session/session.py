@@ -17,7 +17,7 @@ from mailnotary.mail.address import Author, author
 from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import Resolver
 from mailnotary.session import received
-from mailnotary.session.budget import Budget
+from mailnotary.session.budget import MAX_DELETIONS, MAX_FIELDS, Budget
 from mailnotary.session.inbound import Inbound, Traces
 from mailnotary.session.outbound import Client, Origin, SigningPlan, origin, plan, relay
 from mailnotary.session.outcome import MessageMode, MessageRecord
@@ -66,7 +66,7 @@ class _Message:
     header_left: int  # octets that its header may still have; negative: nothing of it is wanted (any more)
     relayed: bool = False  # and its header has not yet told by whom
     fields: list[HeaderField] = field(default_factory=list)
-    too_large: bool = False
+    too_large: str = ""  # why its header is not read
     inbound: Inbound | None = None
     signing: SigningPlan | None = None
     signer: dkim.MessageSigner | None = None
@@ -158,7 +158,11 @@ class Session:
             return
         message.header_left -= len(name) + len(value) + 3
         if message.header_left < 0:
-            message.too_large = True
+            message.too_large = f"is larger than {message.env.settings.limits.header_bytes} octets"
+        elif len(message.fields) == MAX_FIELDS:
+            message.too_large = f"has more than {MAX_FIELDS} fields"
+            message.header_left = -1
+        if message.too_large:
             message.fields.clear()
             return
         if b"\n" in value:
@@ -344,9 +348,7 @@ class Session:
         if message.error:
             return self._internal_error(message)
         if message.too_large:
-            limit = message.env.settings.limits.header_bytes
-            # RFC 3463 3.4, X.3.4: too big for this system. Unread, it can be neither verified nor signed.
-            return (reply(552, "3.4", f"the message header is larger than {limit} octets"),)
+            return (_too_large(message),)
         if message.early_reply is not None:
             return (message.early_reply,)
         if not message.header_ended:  # nobody has decided yet whether it must be signed
@@ -358,6 +360,8 @@ class Session:
 
     def _internal_error(self, message: _Message) -> tuple[Action, ...]:
         """Mail that must be signed waits, whatever the admin says of the rest."""
+        if message.too_large:  # what it holds in our name could not be removed
+            return (_too_large(message),)
         env = message.env
         may_be_signed = message.mode is MessageMode.SIGN and bool(env.keystore.entries)
         if may_be_signed or env.settings.on_internal_error is InternalError.TEMPFAIL:
@@ -366,6 +370,8 @@ class Session:
 
     def _finish(self, message: _Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         self._message = None
+        if sum(isinstance(action, DeleteHeader) for action in actions) > MAX_DELETIONS:
+            actions = (_too_many_forged(message),)
         record = MessageRecord(
             queue_id=message.queue_id,
             client=message.client.address,
@@ -416,6 +422,16 @@ def _deletions(message: _Message) -> tuple[DeleteHeader, ...]:
     ids = _own_ids(message)
     claiming = [index for index, value in enumerate(found, 1) if authres.claims(value, ids)]
     return tuple(DeleteHeader(AUTHENTICATION_RESULTS, index) for index in reversed(claiming))
+
+
+def _too_large(message: _Message) -> Reply:
+    # RFC 3463 3.4, X.3.4: too big for this system. Unread, it can be neither verified nor signed.
+    return reply(552, "3.4", f"the message header {message.too_large}")
+
+
+def _too_many_forged(message: _Message) -> Reply:
+    text = f"more than {MAX_DELETIONS} Authentication-Results fields in the name of {message.authserv_id}"
+    return reply(550, "7.1", f"{text}, which it did not write; send the message without them")
 
 
 def _verdict_against(message: _Message, who: Author) -> str:
