@@ -8,6 +8,7 @@ marks the message, and the end of the message, which always has a reply, answers
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -110,6 +111,8 @@ class Adapter:
         self._negotiated = (_WANTED_ACTIONS, milter.P_HDR_LEADSPC)  # by the newest connection
         self._warned: set[str] = set()
         self.live: set[Connection] = set()
+        self.gate = threading.Event()  # while it is not set, sessions wait before they come to anything
+        self.gate.set()
 
     def register(self) -> None:
         """Hands the callbacks to libmilter; before `milter.opensocket`, and so before the workers are forked."""
@@ -165,6 +168,7 @@ class Adapter:
         return milter.CONTINUE
 
     def _open(self, ctx: "Context", actions: int, protocol: int, *, mail_replies: bool) -> Connection:
+        self.gate.wait()
         session = Session(self.source, leading_space=bool(protocol & milter.P_HDR_LEADSPC), mail_replies=mail_replies)
         connection = Connection(session, actions, protocol)
         ctx.setpriv(connection)

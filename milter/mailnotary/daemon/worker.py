@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -28,6 +29,7 @@ from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, set_up
 from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.daemon.waker import Waker
 from mailnotary.keys import histories
 from mailnotary.resolver import DnsResolver
 from mailnotary.resolver.dns import system_nameservers
@@ -66,7 +68,8 @@ class Worker:
         self._listener = listener
         self._stand_ins = stand_ins
         self._generation = 0
-        self._environments = Environments()
+        self._waker = Waker()
+        self._environments = Environments(self._waker.wake)
         self._terminated = False
         self._said_stuck = False
 
@@ -80,9 +83,10 @@ class Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             _keep_to_one_core(self._number)
             self._load()
-            self._stand_ins.put(self._listener.socket)
             thread = threading.Thread(target=_run_milter, name="libmilter", daemon=True)
-            thread.start()
+            self._adapter.gate.clear()
+            self._waker.begin(thread, self._stand_ins, self._listener.socket)
+            self._adapter.gate.set()
             self._beat()
             while thread.is_alive():
                 self._step()
@@ -97,6 +101,7 @@ class Worker:
     def _step(self) -> None:
         readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
         self._beat()
+        self._waker.wake()  # whatever else a session may wait for; and libmilter closes one that is silent for 2 hours
         if self._terminated:
             self._drain()
         if not readable:
@@ -165,9 +170,11 @@ class Worker:
 
 
 class Environments:
-    """What the sessions of this process judge with; taking over a new configuration replaces it in one step."""
+    """What the sessions of this process judge with; taking over a new configuration replaces it in one step.
+    `before_wait` is the resolver's."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_wait: Callable[[], object]) -> None:
+        self._before_wait = before_wait
         self._current: Environment | None = None
         self._dns: tuple[DnsSettings, list[tuple[str, int]]] | None = None
 
@@ -186,7 +193,9 @@ class Environments:
         if old is not None and wanted == self._dns:
             resolver = old.resolver
         else:
-            resolver = DnsResolver(wanted[1], timeout=dns.timeout, cache_entries=dns.cache_entries)
+            resolver = DnsResolver(
+                wanted[1], timeout=dns.timeout, cache_entries=dns.cache_entries, before_wait=self._before_wait
+            )
         if old is None or old.settings.log != settings.log:
             self._log = MessageLog(set_up(settings.log))
         hostname = settings.authserv_id or (old.hostname if old is not None else _hostname())

@@ -38,7 +38,8 @@ class DnsResolver:
 
     `nameservers` are (IP address, port), asked in this order; none: the system's. `timeout` in seconds bounds one
     question, all tries together. `cache_entries` bounds the answers that are kept. `clock` in seconds tells their
-    age. Raises ValueError for a nameserver that is no IP address.
+    age. `before_wait` is called by each lookup that is about to wait, in its own thread. Raises ValueError for a
+    nameserver that is no IP address.
 
     Safe to call from any thread. Equal questions at the same time are asked once. While an answer is kept, the same
     Answer object with the same record objects is returned: an `lru_cache` over a record's octets finds what was
@@ -51,9 +52,11 @@ class DnsResolver:
         timeout: float = 5.0,
         cache_entries: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
+        before_wait: Callable[[], object] = lambda: None,
     ) -> None:
         self._servers = [Server(address, port) for address, port in nameservers or system_nameservers()]
         self._timeout = timeout
+        self._before_wait = before_wait
         self._cache = AnswerCache(cache_entries, CACHE_OCTETS, clock)
         self._flights: dict[Key, _Flight] = {}
         self._lock = threading.Lock()
@@ -99,6 +102,7 @@ class DnsResolver:
                     return answer
                 flight = self._flights.setdefault(key, _Flight())
                 ours, flight.taken = not flight.taken, True
+            self._before_wait()
             if ours:
                 self._fly(flight, name, key, deadline, whole=whole)
             elif not flight.landed.wait(deadline - time.monotonic()):

@@ -1,0 +1,96 @@
+"""Sessions that wait for DNS, and others that are ready beside them."""
+
+import re
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailnotary.daemon import waker
+from support.daemon import Daemon
+from support.dns_server import DnsServer
+from support.mail import GOOD_IP, MESSAGE, signed, zone
+from support.milter_client import MilterClient
+
+SENDER: dict[str, Any] = {"client_ip": GOOD_IP, "helo": "mail.example.org", "mail_from": "alice@example.org"}
+
+
+def test_no_session_waits_for_the_dns_of_another(tmp_path: Path) -> None:
+    """libmilter may leave several sessions that are ready to one idle thread, which takes them one after the other."""
+    seconds: list[float] = []
+    message = signed(MESSAGE)
+
+    def send(address: str) -> None:
+        with MilterClient(address) as client:
+            for _ in range(30):
+                started = time.perf_counter()
+                client.send_message(message, **SENDER)
+                seconds.append(time.perf_counter() - started)
+
+    with DnsServer(zone()) as dns:
+        dns.faults.delay = 0.05
+        options = {"nameservers": [dns.nameserver], "timeout": 5, "cache_entries": 1}
+        with Daemon(tmp_path, mode="verify", workers=2, dns=options) as daemon:
+            senders = [threading.Thread(target=send, args=(daemon.address,)) for _ in range(10)]
+            for one in senders:
+                one.start()
+            for one in senders:
+                one.join()
+            lines = daemon.wait_for(" message ", count=300)
+    own = sorted(float(found[1]) / 1000 for line in lines if (found := re.search(r"\bms=([\d.]+)", line)))
+    assert len(own) == len(seconds) == 300
+    assert own[0] >= 0.05, "each asks anew"
+    # Where they wait for each other, some wait several times as long as any is worked on.
+    assert sorted(seconds)[-2] < 1.5 * own[-1], (sorted(seconds)[-10:], own[-1])
+
+
+@pytest.mark.parametrize("listen", ["unix:{folder}/socket", "inet:{port}@127.0.0.1", "inet6:{port}@[::1]"])
+def test_the_first_session_of_a_worker_is_its_own(tmp_path: Path, listen: str) -> None:
+    with socket.create_server(("::1" if "inet6" in listen else "127.0.0.1", 0), family=_family(listen)) as one:
+        address = listen.format(folder=tmp_path, port=one.getsockname()[1])
+    with Daemon(tmp_path, workers=1, listen=address) as daemon:
+        started = time.monotonic()
+        with MilterClient(daemon.address) as client:
+            assert client.send_message(MESSAGE, **SENDER)
+        assert time.monotonic() - started < 4, "libmilter looks by itself every five seconds at what it listens on"
+        assert "may have to wait" not in daemon.text()
+    assert list(tmp_path.glob("mailnotary-*")) == []
+
+
+def test_without_a_session_of_its_own_a_worker_serves_and_says_so(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from mailnotary.cli import main\n"
+        "from mailnotary.daemon import waker\n"
+        "def refuse(*_): raise PermissionError('not allowed here')\n"
+        "waker._private_listener = refuse\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    script = tmp_path / "daemon.py"
+    script.write_text(program)
+    with Daemon(tmp_path, command=(sys.executable, str(script), "run"), workers=1) as daemon:
+        with MilterClient(daemon.address) as client:
+            assert client.send_message(MESSAGE, **SENDER)
+        assert daemon.wait_for('other mail error="not allowed here"')
+
+
+def _family(listen: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if listen.startswith("inet6") else socket.AF_INET
+
+
+def test_a_stranger_at_the_private_listener_is_shut_out() -> None:
+    with waker._private_listener(socket.AF_INET) as private:
+        ours, stranger = (socket.create_connection(private.getsockname(), 5) for _ in range(2))
+        taken, intruder = (private.accept()[0] for _ in range(2))
+        with ours, stranger, taken, intruder:
+            stranger.sendall(b"an event")
+            waker._shut_out_strangers(private, ours)
+            ours.sendall(b"x")
+            assert taken.recv(1) == b"x"
+            assert stranger.recv(1) == b""
+            with pytest.raises(BrokenPipeError):
+                intruder.sendall(b"an answer")
