@@ -280,7 +280,7 @@ def test_a_header_takes_little_more_memory_than_its_limit(field: bytes) -> None:
     session = Session(
         lambda: Environment(config, keystore(), ZoneResolver({}), list[MessageRecord]().append, "mx.example.net")
     )
-    session.connect("", BAD_IP, None, None)
+    session.connect(BAD_IP, None, None)
     session.mail_from(b"<>", None)
     name, _, value = field.partition(b":")
     tracemalloc.start()
