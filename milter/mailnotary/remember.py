@@ -64,6 +64,7 @@ class Remembering(Generic[Value]):
         self.cache_clear()
 
     def __call__(self, text: bytes) -> Value:
+        """What the parser returns for this text, now or before; raises what it raises."""
         value = self._kept.get(text)
         if value is None:
             value = self._parse(text)

@@ -87,11 +87,15 @@ class OnAuthor(StrEnum):
 
 
 class LogFormat(StrEnum):
+    """How a log line is written: as words and key=value pairs, or as one JSON object."""
+
     TEXT = "text"
     JSON = "json"
 
 
 class LogTarget(StrEnum):
+    """Where log lines go."""
+
     STDERR = "stderr"
     SYSLOG = "syslog"
 
@@ -107,6 +111,8 @@ class SocketSettings:
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
+    """Whom the daemon asks, and how long."""
+
     nameservers: tuple[tuple[str, int], ...] = ()  # (address, port); none: the system's
     timeout: float = 5.0  # seconds for one question, all tries together
     cache_entries: int = 10_000
@@ -114,6 +120,8 @@ class DnsSettings:
 
 @dataclass(frozen=True, slots=True)
 class SignFor:
+    """Whose mail is ours, so that it is signed and not checked; one match is enough."""
+
     networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     authenticated: bool = True
     tls_clients: tuple[str, ...] = ()  # subjects of certificates, as the MTA's {cert_subject} has them
@@ -122,6 +130,8 @@ class SignFor:
 
 @dataclass(frozen=True, slots=True)
 class Exempt:
+    """Whose mail is left alone: neither checked nor signed."""
+
     networks: tuple[Network, ...] = ()
     daemon_names: tuple[str, ...] = ()
 
@@ -149,6 +159,8 @@ class SigningSettings:
 
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
+    """How many DKIM signatures of a message are verified, and how large an RSA key has to be (RFC 8301 section 3.2)."""
+
     max_signatures: int = 10
     min_rsa_bits: int = 1024
 
@@ -200,6 +212,9 @@ class AuthorsSettings:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationResultsSettings:
+    """Whose fields are removed beside those that claim our own authserv-id (RFC 8601 section 5), and which results of
+    ours are written that are off by default: `auth` for a login name, `spf` for HELO."""
+
     remove_from: tuple[str, ...] = ()
     authenticated: bool = False
     helo: bool = False
@@ -207,6 +222,9 @@ class AuthenticationResultsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """What one message may take: octets of its header, seconds of DNS at its end (keys and policies), and
+    seconds of both SPF checks."""
+
     header_bytes: int = 1_048_576
     message_seconds: float = 30.0
     spf_seconds: float = 20.0
@@ -214,6 +232,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
+    """How much is logged, in which form, and where to."""
+
     level: str = "info"
     format: LogFormat = LogFormat.TEXT
     to: LogTarget = LogTarget.STDERR

@@ -81,6 +81,7 @@ class Section(Generic[T]):
         self._make = make
 
     def __call__(self, node: YamlNode, report: Report) -> T:
+        """The section's value; what is wrong with its parts is in the report."""
         return self._make(**values(node, report, self.converters))
 
 

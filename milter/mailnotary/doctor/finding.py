@@ -5,6 +5,8 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
+    """How bad a finding is."""
+
     OK = "ok"
     WARNING = "warning"  # it works, or could not be looked at
     ERROR = "error"  # mail is lost, delayed, unsigned or unchecked

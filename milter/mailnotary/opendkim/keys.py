@@ -208,6 +208,8 @@ class Keys:
 
 
 def keystore_text(path: Path, entries: Sequence[Entry], notes: Sequence[str], *, safe: bool) -> str:
+    """A keystore.yaml with these entries. `path` is the table that they come from; `notes` say what of it has no match
+    here; `safe` is RequireSafeKeys."""
     lines = [f"# The keys of {comment(str(path))}. `mailnotary keys` shows whether DNS serves their records."]
     if notes:
         lines += ["#", "# Without a match:", *(f"#   {comment(note)}" for note in notes)]
