@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.domain import is_domain_name
-from mailnotary.mail.address import Address, AuthorProblem, _parsed_author, _plain_author, author, author_of
+from mailnotary.mail.address import AddrSpec, AuthorProblem, _parsed_author, _plain_author, author, author_of
 from mailnotary.mail.claims import UNSEEN as UNSEEN_CHARACTER
 from mailnotary.mail.message import HeaderField, parse
 
@@ -306,12 +306,12 @@ def test_the_search_takes_linear_time() -> None:
 def test_several_authors_of_one_domain_are_one_author_domain() -> None:
     """RFC 9989 5.3.1."""
     found = author_of(b"joe@example.org, Jane <jane@Example.ORG>")
-    assert found.addresses == (Address("joe", "example.org"), Address("jane", "example.org"))
+    assert found.addresses == (AddrSpec("joe", "example.org"), AddrSpec("jane", "example.org"))
     assert found.domain == "example.org"
 
 
 def test_the_local_part_is_what_its_quotes_stand_for() -> None:
-    assert author_of(b'"jo\\e p" . x@example.org').addresses == (Address("joe p.x", "example.org"),)
+    assert author_of(b'"jo\\e p" . x@example.org').addresses == (AddrSpec("joe p.x", "example.org"),)
     assert str(author_of(b"joe@example.org").addresses[0]) == "joe@example.org"
 
 
@@ -528,7 +528,7 @@ def test_a_quoted_name_never_changes_the_author(local: str, domain: str, name: s
     quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     found = author_of(f"{gap}{quoted}{gap}<{gap}{local}{gap}@{gap}{domain}{gap}>{gap}".encode())
     if "=?" not in local and "=?" not in name:
-        assert found.addresses == (Address(local, domain),)
+        assert found.addresses == (AddrSpec(local, domain),)
         assert found.problem is None
 
 

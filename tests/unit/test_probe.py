@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mailnotary.config.listen import Listen
-from mailnotary.daemon.probe import Answer, ProbeError, main, probe
+from mailnotary.daemon.probe import Negotiated, ProbeError, main, probe
 
 ANSWER = b"O" + struct.pack(">III", 6, 0x31, 0x1FF)
 
@@ -43,13 +43,13 @@ def server(reply: bytes | None, path: str = "") -> Iterator[Listen]:
 
 def test_a_milter_on_tcp_serves() -> None:
     with server(struct.pack(">I", len(ANSWER)) + ANSWER) as listen:
-        assert probe(listen) == Answer(6, leading_space=False)
+        assert probe(listen) == Negotiated(6, leading_space=False)
 
 
 def test_a_milter_that_takes_leading_white_space_is_seen() -> None:
     answer = b"O" + struct.pack(">III", 6, 0x31, 0x100000)
     with server(struct.pack(">I", len(answer)) + answer) as listen:
-        assert probe(listen) == Answer(6, leading_space=True)
+        assert probe(listen) == Negotiated(6, leading_space=True)
 
 
 def test_a_milter_on_a_unix_socket_serves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,15 +26,15 @@ class ProbeError(SetupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a milter said to the offer: its protocol version, and whether it takes the white space after the colon of a
+class Negotiated:
+    """What a milter took of the offer: its protocol version, and whether it takes the white space after the colon of a
     header field as part of the value."""
 
     version: int
     leading_space: bool
 
 
-def probe(listen: Listen, timeout: float = TIMEOUT) -> Answer:
+def probe(listen: Listen, timeout: float = TIMEOUT) -> Negotiated:
     """Asks the milter at this address what it takes of all that an MTA can offer. Raises ProbeError."""
     try:
         with _connect(listen, timeout) as sock:
@@ -48,7 +48,7 @@ def probe(listen: Listen, timeout: float = TIMEOUT) -> Answer:
     if answer[:1] != b"O" or len(answer) < 13:
         raise ProbeError("what answers is no milter")
     version, _, steps = struct.unpack_from(">III", answer, 1)
-    return Answer(version, bool(steps & _LEADING_SPACE))
+    return Negotiated(version, bool(steps & _LEADING_SPACE))
 
 
 def _connect(listen: Listen, timeout: float) -> socket.socket:

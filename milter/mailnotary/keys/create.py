@@ -199,7 +199,7 @@ def _replace(home: int, path: Path, data: bytes, old: _Old | None) -> None:
             if old is None:
                 os.fchmod(descriptor, 0o644)  # the daemon reads it as its own user; no secret stands in it
             else:
-                _take_over(path, old.status, descriptor)
+                _keep_owner_and_mode(path, old.status, descriptor)
             stream.write(data)
             stream.flush()
             os.fsync(descriptor)
@@ -211,7 +211,7 @@ def _replace(home: int, path: Path, data: bytes, old: _Old | None) -> None:
     os.fsync(home)
 
 
-def _take_over(path: Path, old: os.stat_result, descriptor: int) -> None:
+def _keep_owner_and_mode(path: Path, old: os.stat_result, descriptor: int) -> None:
     ours = os.fstat(descriptor)
     if (old.st_uid, old.st_gid) != (ours.st_uid, ours.st_gid):
         try:

@@ -39,7 +39,7 @@ class AuthorProblem(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class AddrSpec:
     """One author's address: the local part without its quotes, the domain as lower-case A-labels."""
 
     local_part: str
@@ -57,7 +57,7 @@ class Author:
     the likeliest first, as far as they can be made out: with `more` there may be others, which a cap kept from being
     found. `reason` says what the problem is."""
 
-    addresses: tuple[Address, ...] = ()
+    addresses: tuple[AddrSpec, ...] = ()
     domains: tuple[str, ...] = ()
     problem: AuthorProblem | None = None
     reason: str = ""
@@ -132,7 +132,7 @@ def _plain_author(value: bytes) -> Author | None:
     domain = name.decode("ascii").lower()
     if not is_domain_name(domain):
         return None
-    return Author((Address(local_part.decode("ascii"), domain),), (domain,))
+    return Author((AddrSpec(local_part.decode("ascii"), domain),), (domain,))
 
 
 def _parsed_author(value: bytes) -> Author:
@@ -145,7 +145,7 @@ def _parsed_author(value: bytes) -> Author:
         mailboxes.read(text)
     except (_FromError, cfws.CfwsError) as error:
         if (one := one_address(text)) is not None:
-            return Author((Address(*one),), (one[1],))
+            return Author((AddrSpec(*one),), (one[1],))
         return _without_author(mailboxes.addresses, value, error)
     addresses = tuple(mailboxes.addresses)
     domains = _distinct(address.domain for address in addresses)
@@ -160,7 +160,7 @@ def _parsed_author(value: bytes) -> Author:
     return Author(addresses, domains)
 
 
-def _without_author(addresses: Iterable[Address], value: bytes, error: Exception) -> Author:
+def _without_author(addresses: Iterable[AddrSpec], value: bytes, error: Exception) -> Author:
     if isinstance(error, _FromError):
         problem, reason = error.problem, str(error)
     else:
@@ -268,7 +268,7 @@ class _Mailboxes:
     """
 
     def __init__(self) -> None:
-        self.addresses: list[Address] = []
+        self.addresses: list[AddrSpec] = []
         self._tokens: Iterator[_Token] = iter(())
         self._next = _Token(_Kind.END, "", False)
 
@@ -379,7 +379,7 @@ class _Mailboxes:
             raise _FromError(AuthorProblem.NO_DOMAIN, f"the From field has a name where an address must be: {shown}")
         local_part = self._local_part(words)
         self._advance()
-        self.addresses.append(Address(local_part, self._domain()))
+        self.addresses.append(AddrSpec(local_part, self._domain()))
 
     def _local_part(self, words: list[_Token]) -> str:
         # Dots too many are not in the grammar, but in addresses that Japanese providers have given out; the domain is
