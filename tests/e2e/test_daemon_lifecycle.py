@@ -315,7 +315,23 @@ def test_a_session_that_does_not_end_is_waited_for_no_longer_than_configured(tmp
         client.close()
         assert daemon.process is not None
         assert daemon.process.wait(5) == 0
-        daemon.wait_for("sessions=1")
+        daemon.wait_for("messages=1")
+
+
+def test_a_session_between_messages_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with Daemon(tmp_path, stop_seconds=30) as daemon:
+        clients = [MilterClient(daemon.address) for _ in range(4)]
+        for client in clients[:2]:
+            assert client.send_message(MESSAGE).reply is None
+        clients[2].connect()
+        started = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process is not None
+        assert daemon.process.wait(20) == 0
+        assert time.monotonic() - started < 10
+        for client in clients:
+            client.close()
+        assert "under way" not in daemon.text()
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_only_the_macros_that_are_needed_are_asked_for(daemon: Daemon) -> None:
     with MilterClient(daemon.address) as client:
         assert client.macro_lists == {
             0: "j {daemon_name}",
-            2: "j {auth_type} {auth_authen} {cert_subject} {verify}",
+            2: "i j {auth_type} {auth_authen} {cert_subject} {verify}",
             5: "i",
         }
 
@@ -168,11 +168,38 @@ def test_forged_results_are_deleted_before_ours_is_inserted(daemon: Daemon) -> N
         assert outcome.message.count(b"Authentication-Results: other.example") == 1
 
 
-@pytest.mark.parametrize("flag", [ADDHDRS, CHGHDRS])
-def test_an_mta_that_lets_no_header_be_changed_is_refused(daemon: Daemon, flag: int) -> None:
+def test_an_mta_that_lets_no_header_be_added_is_refused(daemon: Daemon) -> None:
     with pytest.raises(MilterClosedError):
-        MilterClient(daemon.address, actions=ALL_ACTIONS & ~flag)
-    daemon.wait_for("does not let milters add and change headers")
+        MilterClient(daemon.address, actions=ALL_ACTIONS & ~ADDHDRS)
+    daemon.wait_for("does not let milters add header fields")
+
+
+@pytest.mark.parametrize("user", [None, "alice"])
+def test_for_an_mta_that_lets_no_header_be_removed_forged_results_are_refused(daemon: Daemon, user: str | None) -> None:
+    forged = b"Authentication-Results: mx.rcpt.example; spf=pass smtp.mailfrom=a@b.example\n"
+    with MilterClient(daemon.address, actions=ALL_ACTIONS & ~CHGHDRS) as client:
+        outcome = client.send_message(MESSAGE, mail_from="a@good.example")
+        assert outcome.reply is None
+        assert outcome.message.startswith(b"Authentication-Results: mx.rcpt.example;")
+        outcome = client.send_message(forged + MESSAGE, mail_from="a@good.example", auth_user=user)
+        assert outcome.reply is not None
+        assert outcome.reply.code == 550
+        assert b"Authentication-Results fields in the name of mx.rcpt.example" in outcome.reply.text.encode()
+        assert client.send_message(MESSAGE, mail_from="a@good.example").reply is None
+    assert len(daemon.wait_for("does not let milters remove header fields")) <= 2, "once in each worker"
+
+
+def test_the_queue_id_is_taken_where_it_is_given_at_mail_from_alone(daemon: Daemon) -> None:
+    with MilterClient(daemon.address) as client:
+        assert {"i", "j"} <= set(client.macro_lists[2].split())
+        client.macros = {"j": "mx.rcpt.example", "i": "A1Sendmail"}
+        client.connect()
+        client.mail("<a@good.example>")
+        del client.macros["i"]
+        client.header("From", b" a@good.example")
+        client.eoh()
+        client.eom()
+    daemon.wait_for("queue_id=A1Sendmail")
 
 
 def test_an_mta_without_quarantine_is_served_and_holds_become_temporary_failures(

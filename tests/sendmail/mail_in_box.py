@@ -141,6 +141,13 @@ def test_good_mail_passes_spf_dkim_and_dmarc(box: Box) -> None:
     assert mail.data.endswith(signed()), "nothing else is touched"
 
 
+def test_the_log_names_the_queue_id(box: Box) -> None:
+    box.deliver(MESSAGE, ip=GOOD)
+    lines = [line for line in journal().splitlines() if " message queue_id=" in line]
+    assert lines
+    assert not [line for line in lines if 'queue_id=""' in line]
+
+
 def test_mail_from_a_wrong_server_fails(box: Box) -> None:
     said = results(box.deliver(MESSAGE, ip=BAD).data)
     assert said.count("spf=fail") == 2

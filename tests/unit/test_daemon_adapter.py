@@ -68,7 +68,8 @@ class FakeContext:
 class FakeSession:
     """A session that does what its test says."""
 
-    def __init__(self, _source: object, *, leading_space: bool, mail_replies: bool) -> None:
+    def __init__(self, _source: object, *, leading_space: bool, mail_replies: bool, may_delete: bool) -> None:
+        self.may_delete = may_delete
         self.mail_replies = mail_replies
         self.leading_space = leading_space
         self.actions: tuple[Any, ...] = ()
@@ -291,7 +292,7 @@ def test_a_hold_is_a_quarantine_and_without_that_a_temporary_failure() -> None:
 def test_who_is_logged_in(macros: dict[str, str | bytes], user: str | None) -> None:
     callbacks, ctx, session = opened(macros=macros)
     callbacks.on_mail(ctx, b"<a@x.example>")
-    assert session.seen[-1] == ("mail_from", b"<a@x.example>", user, None)
+    assert session.seen[-1] == ("mail_from", b"<a@x.example>", user, None, None)
 
 
 @pytest.mark.parametrize(
@@ -308,14 +309,14 @@ def test_who_is_logged_in(macros: dict[str, str | bytes], user: str | None) -> N
 def test_whose_certificate_the_mta_trusts(macros: dict[str, str | bytes], subject: str | None) -> None:
     callbacks, ctx, session = opened(macros=macros)
     callbacks.on_mail(ctx, b"<a@x.example>")
-    assert session.seen[-1] == ("mail_from", b"<a@x.example>", None, subject)
+    assert session.seen[-1] == ("mail_from", b"<a@x.example>", None, subject, None)
 
 
 def test_no_certificate_counts_where_we_can_not_ask_whether_it_is_trusted() -> None:
     macros: dict[str, str | bytes] = {"{cert_subject}": "/CN=mail2.example.org"}
     callbacks, ctx, session = opened(macros=macros, actions=ALL_ACTIONS & ~milter.SETSYMLIST)
     callbacks.on_mail(ctx, b"<a@x.example>")
-    assert session.seen[-1] == ("mail_from", b"<a@x.example>", None, None)
+    assert session.seen[-1] == ("mail_from", b"<a@x.example>", None, None, None)
 
 
 @pytest.mark.parametrize(

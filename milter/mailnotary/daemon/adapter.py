@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from milter import Context  # pymilter does not export it
 
-_NEEDED_ACTIONS: Final = milter.ADDHDRS | milter.CHGHDRS
-_WANTED_ACTIONS: Final = _NEEDED_ACTIONS | milter.QUARANTINE | milter.SETSYMLIST
+_WANTED_ACTIONS: Final = milter.ADDHDRS | milter.CHGHDRS | milter.QUARANTINE | milter.SETSYMLIST
 # Events that are not ours, and replies that we never give. A MAIL command's reply is decided at the negotiation.
 _WANTED_PROTOCOL: Final = (
     milter.P_NORCPT
@@ -41,9 +40,10 @@ _WANTED_PROTOCOL: Final = (
 
 # Postfix takes such a list as the whole truth: what is not named here is not sent at any stage. {j} at MAIL FROM, which
 # an MTA always has: libmilter ignores a list without any values, and would go on with the login of the message before.
+# Sendmail gives the queue id {i} at MAIL FROM, Postfix at the end of the message.
 _MACROS: Final = (
     (milter.M_CONNECT, "j {daemon_name}"),
-    (milter.M_ENVFROM, "j {auth_type} {auth_authen} {cert_subject} {verify}"),
+    (milter.M_ENVFROM, "i j {auth_type} {auth_authen} {cert_subject} {verify}"),
     (milter.M_EOM, "i"),
 )
 
@@ -52,7 +52,8 @@ _MAX_REPLY_LINES: Final = 32  # smfi_setmlreply(3)
 
 class Connection:
     """What is kept for one connection of the MTA. `busy_since` is the monotonic time at which the callback began that
-    is at work now, 0.0 while none is: what the worker's watchdog looks at."""
+    is at work now, 0.0 while none is: what the worker's watchdog looks at. `idle_since` is that at which it began
+    to be between messages, None while it is in one."""
 
     __slots__ = (
         "actions",
@@ -66,6 +67,7 @@ class Connection:
         "busy_since",
         "defect",
         "error",
+        "idle_since",
         "session",
     )
 
@@ -83,12 +85,19 @@ class Connection:
         self.after_eoh = answer(milter.P_NR_EOH)
         self.after_body = answer(milter.P_NR_BODY)
         self.busy_since = 0.0
+        self.idle_since: float | None = time.monotonic()
         self.defect: BaseException | None = None  # in what the connection began with: it spoils all of its messages
         self.error: BaseException | None = None  # in the message under way
 
     def begin_message(self) -> None:
         """Forgets the message before."""
         self.error = self.defect
+        self.idle_since = None
+
+    def end_message(self) -> None:
+        """No message is under way any more."""
+        self.busy_since = 0.0
+        self.idle_since = time.monotonic()
 
     def fail(self, event: str, error: BaseException) -> None:
         """An event of the message under way failed: its end will be answered accordingly."""
@@ -137,6 +146,11 @@ class Adapter:
         begun = [since for connection in tuple(self.live) if (since := connection.busy_since)]
         return min(begun, default=None)
 
+    def in_messages(self, idle_seconds: float) -> list[Connection]:
+        """The connections that are in a message or were until so many seconds ago."""
+        now = time.monotonic()
+        return [one for one in tuple(self.live) if one.idle_since is None or now - one.idle_since < idle_seconds]
+
     # -- callbacks
 
     def on_negotiate(self, ctx: "Context", offer: list[int]) -> int:
@@ -146,9 +160,14 @@ class Adapter:
             actions, protocol = offer[0] & _WANTED_ACTIONS, offer[1] & _WANTED_PROTOCOL
             if settings.reachable_recipients:
                 protocol = protocol & ~milter.P_NORCPT | offer[1] & milter.P_NR_RCPT
-            if actions & _NEEDED_ACTIONS != _NEEDED_ACTIONS:
-                self._warn("the MTA does not let milters add and change headers: refusing to work for it")
+            if not actions & milter.ADDHDRS:
+                self._warn("the MTA does not let milters add header fields: refusing to work for it")
                 return milter.REJECT
+            if not actions & milter.CHGHDRS:
+                self._warn(
+                    "the MTA does not let milters remove header fields: "
+                    "mail with Authentication-Results fields in our name is refused"
+                )
             if not wants_mail_reply(settings):
                 protocol |= offer[1] & milter.P_NR_MAIL
             if not protocol & milter.P_HDR_LEADSPC:
@@ -169,7 +188,12 @@ class Adapter:
 
     def _open(self, ctx: "Context", actions: int, protocol: int, *, mail_replies: bool) -> Connection:
         self.gate.wait()
-        session = Session(self.source, leading_space=bool(protocol & milter.P_HDR_LEADSPC), mail_replies=mail_replies)
+        session = Session(
+            self.source,
+            leading_space=bool(protocol & milter.P_HDR_LEADSPC),
+            mail_replies=mail_replies,
+            may_delete=bool(actions & milter.CHGHDRS),
+        )
         connection = Connection(session, actions, protocol)
         ctx.setpriv(connection)
         self.live.add(connection)
@@ -209,9 +233,12 @@ class Adapter:
         connection.busy_since = time.monotonic()
         connection.begin_message()
         try:
-            reply = connection.session.mail_from(sender, _auth_user(ctx), _cert_subject(ctx, connection))
+            reply = connection.session.mail_from(
+                sender, _auth_user(ctx), _cert_subject(ctx, connection), _macro(ctx, "i")
+            )
             connection.busy_since = 0.0
             if reply is not None and connection.error is None and connection.session.mail_replies:
+                connection.end_message()
                 return _send_reply(ctx, reply)
         except BaseException as error:
             connection.fail("mail", error)
@@ -271,13 +298,14 @@ class Adapter:
             connection.fail("eom", error)
             return _perform_defect(ctx, connection, error, queue_id)
         finally:
-            connection.busy_since = 0.0
+            connection.end_message()
 
     def on_abort(self, ctx: "Context") -> int:
         """The message under way ends without an answer."""
         connection: Connection | None = ctx.getpriv()
         if connection is None:
             return milter.CONTINUE
+        connection.end_message()
         try:
             connection.session.abort()
         except BaseException as error:

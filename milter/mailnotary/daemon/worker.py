@@ -39,6 +39,7 @@ from mailnotary.session.session import Environment
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
+IDLE_SECONDS = 1.0  # after a message, in which the next one of its session may begin while the daemon stops
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
 HOSTNAME_SECONDS = 5.0  # for the host's full name
 ACCEPT_SECONDS = 0.1  # in which a connection that was just accepted shows up as a session
@@ -156,16 +157,18 @@ class Worker:
             log.error("a message is stuck", extra={"fields": fields})
 
     def _drain(self, status: int = 0) -> NoReturn:
-        """Accepts no more, serves the sessions there are to their end or to the end of our patience, and leaves without
-        libmilter's clean-up, which would serve nobody."""
+        """Accepts no more, serves the messages under way to their end or to the end of our patience, and leaves without
+        libmilter's clean-up, which would serve nobody. Sessions between two messages may last long, and are ended."""
         self._stand_ins.put(self._stand_ins.idle)
         deadline = time.monotonic() + self._environments.current().settings.stop_seconds
         time.sleep(ACCEPT_SECONDS)
-        while self._adapter.live and time.monotonic() < deadline:
+        while self._adapter.in_messages(IDLE_SECONDS) and time.monotonic() < deadline:
             self._beat()
             time.sleep(0.05)
-        if left := len(self._adapter.live):
-            log.warning("stopping with sessions open", extra={"fields": {"worker": self._number, "sessions": left}})
+        if left := len(self._adapter.in_messages(0)):
+            log.warning(
+                "stopping with messages under way", extra={"fields": {"worker": self._number, "messages": left}}
+            )
         os._exit(status)
 
 

@@ -85,14 +85,20 @@ class _Message:
 
 class Session:
     """One connection. `leading_space`: the MTA passes header values with the space after the colon (HDR_LEADSPC).
-    `mail_replies`: it waits for an answer to MAIL FROM."""
+    `mail_replies`: it waits for an answer to MAIL FROM. `may_delete`: it lets fields be deleted."""
 
     def __init__(
-        self, source: Callable[[], Environment], *, leading_space: bool = True, mail_replies: bool = True
+        self,
+        source: Callable[[], Environment],
+        *,
+        leading_space: bool = True,
+        mail_replies: bool = True,
+        may_delete: bool = True,
     ) -> None:
         self._source = source
         self.leading_space = leading_space
         self.mail_replies = mail_replies
+        self.may_delete = may_delete
         self._address: IPv4Address | IPv6Address | None = None
         self._mta_name: str | None = None
         self._daemon_name: str | None = None
@@ -112,9 +118,11 @@ class Session:
         """HELO or EHLO; "" where its name could not be had."""
         self._helo = name
 
-    def mail_from(self, sender: bytes, auth_user: str | None, cert_subject: str | None = None) -> Reply | None:
-        """A message begins; `cert_subject` is that of the client's TLS certificate, if it has one that the MTA trusts.
-        A reply refuses the message here; None goes on."""
+    def mail_from(
+        self, sender: bytes, auth_user: str | None, cert_subject: str | None = None, queue_id: str | None = None
+    ) -> Reply | None:
+        """A message begins; `cert_subject` is that of the client's TLS certificate, if it has one that the MTA trusts;
+        `queue_id` is for the log, and may come only at the end. A reply refuses the message here; None goes on."""
         started = time.perf_counter()
         env = self._source()
         client = Client(self._address, auth_user, self._daemon_name, _bare_address(sender), cert_subject)
@@ -135,6 +143,7 @@ class Session:
             Budget(env.resolver, max_signatures=env.settings.verify.max_signatures),
             -1 if _passes_untouched(whose, mode, auth_user) else env.settings.limits.header_bytes,
             bool(through),
+            queue_id=queue_id or "",
         )
         self._message = message
         if mode is MessageMode.VERIFY:
@@ -207,7 +216,7 @@ class Session:
         if message is None:
             return ()
         started = time.perf_counter()
-        message.queue_id = queue_id or ""
+        message.queue_id = queue_id or message.queue_id
         actions = self._decided(message)
         message.seconds += time.perf_counter() - started
         return self._finish(message, actions)
@@ -223,7 +232,7 @@ class Session:
         if message is None:
             return (_TEMPORARY,)
         self.broken(error)
-        message.queue_id = queue_id or ""
+        message.queue_id = queue_id or message.queue_id
         return self._finish(message, self._internal_error(message))
 
     def abort(self) -> None:
@@ -370,8 +379,9 @@ class Session:
 
     def _finish(self, message: _Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         self._message = None
-        if sum(isinstance(action, DeleteHeader) for action in actions) > MAX_DELETIONS:
-            actions = (_too_many_forged(message),)
+        if sum(isinstance(action, DeleteHeader) for action in actions) > (MAX_DELETIONS if self.may_delete else 0):
+            # RFC 8601 section 5: such a field must not stay.
+            actions = (_forged(message, f"more than {MAX_DELETIONS} " if self.may_delete else ""),)
         record = MessageRecord(
             queue_id=message.queue_id,
             client=message.client.address,
@@ -429,8 +439,8 @@ def _too_large(message: _Message) -> Reply:
     return reply(552, "3.4", f"the message header {message.too_large}")
 
 
-def _too_many_forged(message: _Message) -> Reply:
-    text = f"more than {MAX_DELETIONS} Authentication-Results fields in the name of {message.authserv_id}"
+def _forged(message: _Message, how_many: str) -> Reply:
+    text = f"{how_many}Authentication-Results fields in the name of {message.authserv_id}"
     return reply(550, "7.1", f"{text}, which it did not write; send the message without them")
 
 
