@@ -575,3 +575,37 @@ def test_the_short_way_leads_where_the_parser_does(value: str) -> None:
     octets = value.encode()
     found = _plain_author(octets)
     assert found is None or found == _parsed_author(octets)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "joe@example.org <joe@example.org>",
+        "joe@EXAMPLE.org (x) <jane@example.org>",
+        "Joe <joe@example.org>, jane@example.org <jane@example.org>",
+        "Team: joe@example.org <joe@example.org>;",
+    ],
+)
+def test_an_address_as_its_own_name_needs_no_quotes(value: str) -> None:
+    """The grammar wants them, many programs forget them, and no reader can come to another domain."""
+    found = author_of(value.encode())
+    assert (found.problem, found.domain) == (None, "example.org")
+
+
+def test_an_address_of_another_domain_as_the_name_is_ambiguous() -> None:
+    for value in (b"ceo@bank.example <joe@example.org>", b"joe@example.org <ceo@bank.example>"):
+        found = author_of(value)
+        assert found.problem is AuthorProblem.AMBIGUOUS
+        assert set(found.domains) == {"bank.example", "example.org"}
+
+
+@pytest.mark.parametrize("local", ["joe.", ".joe", "joe..x", '"joe".', "..joe...x.."])
+def test_dots_too_many_in_a_local_part_are_no_doubt_about_the_domain(local: str) -> None:
+    for value in (f"{local}@example.org", f"Joe <{local}@example.org>"):
+        found = author_of(value.encode())
+        assert (found.problem, found.domain) == (None, "example.org")
+
+
+def test_claims_are_looked_for_in_bounded_time() -> None:
+    assert author_of(b"<" + b"@" * 60_000).domains == ()
+    assert len(author_of(b"<" + b"".join(b"x@d%d.example," % i for i in range(3000))).domains) <= 20

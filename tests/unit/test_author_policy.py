@@ -16,6 +16,7 @@ from mailnotary.config.settings import (
     Settings,
     SigningSettings,
 )
+from mailnotary.session.outcome import MessageMode
 from support.mail import BAD_IP, MESSAGE, NOW, Outcome, Played, keystore, signed, zone
 
 ENFORCE = Settings(dmarc=DmarcSettings(mode=DmarcMode.ENFORCE, reject=DmarcAction.REJECT))
@@ -182,3 +183,84 @@ def test_what_may_claim_a_domain_of_ours_never_leaves_unsigned(head: bytes) -> N
 @pytest.mark.parametrize("head", TOO_MUCH)
 def test_who_signs_for_nobody_holds_nothing_back(head: bytes) -> None:
     assert Played().play(head + b"\r\n\r\nhi\r\n", ip="127.0.0.1", mail_from=b"<eve@evil.example>").reply is None
+
+
+EVIL_ZONE = zone() | {"evil.example": [{"TXT": "v=spf1 +all"}], "_dmarc.evil.example": [{"TXT": "v=DMARC1; p=none"}]}
+EVIL = {"ip": BAD_IP, "helo": "evil.example", "mail_from": b"<eve@evil.example>"}
+
+
+# Each shows alice@example.org to some reader, and none has one author domain.
+DAMAGED = [
+    b"eve@evil.example <alice@example.org>",
+    b"alice@example.org <eve@evil.example>",
+    b"<alice@example.org> <eve@evil.example>",
+    b"alice@example.org, eve@evil.example",
+    b"Alice <alice@example.org",
+    b"<<alice@example.org>>",
+    b"Alice\0 <alice@example.org>",
+    b"mailto:alice@example.org",
+    b"alice@EXAMPLE.ORG\r\n\t<",
+    b"J\xf6rg \\x <alice@example.org>",
+]
+
+
+# Not in the grammar, but no reader can come to another domain.
+READABLE = [
+    b"Example, Inc. <alice@example.org>",
+    b"Alice [Sales] <alice@example.org>",
+    b"Sales @ Example <alice@example.org>",
+    b"alice@example.org;",
+    b"alice@example.org.",
+    b"'alice@example.org' <alice@example.org>",
+    b'"Alice <alice@example.org>',
+]
+
+
+def by(value: bytes) -> bytes:
+    return MESSAGE.replace(b"Alice <alice@example.org>", value, 1)
+
+
+@pytest.mark.parametrize("value", DAMAGED + READABLE)
+def test_a_damaged_from_is_no_way_around_a_policy(value: bytes) -> None:
+    """RFC 9989 section 11.5."""
+    outcome = Played(ENFORCE, zone=EVIL_ZONE).play(by(value), **EVIL)  # type: ignore[arg-type]
+    assert outcome.reply is not None
+    assert outcome.reply.text.startswith("Email rejected per DMARC policy for example.org")
+
+
+@pytest.mark.parametrize("second", [b"From: alice@example.org\r\n", b"from : x@[ alice@example.org\r\n"])
+def test_a_second_from_field_is_no_way_around_a_policy(second: bytes) -> None:
+    message = by(b"eve@evil.example")
+    for hostile in (second + message, message.replace(b"To:", second + b"To:", 1)):
+        outcome = Played(ENFORCE, zone=EVIL_ZONE).play(hostile, **EVIL)  # type: ignore[arg-type]
+        assert outcome.reply is not None
+        assert "example.org" in outcome.reply.text
+
+
+@pytest.mark.parametrize("value", DAMAGED)
+def test_a_damaged_from_never_passes(value: bytes) -> None:
+    outcome = Played(zone=EVIL_ZONE).play(signed(by(value)))
+    assert outcome.reply is None
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.status == "permerror"
+    refused = Played(ENFORCE, zone=EVIL_ZONE).play(signed(by(value)))
+    assert refused.reply is not None
+    assert (refused.reply.code, refused.reply.enhanced_code) == (550, "5.7.1")
+
+
+@pytest.mark.parametrize("value", READABLE)
+def test_damage_without_doubt_is_verified_and_signed(value: bytes) -> None:
+    outcome = Played(ENFORCE).play(signed(by(value)))
+    assert outcome.reply is None
+    assert outcome.record.results.dmarc is not None
+    assert outcome.record.results.dmarc.status == "pass"
+    assert Played(keys=keystore()).play(by(value), user="alice").record.signed
+
+
+@pytest.mark.parametrize("value", DAMAGED)
+@pytest.mark.parametrize("mail_from", [b"<alice@example.org>", b"<eve@evil.example>", b"<>"])
+def test_our_own_mail_with_a_damaged_from_does_not_leave_unsigned(value: bytes, mail_from: bytes) -> None:
+    outcome = Played(keys=keystore()).play(by(value), user="alice", mail_from=mail_from)
+    assert outcome.record.mode is MessageMode.SIGN
+    assert outcome.reply is not None
+    assert outcome.reply.code == 451

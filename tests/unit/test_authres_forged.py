@@ -213,3 +213,22 @@ def test_the_field_of_another_host_stays(before: list[str], part: str, after: li
 def test_long_values_take_time_in_proportion(piece: str) -> None:
     """Two hundred thousand octets of trouble are done with before anybody notices."""
     assert not claims((piece * 200_000)[:200_000].encode(), OURS)
+
+
+@pytest.mark.parametrize("marks", ["\u0300\u0316", "\u0316\u0300", "e\u0300\u0316"])
+def test_combining_marks_in_the_wrong_order_take_time_in_proportion(marks: str) -> None:
+    """Two hundred thousand of them would take a minute, were they put in order all at once."""
+    first, last = marks[:-1], marks[-1]
+    assert not claims((first * 100_000 + last * 100_000).encode(), ["mx.example.org"])
+    assert claims(("(" + first * 1000 + last * 1000 + " mx.example.org").encode(), ["mx.example.org"])
+
+
+@pytest.mark.parametrize("before", range(250, 260))
+def test_a_disguise_is_seen_through_at_every_place(before: int) -> None:
+    assert claims(("\u4e00" * before + "bu\u0308cher.example;").encode(), ["bücher.example"])
+
+
+@pytest.mark.parametrize("nothing", "\xad\u034f\u061c\u180e\u200c\u2060\u3164\ufe0f\U000e0020")
+def test_characters_that_show_nothing_disguise_no_id(nothing: str) -> None:
+    for rest in ("; dkim=pass", " dkim=pass"):
+        assert claims(f"mx.exa{nothing}mple.org{rest}".encode(), ["mx.example.org"])

@@ -20,6 +20,7 @@ from mailnotary.authres import (
 from mailnotary.authres.write import fold
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
+from mailnotary.escape import printable
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 
@@ -311,3 +312,11 @@ def test_what_is_written_once_is_what_is_written_each_time(
 ) -> None:
     first = written(spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo)
     assert written(spf=spf, dkim=dkim, dmarc=dmarc, mail_from=mail_from, helo=helo) == first
+
+
+def test_every_bidirectional_control_is_escaped_wherever_untrusted_text_goes() -> None:
+    """The property Bidi_Control of Unicode."""
+    controls = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    text = "".join(map(chr, controls))
+    assert printable(text).isascii()
+    assert format(AuthenticationResults(f"mx{text}")).count("?") == len(text)

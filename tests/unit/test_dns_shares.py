@@ -2,14 +2,14 @@
 being followed."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from mailnotary.config.settings import DmarcMode, DmarcSettings, Limits, Settings
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
-from support.mail import BAD_IP, NOW, Outcome, Played
+from support.mail import BAD_IP, MESSAGE, NOW, Outcome, Played, zone
 
 REVERSE = "66.100.51.198.in-addr.arpa"
 SETTINGS = Settings(dmarc=DmarcSettings(mode=DmarcMode.ENFORCE), limits=Limits(message_seconds=2.0, spf_seconds=1.0))
@@ -107,3 +107,24 @@ def test_the_authors_signature_is_looked_at_first() -> None:
     head = signatures("never.example", "never", 5) + signatures("bank.example", "missing", 1)
     results = play(f"{head}From: a@d0.bank.example", "h", "<a@evil.example>").record.results.signatures
     assert [str(result.status) for result in results] == ["temperror"] * 5 + ["permerror"]
+
+
+class SlowKeys(ZoneResolver):
+    """Names of slow.example never answer; each takes half a second, if there is so much time left."""
+
+    def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
+        if name.endswith("slow.example"):
+            time.sleep(min(seconds, 0.5))
+            raise DnsTempError(f"{kind} {name}: no reply in time", "TIMEOUT")
+        return self.lookup(name, kind)
+
+
+def test_keys_that_never_answer_use_up_no_time_of_the_policy() -> None:
+    settings = replace(SETTINGS, limits=Limits(message_seconds=1.0))
+    tags = b"v=1; a=rsa-sha256; s=s; h=from; bh=MTIz; b=AAAA"
+    slow = b"".join(b"DKIM-Signature: %b; d=d%d.slow.example\r\n" % (tags, number) for number in range(10))
+    played = Played(settings, options={"resolver": SlowKeys(zone())})
+    outcome = played.play(slow + MESSAGE, ip=BAD_IP, helo="evil.example", mail_from=b"<eve@evil.example>")
+    assert [result.status for result in outcome.record.results.signatures] == ["temperror"] * 10
+    assert outcome.reply is not None
+    assert outcome.reply.code == 550
