@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from mailnotary.authres import claims
@@ -178,6 +178,7 @@ def _marks() -> st.SearchStrategy[str]:
 
 
 @given(st.lists(_marks(), min_size=3, max_size=3), st.integers(1, 13), st.booleans(), st.sampled_from(["", "x", "a.b"]))
+@example(["", "", "\ufbb2"], 1, True, "x")  # a sign amid the ligatures
 def test_no_mark_around_an_id_or_in_it_hides_it(marks: list[str], at: int, whole: bool, beside: str) -> None:
     """A mark within the id is skipped or not seen; a word beside it is another's only where no mark parts them."""
     before, within, after = marks

@@ -19,6 +19,7 @@ from mailnotary.mail import encoded_word as encodedword
 # letters (Default_Ignorable_Code_Point).
 _NOISE = re.compile("[^\\w.-]+|[\u115f\u1160\u3164\uffa0]+")
 # Ligatures that NFKC makes into whole phrases, up to 18 characters of one: no part of an identifier, but of an attack.
+# The signs and brackets among them part words like any other.
 _LIGATURES = re.compile("[\ufb50-\ufdff]+")
 _PIECE = 256  # characters normalized at a time
 _COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
@@ -89,7 +90,7 @@ def _plain(text: str) -> str:
 def _folded(text: str) -> str:
     if text.isascii():
         return text.lower()
-    return _compatible(_LIGATURES.sub("", text)).replace("\u3002", ".").casefold()
+    return _compatible(_LIGATURES.sub(" ", text)).replace("\u3002", ".").casefold()
 
 
 def _compatible(text: str) -> str:
