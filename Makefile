@@ -72,7 +72,7 @@ install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the serv
 	install -Dm644 systemd/mailnotary.tmpfiles /usr/lib/tmpfiles.d/mailnotary.conf
 	install -Dm644 systemd/mailnotary.service /etc/systemd/system/mailnotary.service
 	systemd-sysusers mailnotary.conf
-	-systemd-tmpfiles --create mailnotary.conf  # without Postfix there is no group for the folder in its chroot
+	-systemd-tmpfiles --create mailnotary.conf  # without Postfix there is no group for the directory in its chroot
 	install -d -o mailnotary -g mailnotary -m 700 /etc/mailnotary/keys
 	for file in mailnotary.yaml keystore.yaml; do \
 		test -e /etc/mailnotary/$$file || install -m644 config/$$file /etc/mailnotary/; \
