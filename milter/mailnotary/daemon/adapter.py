@@ -151,6 +151,11 @@ class Adapter:
         now = time.monotonic()
         return [one for one in tuple(self.live) if one.idle_since is None or now - one.idle_since < idle_seconds]
 
+    def longest_idle(self) -> float:
+        """For how many seconds the idlest connection has been between messages."""
+        now = time.monotonic()
+        return max((now - since for one in tuple(self.live) if (since := one.idle_since) is not None), default=0.0)
+
     # -- callbacks
 
     def on_negotiate(self, ctx: "Context", offer: list[int]) -> int:

@@ -1,10 +1,8 @@
 """From the command line to a supervisor that serves."""
 
 import os
-import resource
 import signal
 import syslog
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from mailnotary.config import settings_file
 from mailnotary.config.listen import Listen
 from mailnotary.config.load import Configuration, Problem, load_configuration
 from mailnotary.config.settings import Settings
-from mailnotary.daemon import privileges
+from mailnotary.daemon import descriptors, privileges
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.keywatch_parent import KeyWatchProcess
 from mailnotary.daemon.listener import ListenError, StandIns, open_listener
@@ -32,7 +30,9 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # one that comes too early must not be our end
     settings = _with_listen(settings_file.load(path), listen)
     set_up(settings.log)
-    _raise_descriptor_limit()
+    if (limit := descriptors.raise_limit()) < descriptors.ENOUGH:
+        text = "few files may be open, and each session of the MTA is one: raise LimitNOFILE in the unit, or ulimit -n"
+        logger.warning(text, extra={"fields": {"limit": limit}})
     listener = open_listener(_parse(settings.listen), settings.socket)
     pump = None
     try:
@@ -98,10 +98,3 @@ def _parse(text: str) -> Listen:
         return Listen.parse(text)
     except ValueError as error:
         raise ListenError(f"--listen: {error}") from error  # the file's own was checked when it was read
-
-
-def _raise_descriptor_limit() -> None:
-    """As many open connections as the system lets us have; the soft limit of 1024 is for programs that use select()."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # a sandbox may forbid it
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

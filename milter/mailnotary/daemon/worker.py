@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import DnsSettings, Settings
-from mailnotary.daemon import adapter
+from mailnotary.daemon import adapter, descriptors
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
 from mailnotary.daemon.heartbeat import Heartbeats
@@ -39,6 +39,7 @@ from mailnotary.session.session import Environment
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
+LONG_IDLE = 30.0  # seconds after which a session between messages has to make room for others
 IDLE_SECONDS = 1.0  # after a message, in which the next one of its session may begin while the daemon stops
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
 HOSTNAME_SECONDS = 5.0  # for the host's full name
@@ -73,6 +74,7 @@ class Worker:
         self._environments = Environments(self._waker.wake)
         self._terminated = False
         self._said_stuck = False
+        self._said_short = False
 
     def run(self) -> NoReturn:
         """Serves until the supervisor says stop, ends, or something is broken beyond repair."""
@@ -105,6 +107,7 @@ class Worker:
         self._waker.wake()  # whatever else a session may wait for; and libmilter closes one that is silent for 2 hours
         if self._terminated:
             self._drain()
+        self._make_room()
         if not readable:
             return
         try:
@@ -155,6 +158,23 @@ class Worker:
             self._said_stuck = True
             fields = {"worker": self._number, "seconds": int(time.monotonic() - since), "threads": _stacks()}
             log.error("a message is stuck", extra={"fields": fields})
+
+    def _make_room(self) -> None:
+        """Where hardly another connection can be accepted, a new worker takes the place of this one if that frees any:
+        libmilter has no way to close a session, not even the idlest."""
+        short = descriptors.shortage(len(self._adapter.live))
+        if short is None:
+            self._said_short = False
+            return
+        fields = {"worker": self._number, "open": short.open, "limit": short.limit}
+        if self._adapter.longest_idle() > LONG_IDLE:
+            log.warning(
+                "nearly all files are open: ending the idle sessions with this worker", extra={"fields": fields}
+            )
+            self._drain()
+        if not self._said_short:
+            self._said_short = True
+            log.warning("nearly all files are open, and soon no session can begin", extra={"fields": fields})
 
     def _drain(self, status: int = 0) -> NoReturn:
         """Accepts no more, serves the messages under way to their end or to the end of our patience, and leaves without
