@@ -1,4 +1,4 @@
-"""Writes the manual pages into a folder: `python config/man.py build/man`.
+"""Writes the manual pages into a directory: `python config/man.py build/man`.
 
 mailnotary.1 comes from the parser that the commands have, mailnotary.yaml.5 and mailnotary-keystore.yaml.5 from the
 commented files in config/: nothing is said twice, and no page is older than what it describes.
@@ -116,11 +116,11 @@ def pages() -> dict[str, str]:
 
 def main() -> None:
     """Writes all pages."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/man")
-    folder.mkdir(parents=True, exist_ok=True)
+    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "build/man")
+    directory.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
-        (folder / name).write_text(text, "utf-8")
-        print(folder / name)
+        (directory / name).write_text(text, "utf-8")
+        print(directory / name)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def resolve(path: Path) -> Path:
 
 
 @contextmanager
-def directory(path: Path) -> Iterator[int]:
+def open_directory(path: Path) -> Iterator[int]:
     """A descriptor of the directory at a path without symbolic links (see `resolve`): what is named relative to it
     (`dir_fd`) lies there and nowhere else, whatever becomes of the path meanwhile. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

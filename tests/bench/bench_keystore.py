@@ -24,15 +24,15 @@ _ENTRY = """\
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("keystore")
-    (folder / "keys").mkdir()
+    directory = tmp_path_factory.mktemp("keystore")
+    (directory / "keys").mkdir()
     pems = {"rsa2026": crypto.generate_private_key("rsa"), "ed2026": crypto.generate_private_key("ed25519")}
     for number in range(DOMAINS):
         for selector, pem in pems.items():
-            key = folder / "keys" / f"d{number}.{selector}.pem"
+            key = directory / "keys" / f"d{number}.{selector}.pem"
             key.write_bytes(pem)
             key.chmod(0o600)
-    file = folder / "keystore.yaml"
+    file = directory / "keystore.yaml"
     file.write_text("domains:\n" + "".join(_ENTRY.format(number) for number in range(DOMAINS)))
     return file
 

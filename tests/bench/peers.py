@@ -41,14 +41,15 @@ SignatureAlgorithm {algorithm}
 # One worker, as rspamd has it where nothing else is said.
 _RSPAMD = """\
 options {{
-  pidfile = "{folder}/rspamd.pid"; filters = "dkim"; cache_file = "{folder}/symbols.cache";
+  pidfile = "{directory}/rspamd.pid"; filters = "dkim"; cache_file = "{directory}/symbols.cache";
   dns {{ nameserver = ["{nameserver}"]; timeout = 2s; sockets = 8; retransmits = 2; }}
-  local_addrs = [{local}]; url_tld = "{folder}/tld.dat"; tempdir = "{folder}";
-  control_socket = "{folder}/control.sock mode=0600"; hs_cache_dir = "{folder}/"; history_rows = 1;
-  stats_file = "{folder}/stats.ucl"; rrd = "{folder}/rrd"; dynamic_conf = "{folder}/dynamic"; allow_raw_input = true;
+  local_addrs = [{local}]; url_tld = "{directory}/tld.dat"; tempdir = "{directory}";
+  control_socket = "{directory}/control.sock mode=0600"; hs_cache_dir = "{directory}/"; history_rows = 1;
+  stats_file = "{directory}/stats.ucl"; rrd = "{directory}/rrd"; dynamic_conf = "{directory}/dynamic";
+  allow_raw_input = true;
   task_timeout = 30s;
 }}
-logging {{ type = "file"; filename = "{folder}/log"; level = "error"; }}
+logging {{ type = "file"; filename = "{directory}/log"; level = "error"; }}
 worker "rspamd_proxy" {{
   bind_socket = "{socket} mode=0666"; milter = yes; timeout = 120s; count = 1; max_retries = 1;
   upstream "local" {{ default = yes; self_scan = yes; }}
@@ -56,7 +57,7 @@ worker "rspamd_proxy" {{
 actions {{ reject = 10000; add_header = 9000; greylist = 8000; }}
 dkim {{ dkim_cache_size = 2k; }}
 spf {{ spf_cache_size = 2k; }}
-modules {{ path = "{folder}/plugins"; }}
+modules {{ path = "{directory}/plugins"; }}
 """
 _RSPAMD_VERIFIER = """\
 dmarc { }
@@ -79,15 +80,15 @@ TempError_Defer = False
 skip_addresses = 127.0.0.0/8
 Authserv_Id = mx.rcpt.example
 Header_Type = AR
-Socket = local:{folder}/socket
-PidFile = {folder}/pid
+Socket = local:{directory}/socket
+PidFile = {directory}/pid
 UserID = root
 InternalHosts = 127.0.0.1
 """
 
 _OPENDMARC = """\
-Socket local:{folder}/socket
-PidFile {folder}/pid
+Socket local:{directory}/socket
+PidFile {directory}/pid
 AuthservID mx.rcpt.example
 TrustedAuthservIDs mx.rcpt.example
 Syslog false
@@ -99,10 +100,10 @@ RejectFailures false
 class Peer:
     """A filter that runs until the end of a `with`."""
 
-    def __init__(self, folder: Path, words: list[str]) -> None:
-        self._socket = folder / "socket"
+    def __init__(self, directory: Path, words: list[str]) -> None:
+        self._socket = directory / "socket"
         self.address = f"unix:{self._socket}"
-        with open(folder / "output", "wb") as output:
+        with open(directory / "output", "wb") as output:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
@@ -125,61 +126,61 @@ class Peer:
                 self._process.wait(5)
 
 
-def opendkim(folder: Path, records: Mapping[str, str], selector: str = "", key: Path | None = None) -> Peer | None:
+def opendkim(directory: Path, records: Mapping[str, str], selector: str = "", key: Path | None = None) -> Peer | None:
     """OpenDKIM that verifies, or with a key signs; None where it is not installed."""
     program = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
     if program is None:
         return None
-    folder.mkdir()
-    (folder / "zone").write_text("".join(f"{name} {text}\n" for name, text in records.items()))
-    config = _OPENDKIM.format(mode="s" if key else "v", socket=folder / "socket", zone=folder / "zone")
+    directory.mkdir()
+    (directory / "zone").write_text("".join(f"{name} {text}\n" for name, text in records.items()))
+    config = _OPENDKIM.format(mode="s" if key else "v", socket=directory / "socket", zone=directory / "zone")
     if key is not None:
         algorithm = "ed25519-sha256" if selector == "ed" else "rsa-sha256"
         config += _OPENDKIM_SIGNER.format(selector=selector, key=key, algorithm=algorithm)
-    (folder / "config").write_text(config)
-    return Peer(folder, [program, "-f", "-x", str(folder / "config")])
+    (directory / "config").write_text(config)
+    return Peer(directory, [program, "-f", "-x", str(directory / "config")])
 
 
-def rspamd(folder: Path, nameserver: str, selector: str = "", key: Path | None = None) -> Peer | None:
+def rspamd(directory: Path, nameserver: str, selector: str = "", key: Path | None = None) -> Peer | None:
     """rspamd with SPF, DKIM and DMARC alone, or with a key with DKIM signing alone; None where it is not installed."""
     program = shutil.which("rspamd")
     if program is None or not _PLUGINS.is_dir():
         return None
-    (folder / "plugins").mkdir(parents=True)
+    (directory / "plugins").mkdir(parents=True)
     for name in ("spf", "dmarc", "arc", "milter_headers") if key is None else ("dkim_signing",):
-        (folder / "plugins" / f"{name}.lua").symlink_to(_PLUGINS / f"{name}.lua")
-    (folder / "tld.dat").write_text("com\norg\nexample\n")
+        (directory / "plugins" / f"{name}.lua").symlink_to(_PLUGINS / f"{name}.lua")
+    (directory / "tld.dat").write_text("com\norg\nexample\n")
     local = "10.0.0.0/8" if key is None else "192.0.2.0/24"
-    config = _RSPAMD.format(folder=folder, nameserver=nameserver, socket=folder / "socket", local=local)
+    config = _RSPAMD.format(directory=directory, nameserver=nameserver, socket=directory / "socket", local=local)
     config += _RSPAMD_VERIFIER if key is None else _RSPAMD_SIGNER.format(key=key, selector=selector)
-    (folder / "config").write_text(config)
-    return Peer(folder, [program, "-f", "-i", "-c", str(folder / "config")])
+    (directory / "config").write_text(config)
+    return Peer(directory, [program, "-f", "-i", "-c", str(directory / "config")])
 
 
-def pyspf_milter(folder: Path, nameserver: str) -> Peer | None:
+def pyspf_milter(directory: Path, nameserver: str) -> Peer | None:
     """pyspf-milter; None where it is not installed or we may not give it a nameserver."""
-    return _with_resolv_conf(folder, nameserver, "pyspf-milter", _PYSPF, [])
+    return _with_resolv_conf(directory, nameserver, "pyspf-milter", _PYSPF, [])
 
 
-def opendmarc(folder: Path, nameserver: str) -> Peer | None:
+def opendmarc(directory: Path, nameserver: str) -> Peer | None:
     """OpenDMARC; None where it is not installed or we may not give it a nameserver."""
-    return _with_resolv_conf(folder, nameserver, "opendmarc", _OPENDMARC, ["-f", "-c"])
+    return _with_resolv_conf(directory, nameserver, "opendmarc", _OPENDMARC, ["-f", "-c"])
 
 
-def _with_resolv_conf(folder: Path, nameserver: str, name: str, config: str, options: list[str]) -> Peer | None:
+def _with_resolv_conf(directory: Path, nameserver: str, name: str, config: str, options: list[str]) -> Peer | None:
     program = shutil.which(name, path="/usr/sbin:/usr/bin")
     host, _, port = nameserver.rpartition(":")
     if program is None or os.geteuid() != 0 or port != "53":
         return None
-    folder.mkdir()
-    (folder / "config").write_text(config.format(folder=folder))
-    (folder / "resolv.conf").write_text(f"nameserver {host}\n")
-    mount = f"mount --bind {shlex.quote(str(folder / 'resolv.conf'))} /etc/resolv.conf"
-    words = shlex.join([program, *options, str(folder / "config")])
-    return Peer(folder, ["unshare", "-m", "sh", "-c", f"{mount} && exec {words}"])
+    directory.mkdir()
+    (directory / "config").write_text(config.format(directory=directory))
+    (directory / "resolv.conf").write_text(f"nameserver {host}\n")
+    mount = f"mount --bind {shlex.quote(str(directory / 'resolv.conf'))} /etc/resolv.conf"
+    words = shlex.join([program, *options, str(directory / "config")])
+    return Peer(directory, ["unshare", "-m", "sh", "-c", f"{mount} && exec {words}"])
 
 
-def bare(folder: Path) -> Peer:
+def bare(directory: Path) -> Peer:
     """pymilter and SHA-256, as many processes as cores: the least that a filter in Python can do."""
-    folder.mkdir()
-    return Peer(folder, [sys.executable, str(Path(__file__).with_name("bare_filter.py")), str(folder / "socket")])
+    directory.mkdir()
+    return Peer(directory, [sys.executable, str(Path(__file__).with_name("bare_filter.py")), str(directory / "socket")])

@@ -1,6 +1,6 @@
 """How fast mailnotary is, alone or beside its peers where these are installed.
 
-    PYTHONPATH=tests python -m bench.throughput [--rounds 5] [--seconds 2] [--only WORD] [--plots FOLDER]
+    PYTHONPATH=tests python -m bench.throughput [--rounds 5] [--seconds 2] [--only WORD] [--plots DIRECTORY]
 
 Each piece of work is measured in turn with each filter, round after round, and medians are shown: a machine that is
 busy with something else slows all of them down. `CPU` is milliseconds a message of all of a filter's processes; the two
@@ -166,14 +166,14 @@ def message(domain: str, octets: int, *, prose: bool = False, signed: bool = Fal
 class Filters:
     """The filters, each started when it is first asked for, and ended with a `with`."""
 
-    def __init__(self, folder: Path, senders: Senders) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, senders: Senders) -> None:
+        self._directory = directory
         self._senders = senders
         self._running: dict[str, Filter | None] = {}
         self._stack = ExitStack()
         self._keys = {}
         for selector, algorithm in SELECTORS.items():
-            self._keys[selector] = folder / f"{selector}.pem"
+            self._keys[selector] = directory / f"{selector}.pem"
             self._keys[selector].write_bytes(pem(algorithm))
             self._keys[selector].chmod(0o600)
 
@@ -195,45 +195,49 @@ class Filters:
         signs = wanted.startswith("sign ")
         selector = ("ed" if "ed25519" in kinds else "rsa") if signs else ""
         expect = b"DKIM-Signature" if signs else b"dkim=pass"
-        folder = self._folder / wanted.replace(" ", "-")
+        directory = self._directory / wanted.replace(" ", "-")
         if name == "mailnotary":
-            daemon = self._stack.enter_context(self._mailnotary(folder, selector, kinds))
+            daemon = self._stack.enter_context(self._mailnotary(directory, selector, kinds))
             return Filter(name, daemon.address, daemon.pid, expect)
         key, nameserver, above = self._keys.get(selector), self._senders.nameserver, b""
         match name:
             case "OpenDKIM":
-                peer = peers.opendkim(folder, {f"rsa._domainkey.{GOOD}": record_of(pem("rsa"))}, selector, key)
+                peer = peers.opendkim(directory, {f"rsa._domainkey.{GOOD}": record_of(pem("rsa"))}, selector, key)
             case "rspamd":
-                peer = peers.rspamd(folder, nameserver, selector, key)
+                peer = peers.rspamd(directory, nameserver, selector, key)
             case "pyspf-milter":
-                peer, expect = peers.pyspf_milter(folder, nameserver), b"spf=pass"
+                peer, expect = peers.pyspf_milter(directory, nameserver), b"spf=pass"
             case "OpenDMARC":
-                peer, expect, above = peers.opendmarc(folder, nameserver), b"dmarc=pass", _BEFORE_OPENDMARC
+                peer, expect, above = peers.opendmarc(directory, nameserver), b"dmarc=pass", _BEFORE_OPENDMARC
             case _:
-                peer, expect = peers.bare(folder), b"X-Hash"
+                peer, expect = peers.bare(directory), b"X-Hash"
         if peer is None:
             return None
         self._stack.enter_context(peer)
         return Filter(name, peer.address, peer.pid, expect, above)
 
-    def _mailnotary(self, folder: Path, selector: str, kinds: set[str]) -> Daemon:
-        folder.mkdir()
-        config: dict[str, Any] = {"listen": f"unix:{folder / 'socket'}", "workers": "auto", "state_dir": str(folder)}
+    def _mailnotary(self, directory: Path, selector: str, kinds: set[str]) -> Daemon:
+        directory.mkdir()
+        config: dict[str, Any] = {
+            "listen": f"unix:{directory / 'socket'}",
+            "workers": "auto",
+            "state_dir": str(directory),
+        }
         config["dns"] = {"nameservers": [self._senders.nameserver]}
         env = {"MAILNOTARY_CRYPTO": "pycryptodome"} if "pycryptodome" in kinds else {}
         if not selector:
-            return Daemon(folder, env=env, **config)
+            return Daemon(directory, env=env, **config)
         config["sign_for"] = {"networks": ["192.0.2.0/24"]}
         size = MANY if "many" in kinds else 100 if "100" in kinds else 1
         domains = {}
         for name in [GOOD] if size == 1 else map(_sender, range(size)):
             file = str(self._keys[selector])
             if size > 1:  # a file of its own, as it has in life
-                file = str(folder / f"{name}.pem")
+                file = str(directory / f"{name}.pem")
                 Path(file).write_bytes(name.encode() + b"\n" + pem(SELECTORS[selector]))
                 Path(file).chmod(0o600)
             domains[name] = {"keys": [{"selector": selector, "file": file}]}
-        return Daemon(folder, env=env, keystore={"domains": domains}, **config)
+        return Daemon(directory, env=env, keystore={"domains": domains}, **config)
 
 
 def _sender(number: int) -> str:
@@ -304,9 +308,9 @@ def _beside(ours: Load, one: Load) -> tuple[str, str]:
     return f"{ours.rate / one.rate:.2f}", f"{ours.cpu / one.cpu:.2f}"
 
 
-def plots(folder: Path, filters: Filters, rounds: int, seconds: float) -> None:
+def plots(directory: Path, filters: Filters, rounds: int, seconds: float) -> None:
     """Writes messages/s over connections, and CPU over message size."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     subjects = [found for name in _VERIFIERS if (found := filters.get(name)) is not None]
     rates: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in subjects}
     cpus: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in subjects}
@@ -319,10 +323,10 @@ def plots(folder: Path, filters: Filters, rounds: int, seconds: float) -> None:
         for subject, one in zip(subjects, measure(work, subjects, rounds, seconds), strict=True):
             cpus[subject.name].append((size, one.cpu))
     title = f"Messages of 4 KB verified in a second ({os.cpu_count()} cores)"
-    (folder / "rate.svg").write_text(svg.plot(title, "connections", "messages/s", rates))
+    (directory / "rate.svg").write_text(svg.plot(title, "connections", "messages/s", rates))
     title = "CPU to verify a message"
-    (folder / "cpu.svg").write_text(svg.plot(title, "octets of the message", "milliseconds", cpus, log_y=True))
-    print(f"\nwrote {folder / 'rate.svg'} and {folder / 'cpu.svg'}")
+    (directory / "cpu.svg").write_text(svg.plot(title, "octets of the message", "milliseconds", cpus, log_y=True))
+    print(f"\nwrote {directory / 'rate.svg'} and {directory / 'cpu.svg'}")
 
 
 def main() -> None:
@@ -331,14 +335,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--only", default="", metavar="WORD", help="the rows with this in their name")
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write SVG plots there")
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write SVG plots there")
     options = parser.parse_args()
     works = [work for work in WORK if options.only in work.name]
     records = {selector: record_of(pem(algorithm)) for selector, algorithm in SELECTORS.items()}
     with (
-        tempfile.TemporaryDirectory(prefix="mailnotary-bench-") as folder,
+        tempfile.TemporaryDirectory(prefix="mailnotary-bench-") as directory,
         Senders(records) as senders,
-        Filters(Path(folder), senders) as filters,
+        Filters(Path(directory), senders) as filters,
     ):
         table(filters, works, options.rounds, options.seconds)
         if options.plots:

@@ -1,6 +1,6 @@
 """A minute of everything at once: `python tests/chaos/chaos.py [SECONDS]`.
 
-Ten connections send mail without a pause while workers are killed and stopped, configurations are broken and mended,
+Ten connections send mail without a pause while workers are killed and stopped, configurations are broken and fixed,
 reloads come, and DNS goes and returns. Each message must end in a reply of the daemon or in a closed connection, after
 which an MTA tries again; none may be accepted unsigned that must be signed, and none with a forged result in it.
 Prints the counts; exit status 1 if a promise was broken.
@@ -32,15 +32,15 @@ STALE = "5"
 class Chaos:
     """One run."""
 
-    def __init__(self, seconds: float, folder: Path) -> None:
+    def __init__(self, seconds: float, directory: Path) -> None:
         self.until = time.monotonic() + seconds
         self.counts: Counter[str] = Counter()
         self.broken: list[str] = []  # promises
         self.lock = threading.Lock()
-        self.scene = load.make_scene(folder)
+        self.scene = load.make_scene(directory)
         self.dns = DnsServer(self.scene.zone).start()
         self.daemon = Daemon(
-            folder,
+            directory,
             command=FAULTY,
             env={"STALE": STALE},
             keystore=self.scene.keystore,
@@ -187,8 +187,8 @@ class Chaos:
 def main() -> int:
     """The command."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    with tempfile.TemporaryDirectory(prefix="mailnotary-chaos-") as folder:
-        chaos = Chaos(seconds, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="mailnotary-chaos-") as directory:
+        chaos = Chaos(seconds, Path(directory))
         try:
             chaos.run()
         finally:

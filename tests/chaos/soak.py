@@ -53,9 +53,9 @@ def main() -> int:
     """The command."""
     messages = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
     with tempfile.TemporaryDirectory(prefix="mailnotary-soak-") as name:
-        folder = Path(name)
-        scene = load.make_scene(folder)
-        zone, port = folder / "zone.yaml", free_port()
+        directory = Path(name)
+        scene = load.make_scene(directory)
+        zone, port = directory / "zone.yaml", free_port()
         zone.write_text(yaml.safe_dump(scene.zone))
         program = Path(__file__).parents[1] / "support" / "dns_server.py"
         dns = subprocess.Popen([sys.executable, str(program), str(zone), str(port)], stdout=subprocess.DEVNULL)
@@ -63,7 +63,7 @@ def main() -> int:
         try:
             time.sleep(1)
             with Daemon(
-                folder, keystore=scene.keystore, dns=nameservers, log={"level": "warning"}, arguments=()
+                directory, keystore=scene.keystore, dns=nameservers, log={"level": "warning"}, arguments=()
             ) as daemon:
                 return soak(daemon, scene, messages)
         finally:

@@ -109,9 +109,9 @@ CASES = [
         "EHLO with a quote", "spf=none dkim=none dmarc=fail", helo='"; dmarc=pass (', mail_from=b"<>", helo_too=True
     ),
     hostile("EHLO in eight bits", "spf=none dkim=none dmarc=fail", helo="é\u2028; dmarc=pass", mail_from=b"<>"),
-    hostile("EHLO that is no host name", "spf=fail dkim=none dmarc=fail", helo="-sends.evil.example", helo_too=True),
+    hostile("EHLO that is not a host name", "spf=fail dkim=none dmarc=fail", helo="-sends.evil.example", helo_too=True),
     hostile(
-        "EHLO that is no host name, null sender",
+        "EHLO that is not a host name, null sender",
         "spf=none dkim=none dmarc=fail",
         helo="-sends.evil.example",
         mail_from=b"<>",

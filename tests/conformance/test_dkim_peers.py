@@ -106,7 +106,7 @@ def test_we_verify_what_dkimpy_signs() -> None:
 
 @pytest.fixture
 def opendkim(tmp_path: Path) -> Path:
-    """A folder that OpenDKIM trusts, with our keys and with configurations to verify and to sign."""
+    """A directory that OpenDKIM trusts, with our keys and with configurations to verify and to sign."""
     if not Path(OPENDKIM).exists():
         pytest.skip("OpenDKIM is not installed")
     tmp_path.chmod(0o700)

@@ -53,12 +53,12 @@ def main() -> int:
     console.print(Rule("mailnotary: the demo", style="bold"))
     world = make_world()
     with tempfile.TemporaryDirectory() as name, DnsServer(world.zone) as dns:
-        folder = Path(name)
+        directory = Path(name)
         for selector, pem in world.files.items():
-            path = folder / f"{selector}.pem"
+            path = directory / f"{selector}.pem"
             path.touch(mode=0o600)
             path.write_bytes(pem)
-        with Daemon(folder, keystore=KEYSTORE, dns={"nameservers": [dns.nameserver]}, **CONFIG) as daemon:
+        with Daemon(directory, keystore=KEYSTORE, dns={"nameservers": [dns.nameserver]}, **CONFIG) as daemon:
             console.print(Text(f"The daemon runs at {daemon.address}; its DNS is {dns.nameserver}.", style="dim"))
             failed = 0
             for number, scene in enumerate(make_scenes(world), 1):

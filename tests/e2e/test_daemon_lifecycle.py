@@ -100,9 +100,9 @@ def test_peers_alone_are_served(tmp_path: Path) -> None:
 def test_a_second_instance_on_the_same_unix_socket_is_refused_and_does_the_first_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "milter.sock"
     with Daemon(tmp_path, listen=f"unix:{path}") as first:
-        folder = tmp_path / "second"
-        folder.mkdir()
-        text = failed_start(Daemon(folder, listen=f"unix:{path}"))
+        directory = tmp_path / "second"
+        directory.mkdir()
+        text = failed_start(Daemon(directory, listen=f"unix:{path}"))
         assert "another instance is running there" in text
         assert served(first.address)
 
@@ -111,9 +111,9 @@ def test_of_many_instances_that_start_at_once_one_serves(tmp_path: Path) -> None
     path = tmp_path / "milter.sock"
     daemons = []
     for number in range(4):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        daemons.append(Daemon(folder, listen=f"unix:{path}", workers=1).start(ready=False))
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        daemons.append(Daemon(directory, listen=f"unix:{path}", workers=1).start(ready=False))
     try:
         deadline = time.monotonic() + 30
         while sum(d.process is not None and d.process.poll() is None for d in daemons) > 1:
@@ -130,7 +130,7 @@ def test_of_many_instances_that_start_at_once_one_serves(tmp_path: Path) -> None
 def test_a_file_in_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "milter.sock"
     path.write_text("precious")
-    assert "which is no socket" in failed_start(Daemon(tmp_path, listen=f"unix:{path}"))
+    assert "exists but is not a socket" in failed_start(Daemon(tmp_path, listen=f"unix:{path}"))
     assert path.read_text() == "precious"
 
 
@@ -145,9 +145,9 @@ def test_a_socket_that_another_instance_has_replaced_is_not_removed(tmp_path: Pa
 
 def test_a_second_instance_on_the_same_port_is_refused(tmp_path: Path) -> None:
     with Daemon(tmp_path) as first:
-        folder = tmp_path / "second"
-        folder.mkdir()
-        text = failed_start(Daemon(folder, listen=first.address))
+        directory = tmp_path / "second"
+        directory.mkdir()
+        text = failed_start(Daemon(directory, listen=first.address))
         assert os.strerror(errno.EADDRINUSE) in text
         assert served(first.address)
 
@@ -207,7 +207,7 @@ def test_a_wrong_listen_on_the_command_line_is_explained(tmp_path: Path) -> None
     assert "--listen" in failed_start(Daemon(tmp_path, arguments=("--listen", "tcp:1")))
 
 
-def test_a_folder_that_is_not_there_is_explained(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_there_is_explained(tmp_path: Path) -> None:
     text = failed_start(Daemon(tmp_path, listen=f"unix:{tmp_path}/nowhere/milter.sock"))
     assert os.strerror(errno.ENOENT) in text
 
@@ -230,9 +230,9 @@ def test_a_socket_group_that_is_not_there_is_explained(tmp_path: Path) -> None:
 @pytest.mark.root
 def test_root_is_dropped_for_good_in_all_processes_with_its_groups(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    for folder in list(tmp_path.parents)[:3]:
-        if folder != Path("/tmp"):
-            folder.chmod(0o755)
+    for directory in list(tmp_path.parents)[:3]:
+        if directory != Path("/tmp"):
+            directory.chmod(0o755)
     nobody = pwd.getpwnam("nobody")
     with Daemon(tmp_path, user="nobody", listen=f"unix:{tmp_path}/milter.sock", socket={"mode": "0666"}) as daemon:
         for pid in (daemon.pid, *daemon.workers()):
@@ -249,9 +249,9 @@ def test_root_is_dropped_for_good_in_all_processes_with_its_groups(tmp_path: Pat
 @pytest.mark.root
 def test_what_only_root_may_read_is_refused_at_the_start_not_at_the_first_reload(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    for folder in list(tmp_path.parents)[:3]:
-        if folder != Path("/tmp"):
-            folder.chmod(0o755)
+    for directory in list(tmp_path.parents)[:3]:
+        if directory != Path("/tmp"):
+            directory.chmod(0o755)
     daemon = Daemon(tmp_path, user="nobody")
     daemon.file.chmod(0o600)
     text = failed_start(daemon)

@@ -55,8 +55,8 @@ def dns() -> Iterator[DnsServer]:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, dns: DnsServer) -> Iterator[Daemon]:
-    folder = tmp_path_factory.mktemp("daemon")
-    with Daemon(folder, dns=asking(dns)) as running:
+    directory = tmp_path_factory.mktemp("daemon")
+    with Daemon(directory, dns=asking(dns)) as running:
         yield running
 
 

@@ -22,8 +22,8 @@ def authserv_id(client: MilterClient) -> str:
     return value.partition(";")[0]
 
 
-def keygen(folder: Path, name: str) -> str:
-    path = folder / name
+def keygen(directory: Path, name: str) -> str:
+    path = directory / name
     subprocess.run(
         [sys.executable, "-c", _KEYGEN, str(path)],
         check=True,

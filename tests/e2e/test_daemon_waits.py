@@ -48,10 +48,10 @@ def test_no_session_waits_for_the_dns_of_another(tmp_path: Path) -> None:
     assert sorted(seconds)[-2] < 1.5 * own[-1], (sorted(seconds)[-10:], own[-1])
 
 
-@pytest.mark.parametrize("listen", ["unix:{folder}/socket", "inet:{port}@127.0.0.1", "inet6:{port}@[::1]"])
+@pytest.mark.parametrize("listen", ["unix:{directory}/socket", "inet:{port}@127.0.0.1", "inet6:{port}@[::1]"])
 def test_the_first_session_of_a_worker_is_its_own(tmp_path: Path, listen: str) -> None:
     with socket.create_server(("::1" if "inet6" in listen else "127.0.0.1", 0), family=_family(listen)) as one:
-        address = listen.format(folder=tmp_path, port=one.getsockname()[1])
+        address = listen.format(directory=tmp_path, port=one.getsockname()[1])
     with Daemon(tmp_path, workers=1, listen=address) as daemon:
         started = time.monotonic()
         with MilterClient(daemon.address) as client:

@@ -30,16 +30,16 @@ STOPS = "a key no longer signs"
 class Life:
     """A daemon, its keys and its DNS."""
 
-    def __init__(self, folder: Path, dns: DnsServer) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path, dns: DnsServer) -> None:
+        self.directory = directory
         self.dns = dns
         self.zone: dict[str, Any] = {}
-        (folder / "state").mkdir()
+        (directory / "state").mkdir()
         self.daemon = Daemon(
-            folder,
+            directory,
             dns={"nameservers": [dns.nameserver], "timeout": 0.5},
             key_check_seconds=1,
-            state_dir=str(folder / "state"),
+            state_dir=str(directory / "state"),
         )
 
     def command(self, *arguments: str) -> str:
@@ -60,7 +60,9 @@ class Life:
 
     def records(self, *selectors: str) -> dict[str, Any]:
         """The zone with these keys' records."""
-        pems = {selector: (self.folder / "keys" / f"example.org.{selector}.pem").read_bytes() for selector in selectors}
+        pems = {
+            selector: (self.directory / "keys" / f"example.org.{selector}.pem").read_bytes() for selector in selectors
+        }
         return {f"{name}._domainkey.example.org": [{"TXT": record_of(pem)}] for name, pem in pems.items()}
 
     def keys(self) -> dict[str, dict[str, Any]]:
@@ -190,9 +192,9 @@ def test_another_key_in_the_same_file_signs_nothing_before_dns_has_it(life: Life
     life.publish("a")
     with life.daemon as daemon:
         assert life.send() == {"a"}
-        file = life.folder / "keys" / "example.org.a.pem"
+        file = life.directory / "keys" / "example.org.a.pem"
         file.rename(file.with_suffix(".old"))
-        (life.folder / "keystore.yaml").unlink()
+        (life.directory / "keystore.yaml").unlink()
         life.make("a")
         daemon.reload()
         life.wait_until(set())
@@ -202,7 +204,7 @@ def test_another_key_in_the_same_file_signs_nothing_before_dns_has_it(life: Life
 
 def test_an_active_key_signs_whatever_dns_says(life: Life) -> None:
     life.make("a")
-    keystore = life.folder / "keystore.yaml"
+    keystore = life.directory / "keystore.yaml"
     keystore.write_text(keystore.read_text().replace("auto", "active"))
     with life.daemon as daemon:
         life.zone = life.records("a")  # what verifiers elsewhere see
@@ -230,7 +232,7 @@ def test_without_keys_there_is_no_watch_and_a_reload_brings_it(life: Life) -> No
         life.publish("a")
         daemon.reload()
         life.wait_until({"a"})
-        (life.folder / "keystore.yaml").write_text("domains: {}\n")
+        (life.directory / "keystore.yaml").write_text("domains: {}\n")
         daemon.reload()
         _wait(lambda: daemon.key_watch() == [], 15)
 
@@ -258,7 +260,7 @@ def test_a_rotation_under_load_breaks_no_message(life: Life) -> None:
     with life.daemon as daemon, Load(life, senders=3) as load:
         load.wait_for_messages(50)
         life.command("rotate", "example.org")
-        entries = yaml.safe_load((life.folder / "keystore.yaml").read_text())["domains"]["example.org"]["keys"]
+        entries = yaml.safe_load((life.directory / "keystore.yaml").read_text())["domains"]["example.org"]["keys"]
         new = [key["selector"] for key in entries if key["state"] == "auto"][2:]
         assert len(new) == 2
         daemon.reload()

@@ -119,7 +119,7 @@ def test_junk_in_any_tag_writes_no_results(rig: Rig, tag: bytes, value: bytes) -
 def test_header_names_with_trailing_spaces_are_what_they_are_without(rig: Rig) -> None:
     message = signed(MESSAGE).replace(b"DKIM-Signature:", b"DKIM-Signature \t:", 1)
     said = results(rig.deliver(message, **ALICE).data)
-    assert "dkim=pass" in said, "the name's form is no part of a relaxed header"
+    assert "dkim=pass" in said, "the name's form is not part of a relaxed header"
 
 
 def test_nine_hundred_header_fields_are_taken(rig: Rig) -> None:
@@ -179,7 +179,7 @@ def test_more_header_than_the_limit_is_refused(rig: Rig) -> None:
 HEADS = {
     "no header at all": b"\r\nhello\r\n",
     "nothing": b"",
-    "a body at once": b"this is no header\r\nFrom: alice@example.org\r\n\r\nhello\r\n",
+    "a body at once": b"this is not a header\r\nFrom: alice@example.org\r\n\r\nhello\r\n",
     "NUL everywhere": b"Fr\0om: a\0@example.org\r\n\0: \0\r\nX\0: \0\r\n\r\n\0\0\0\r\n",
     "bare CR": b"From: alice@example.org\rX-Forged: yes\r\n\r\nhello\rworld\r\n",
     "bare LF": b"From: alice@example.org\nX-Bare: yes\r\n\r\nhello\nworld\r\n",

@@ -22,13 +22,13 @@ CA_NAME = "/CN=our CA"
 class Tls:
     rig: Rig
     port: int
-    folder: Path
+    directory: Path
 
     def deliver(self, certificate: str | None) -> bytes:
         """A message over TLS from an address that is none of ours; as Postfix delivered it."""
         context = ssl._create_unverified_context()
         if certificate is not None:
-            context.load_cert_chain(self.folder / f"{certificate}.pem", self.folder / f"{certificate}.key")
+            context.load_cert_chain(self.directory / f"{certificate}.pem", self.directory / f"{certificate}.key")
         with smtplib.SMTP("127.0.0.1", self.port, source_address=("127.0.0.9", 0)) as client:
             client.starttls(context=context)
             client.ehlo("mail2.example.org")
@@ -39,9 +39,9 @@ class Tls:
         return self.rig.postfix.receive(text.decode()).data
 
 
-def make_certificate(folder: Path, name: str, subject: str, issuer: str | None = None) -> None:
-    signer = [] if issuer is None else ["-CA", f"{folder}/{issuer}.pem", "-CAkey", f"{folder}/{issuer}.key"]
-    files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
+def make_certificate(directory: Path, name: str, subject: str, issuer: str | None = None) -> None:
+    signer = [] if issuer is None else ["-CA", f"{directory}/{issuer}.pem", "-CAkey", f"{directory}/{issuer}.key"]
+    files = ["-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.pem"]
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", subject, *signer, *files],
         check=True,
@@ -51,21 +51,21 @@ def make_certificate(folder: Path, name: str, subject: str, issuer: str | None =
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
-    folder = tmp_path_factory.mktemp("tls")
-    make_certificate(folder, "ca", CA_NAME)
-    make_certificate(folder, "mail2", "/CN=mail2.example.org", "ca")
-    make_certificate(folder, "mail3", "/CN=mail3.example.org", "ca")
-    make_certificate(folder, "impostor", "/CN=mail2.example.org")
+    directory = tmp_path_factory.mktemp("tls")
+    make_certificate(directory, "ca", CA_NAME)
+    make_certificate(directory, "mail2", "/CN=mail2.example.org", "ca")
+    make_certificate(directory, "mail3", "/CN=mail3.example.org", "ca")
+    make_certificate(directory, "impostor", "/CN=mail2.example.org")
     port = free_port()
     services = f"""\
 tlsmgr unix - - n 1000? 1 tlsmgr
 127.0.0.1:{port} inet n - n - 10 smtpd
-  -o smtpd_tls_security_level=may -o smtpd_tls_ask_ccert=yes -o smtpd_tls_CAfile={folder}/ca.pem
-  -o smtpd_tls_cert_file={folder}/ca.pem -o smtpd_tls_key_file={folder}/ca.key
+  -o smtpd_tls_security_level=may -o smtpd_tls_ask_ccert=yes -o smtpd_tls_CAfile={directory}/ca.pem
+  -o smtpd_tls_cert_file={directory}/ca.pem -o smtpd_tls_key_file={directory}/ca.key
 """
     ours = {"networks": ["127.0.0.1"], "tls_clients": ["mail2.example.org"]}
     with start(postfix_services=services, sign_for=ours) as rig:
-        yield Tls(rig, port, folder)
+        yield Tls(rig, port, directory)
 
 
 def test_the_listed_client_is_signed_for(tls: Tls) -> None:

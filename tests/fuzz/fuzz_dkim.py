@@ -1,4 +1,4 @@
-"""Fuzzes DKIM: tag lists, key records, keys and whole messages. `python tests/fuzz/fuzz_dkim.py CORPUS_FOLDER` with
+"""Fuzzes DKIM: tag lists, key records, keys and whole messages. `python tests/fuzz/fuzz_dkim.py CORPUS_DIRECTORY` with
 atheris installed; pytest runs `one_input` over hypothesis' octets.
 
 The first octet chooses the part, the others are its input."""

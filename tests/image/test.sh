@@ -47,7 +47,7 @@ trap 'rm -f "$log" "$log.daemon"; [[ -z $daemon ]] || kill "$daemon" 2>/dev/null
 
 tests/bootstrap.sh test
 check "it builds" tool build . "$TAG"
-check "its user is no root" is "$(tool user "$TAG")" mailnotary
+check "its user is not root" is "$(tool user "$TAG")" mailnotary
 check "its command says where it listens" is "$(tool entry "$TAG")" "[] [mailnotary run --listen inet:8891@0.0.0.0]"
 check "no compiler and no pip is in it" nothing_of gcc cc ld make pip
 check "the command is there" in_image mailnotary --version

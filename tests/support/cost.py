@@ -161,7 +161,7 @@ def _data(kind: RecordKind, rule: dict[str, Any], name: str, number: int) -> byt
 
 @cache
 def _caches() -> list[Any]:
-    """Those of the engines: what tests and the daemon keep is no message's."""
+    """Those of the engines: what tests and the daemon keep is not a message's."""
     return [
         one
         for one in gc.get_objects()

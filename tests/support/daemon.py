@@ -28,11 +28,11 @@ FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_daemon.py")))
 
 
 class Daemon:
-    """`mailnotary run` in `folder`. `command` runs instead of the installed one (`-c FILE` follows)."""
+    """`mailnotary run` in `directory`. `command` runs instead of the installed one (`-c FILE` follows)."""
 
     def __init__(
         self,
-        folder: Path,
+        directory: Path,
         *,
         command: Sequence[str] = COMMAND,
         arguments: Sequence[str] = (),
@@ -43,10 +43,10 @@ class Daemon:
         preface: str = "",
         **config: Any,
     ) -> None:
-        self.folder = folder
+        self.directory = directory
         self.config: dict[str, Any] = {
             "listen": f"inet:{free_port()}@127.0.0.1",
-            "user": "root",  # as root, tests run in folders that nobody else may enter
+            "user": "root",  # as root, tests run in directories that nobody else may enter
             "workers": 2,
             "authserv_id": "mx.rcpt.example",
             "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 2},
@@ -55,8 +55,8 @@ class Daemon:
         self.command = command
         self.arguments = arguments
         self.env = env or {}
-        self.file = folder / "mailnotary.yaml"
-        self.log = folder / "stderr.log"
+        self.file = directory / "mailnotary.yaml"
+        self.log = directory / "stderr.log"
         self._stderr = stderr
         self._pass_fds = pass_fds
         self._preface = preface  # shell words before the command: "ulimit -n 30;"
@@ -83,7 +83,7 @@ class Daemon:
 
     def write_keystore(self, keystore: Mapping[str, Any]) -> None:
         """Writes keystore.yaml anew."""
-        (self.folder / "keystore.yaml").write_text(yaml.safe_dump(dict(keystore)))
+        (self.directory / "keystore.yaml").write_text(yaml.safe_dump(dict(keystore)))
 
     def start(self, *, ready: bool = True) -> Self:
         """Starts it, and waits until it is ready."""

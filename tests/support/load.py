@@ -29,12 +29,12 @@ class Scene:
     inbound: bytes
 
 
-def make_scene(folder: Path) -> Scene:
-    """Writes the keys to `folder`."""
+def make_scene(directory: Path) -> Scene:
+    """Writes the keys to `directory`."""
     ed25519, rsa = Ed25519PrivateKey.generate(), generate_private_key(65_537, 2048)
     keys = []
     for selector, key in (("ed", ed25519), ("rsa", rsa)):
-        path = folder / f"{selector}.pem"
+        path = directory / f"{selector}.pem"
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         path.chmod(0o600)
         keys.append({"selector": selector, "file": path.name})

@@ -1,4 +1,4 @@
-"""Debian's Postfix as a private instance: its own configuration, queue and log below one temporary folder, on free
+"""Debian's Postfix as a private instance: its own configuration, queue and log below one temporary directory, on free
 ports of the loopback, and all its outgoing mail handed to a sink that keeps the octets. Needs root."""
 
 import os
@@ -361,8 +361,8 @@ def postfix(
         root.chmod(0o755)
         port, submission_port = free_port(), free_port()
         config = root / "config"
-        for folder in (config, root / "queue", root / "data"):
-            folder.mkdir()
+        for directory in (config, root / "queue", root / "data"):
+            directory.mkdir()
         shutil.chown(root / "data", "postfix")
         main_cf = _MAIN_CF.format(root=root, milter=milter, sink_port=sink.port, hostname=hostname)
         extra = "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())

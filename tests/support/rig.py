@@ -63,20 +63,20 @@ def start(
     that only Postfix's group may use."""
     data = {**zone(), **(zone_too or {})}
     with TemporaryDirectory(prefix="mailnotary-") as name, DnsServer(data) as dns:
-        folder = Path(name)
+        directory = Path(name)
         for selector, pem in (("rsa", rsa_pem()), ("ed", ed_pem())):
-            path = folder / f"{selector}.pem"
+            path = directory / f"{selector}.pem"
             path.touch(mode=0o600)
             path.write_bytes(pem)
         domains = {"example.org": {"keys": KEYS}, **(keystore or {})}
         nameservers = {"nameservers": [dns.nameserver], "timeout": 2}
-        daemon = Daemon(folder, keystore={"domains": domains}, dns=nameservers, **config)
+        daemon = Daemon(directory, keystore={"domains": domains}, dns=nameservers, **config)
         if "authserv_id" not in config:
             del daemon.config["authserv_id"]  # Postfix says its name
             daemon.write_config()
         if unix:
-            folder.chmod(0o711)
-            socket = {"listen": f"unix:{folder}/socket", "socket": {"mode": "0660", "group": "postfix"}}
+            directory.chmod(0o711)
+            socket = {"listen": f"unix:{directory}/socket", "socket": {"mode": "0660", "group": "postfix"}}
             daemon.write_config(**socket)
             address = daemon.address
         else:

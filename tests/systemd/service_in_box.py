@@ -214,8 +214,12 @@ def test_the_sandbox_lets_each_worker_keep_to_a_core_and_the_key_watch_go_behind
 def test_the_socket_is_for_postfix_and_nobody_else(box: Box) -> None:
     status = SOCKET.stat()
     assert (SOCKET.owner(), SOCKET.group(), status.st_mode & 0o777) == ("mailnotary", "postfix", 0o660)
-    folder = SOCKET.parent
-    assert (folder.owner(), folder.group(), folder.stat().st_mode & 0o7777) == ("mailnotary", "postfix", 0o2750)
+    directory = SOCKET.parent
+    assert (directory.owner(), directory.group(), directory.stat().st_mode & 0o7777) == (
+        "mailnotary",
+        "postfix",
+        0o2750,
+    )
     assert run("postconf", "-F", "smtp/inet/chroot").split()[-1] == "y"  # so that it has to be in the queue directory
 
 
@@ -347,7 +351,7 @@ def test_after_a_start_with_a_broken_configuration_it_runs_once_the_file_is_mend
     assert "failed" in run("systemctl", "restart", "mailnotary", check=False)
     assert box.send(MESSAGE, login="alice")[0] == 451
     CONFIG.write_text(good)
-    wait_for(serving, "it starts by itself once the file is mended", 30)
+    wait_for(serving, "it starts by itself once the file is fixed", 30)
     assert box.signatures() == ["rsa2026", "ed2026"]
 
 

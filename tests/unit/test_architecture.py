@@ -10,7 +10,7 @@ from support import exceptions, rooms
 from support.rooms import PACKAGE, ROOT, imports
 
 
-def test_the_folder_milter_is_no_package() -> None:
+def test_the_directory_milter_is_no_package() -> None:
     # pymilter installs a C module that is itself called `milter`; a package of that name in front of it breaks it.
     assert not list((ROOT / "milter").glob("__init__.*"))
 

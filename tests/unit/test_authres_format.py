@@ -70,7 +70,7 @@ _HOSTILE_FIELD = st.builds(
 
 
 def assert_sound(value: str) -> None:
-    """A field's value that no MTA has to mend."""
+    """A field's value that no MTA has to fix."""
     lines = (NAME + value).split("\r\n")
     assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", value.replace("\r\n", ""))
     value.encode()  # no lone surrogates

@@ -21,22 +21,22 @@ domains:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     (tmp_path / "a.pem").touch(0o600)
     (tmp_path / "a.pem").write_bytes(generate_private_key("ed25519"))
     (tmp_path / "keystore.yaml").write_text(KEYS)
     return tmp_path
 
 
-def check(folder: Path, text: str) -> int:
-    (folder / "m.yaml").write_text(f"{text}\nuser: root\n")  # the account mailnotary may exist, or not
-    return main(["check-config", "-c", str(folder / "m.yaml")])
+def check(directory: Path, text: str) -> int:
+    (directory / "m.yaml").write_text(f"{text}\nuser: root\n")  # the account mailnotary may exist, or not
+    return main(["check-config", "-c", str(directory / "m.yaml")])
 
 
-def test_a_good_configuration_is_summed_up(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(folder, "") == 0
+def test_a_good_configuration_is_summed_up(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(directory, "") == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{folder}/m.yaml: good",
+        f"{directory}/m.yaml: good",
         "  listens on inet:8891@127.0.0.1",
         "  signs for 2 domains: 2 active keys",
         "  1 auto key: each signs once DNS is seen serving its record",
@@ -59,42 +59,44 @@ def test_a_good_configuration_is_summed_up(folder: Path, capsys: pytest.CaptureF
     ],
 )
 def test_the_summary_says_what_would_happen(
-    folder: Path, capsys: pytest.CaptureFixture[str], text: str, expected: str
+    directory: Path, capsys: pytest.CaptureFixture[str], text: str, expected: str
 ) -> None:
-    assert check(folder, text) == 0
+    assert check(directory, text) == 0
     assert expected in capsys.readouterr().out.splitlines()
 
 
-def test_without_domains_nothing_is_signed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "keystore.yaml").unlink()
-    assert check(folder, "") == 0
+def test_without_domains_nothing_is_signed(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory / "keystore.yaml").unlink()
+    assert check(directory, "") == 0
     assert "  signs nothing: the keystore has no domains" in capsys.readouterr().out.splitlines()
 
 
-def test_errors_are_lines_with_their_place_and_the_exit_is_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "a.pem").chmod(0o644)
-    assert check(folder, "lisen: x\nmode: y\n") == 1
+def test_errors_are_lines_with_their_place_and_the_exit_is_1(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "a.pem").chmod(0o644)
+    assert check(directory, "lisen: x\nmode: y\n") == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert lines[:2] == [
-        f"{folder}/m.yaml:1:1: unknown key 'lisen': did you mean 'listen'?",
-        f"{folder}/m.yaml:2:7: 'y' is not understood: write both, sign or verify",
+        f"{directory}/m.yaml:1:1: unknown key 'lisen': did you mean 'listen'?",
+        f"{directory}/m.yaml:2:7: 'y' is not understood: write both, sign or verify",
     ]
     assert lines[2].startswith(
-        f"{folder}/keystore.yaml:4:29: {folder}/a.pem: everyone has access to it (mode 0644): run"
+        f"{directory}/keystore.yaml:4:29: {directory}/a.pem: everyone has access to it (mode 0644): run"
     )
 
 
-def test_every_key_is_parsed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "a.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-    assert check(folder, "") == 1
+def test_every_key_is_parsed(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory / "a.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    assert check(directory, "") == 1
     assert "the PEM block holds no valid key" in capsys.readouterr().err
 
 
-def test_warnings_do_not_fail(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(folder, "exempt: {networks: [0.0.0.0/0]}") == 0
-    assert f"{folder}/m.yaml:1:21: 0.0.0.0/0 is every client there is" in capsys.readouterr().err
+def test_warnings_do_not_fail(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(directory, "exempt: {networks: [0.0.0.0/0]}") == 0
+    assert f"{directory}/m.yaml:1:21: 0.0.0.0/0 is every client there is" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,8 +116,8 @@ def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
     ],
 )
 def test_a_socket_that_strangers_reach_is_a_warning(
-    folder: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+    directory: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
 ) -> None:
-    assert check(folder, text) == 0
+    assert check(directory, text) == 0
     error = capsys.readouterr().err
     assert (said in error) if said else (error == "")

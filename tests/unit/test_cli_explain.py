@@ -16,7 +16,7 @@ from support.mail import BAD_IP, GOOD_IP, MESSAGE, NOW, ed_pem, rsa_pem, signed,
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with a configuration, keys, and the zone as a file."""
+    """A directory with a configuration, keys, and the zone as a file."""
     (tmp_path / "zone.yaml").write_text(yaml.safe_dump(zone()))
     (tmp_path / "keys").mkdir()
     for name, pem in (("rsa", rsa_pem()), ("ed", ed_pem())):
@@ -139,12 +139,13 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_tens_of_thousands_of_removed_fields_are_explained_in_time(
+def test_more_forged_fields_than_an_mta_can_remove_are_a_refusal(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forged = b"Authentication-Results: mx.example.net; none\r\n"
-    told = explain(place, forged * 10_000 + MESSAGE, capsys, "--json", ip=BAD_IP)
-    assert len(told["headers_removed"]) == 10_000
+    explained = explain(place, forged * 900 + MESSAGE, capsys, "--json", ip=BAD_IP)
+    assert explained["headers_removed"] == []
+    assert explained["reply"]["code"] // 100 == 5
 
 
 def test_sign_prints_the_signed_message(place: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

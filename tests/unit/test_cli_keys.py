@@ -24,14 +24,14 @@ from support.mail import record_of
 
 
 class Setup:
-    """A configuration in a folder of its own, and the commands on it."""
+    """A configuration in a directory of its own, and the commands on it."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self.config = folder / "mailnotary.yaml"
-        self.keystore = folder / "keystore.yaml"
-        self.config.write_text(f"user: root\nstate_dir: {folder / 'state'}\n")
-        (folder / "state").mkdir()
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory = directory
+        self.config = directory / "mailnotary.yaml"
+        self.keystore = directory / "keystore.yaml"
+        self.config.write_text(f"user: root\nstate_dir: {directory / 'state'}\n")
+        (directory / "state").mkdir()
         self._capsys = capsys
         self.zone: dict[str, Any] = {}
 
@@ -44,13 +44,13 @@ class Setup:
 
     def json(self, command: str, *arguments: str) -> Any:
         """Runs a command with --json over the zone."""
-        zone = self.folder / "zone.yaml"
+        zone = self.directory / "zone.yaml"
         zone.write_text(yaml.safe_dump(self.zone))
         return json.loads(self.run(command, *arguments, "--json", "--zone", str(zone)))
 
     def text(self, command: str, *arguments: str) -> str:
         """Runs a command over the zone."""
-        zone = self.folder / "zone.yaml"
+        zone = self.directory / "zone.yaml"
         zone.write_text(yaml.safe_dump(self.zone))
         return self.run(command, *arguments, "--zone", str(zone))
 
@@ -58,18 +58,18 @@ class Setup:
         return yaml.load(self.keystore.read_text(), Loader=yaml.BaseLoader)["domains"]
 
     def pem(self, selector: str, domain: str = "example.org") -> bytes:
-        return (self.folder / "keys" / f"{domain}.{selector}.pem").read_bytes()
+        return (self.directory / "keys" / f"{domain}.{selector}.pem").read_bytes()
 
     def publish(self, selector: str, domain: str = "example.org") -> None:
         self.zone[f"{selector}._domainkey.{domain}"] = [{"TXT": record_of(self.pem(selector, domain))}]
 
     def seen(self, *selectors: str, **fields: Any) -> None:
         """The daemon has seen these in DNS."""
-        known = histories.load(self.folder / "state")
+        known = histories.load(self.directory / "state")
         for selector in selectors:
             name = KeyId("example.org", selector, histories.fingerprint(load_private_key(self.pem(selector))))
             known[name] = KeyHistory(**({"signing": True, "first_good": 1e9, "last_good": 1e9} | fields))
-        histories.save(self.folder / "state", known)
+        histories.save(self.directory / "state", known)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_keygen_makes_a_key_that_the_daemon_can_use(
     setup: Setup, options: tuple[str, ...], algorithm: str, bits: int
 ) -> None:
     out = setup.run("keygen", "example.org", "s1", *options)
-    file = setup.folder / "keys" / "example.org.s1.pem"
+    file = setup.directory / "keys" / "example.org.s1.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     (key,) = load_configuration(setup.config, parse_keys=True).keystore.entries["example.org"].keys
     assert (key.file, key.state) == (str(file), "auto")
@@ -100,7 +100,7 @@ def test_keygen_makes_a_key_that_the_daemon_can_use(
 
 
 def test_keygen_keeps_the_keystore_with_its_comments_mode_and_link(setup: Setup) -> None:
-    real = setup.folder / "real.yaml"
+    real = setup.directory / "real.yaml"
     real.write_text("# mine\ndomains:\n  a.example:  # first\n    allow: {auth_users: [a]}\n    keys: []\n")
     real.chmod(0o640)
     setup.keystore.symlink_to(real)
@@ -129,31 +129,31 @@ def test_keygen_leaves_no_key_without_its_entry(setup: Setup, monkeypatch: pytes
 
     monkeypatch.setattr(newkeys, "_replace", interrupted)
     main(["keygen", "example.org", "s1", "--algorithm", "ed25519", "-c", str(setup.config)])
-    assert list((setup.folder / "keys").iterdir()) == []
+    assert list((setup.directory / "keys").iterdir()) == []
     assert not setup.keystore.exists()
 
 
 def test_keygen_says_why_a_full_disk_or_a_strange_file_stops_it(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    (setup.folder / "keys").write_text("no folder")
+    (setup.directory / "keys").write_text("no directory")
     assert "Not a directory" in setup.run("keygen", "example.org", "s1", status=1)
-    (setup.folder / "keys").unlink()
+    (setup.directory / "keys").unlink()
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     assert "No space left" in setup.run("keygen", "example.org", "s1", status=1)
-    assert list((setup.folder / "keys").iterdir()) == []
-    assert sorted(path.name for path in setup.folder.iterdir()) == ["keys", "mailnotary.yaml", "state"]
+    assert list((setup.directory / "keys").iterdir()) == []
+    assert sorted(path.name for path in setup.directory.iterdir()) == ["keys", "mailnotary.yaml", "state"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("example..org", "s1"), "no domain name"),
-        (("example.org", "s 1"), "no selector"),
-        (("example.org", "-s"), "no selector"),
-        (("example.org", "../x"), "no selector"),
+        (("example..org", "s1"), "not a domain name"),
+        (("example.org", "s 1"), "not a selector"),
+        (("example.org", "-s"), "not a selector"),
+        (("example.org", "../x"), "not a selector"),
         (("\x1b[31mx", "s1"), "\\x1b"),
         ((".".join(["a" * 60] * 4), "s" * 60), "longer than DNS allows"),
         (("example.org", "s1", "--algorithm", "ed25519", "--bits", "2048"), "one size"),
@@ -178,7 +178,7 @@ def test_keygen_makes_rsa_keys_of_good_sizes_alone(setup: Setup, bits: str) -> N
 def test_keygen_takes_a_domain_in_its_own_letters(setup: Setup) -> None:
     setup.run("keygen", "BÜCHER.example", "S1", "--algorithm", "ed25519")
     assert list(setup.entries()) == ["xn--bcher-kva.example"]
-    assert (setup.folder / "keys" / "xn--bcher-kva.example.s1.pem").exists()
+    assert (setup.directory / "keys" / "xn--bcher-kva.example.s1.pem").exists()
 
 
 def test_keygen_warns_where_the_daemons_user_is_missing(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +191,7 @@ def test_keygen_warns_where_the_daemons_user_is_missing(setup: Setup, capsys: py
 def test_keygen_gives_the_key_to_the_daemons_user(setup: Setup) -> None:
     setup.config.write_text("user: nobody\n")
     setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
-    file = setup.folder / "keys" / "example.org.s1.pem"
+    file = setup.directory / "keys" / "example.org.s1.pem"
     assert file.owner() == "nobody"
     assert file.parent.owner() == "root"  # the daemon can't put keys there
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o750
@@ -199,13 +199,13 @@ def test_keygen_gives_the_key_to_the_daemons_user(setup: Setup) -> None:
 
 def unchanged(setup: Setup, file: Path, *, says: str) -> None:
     """keygen refuses, and leaves neither a key nor a change behind."""
-    before = sorted(setup.folder.rglob("*")), file.read_bytes(), file.stat()
+    before = sorted(setup.directory.rglob("*")), file.read_bytes(), file.stat()
     assert says in setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519", status=1)
-    assert (sorted(setup.folder.rglob("*")), file.read_bytes(), file.stat()) == before
+    assert (sorted(setup.directory.rglob("*")), file.read_bytes(), file.stat()) == before
 
 
 def test_keygen_adds_nothing_to_a_file_that_is_no_keystore(setup: Setup) -> None:
-    system = setup.folder / "netplan.yaml"
+    system = setup.directory / "netplan.yaml"
     system.write_text("network: {version: 2}\n")
     setup.keystore.symlink_to(system)
     unchanged(setup, system, says="stands in no keystore")
@@ -220,7 +220,7 @@ def test_keygen_waits_for_nothing_that_is_no_file(setup: Setup, kind: str) -> No
     else:
         setup.keystore.mkdir()
     assert "can't be read" in setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519", status=1)
-    assert not (setup.folder / "keys").exists()
+    assert not (setup.directory / "keys").exists()
 
 
 NOBODY = 65534
@@ -248,10 +248,10 @@ def test_keygen_follows_no_link_of_somebody_else(setup: Setup, tmp_path: Path, w
         link = setup.keystore
         link.symlink_to(target)
     elif what == "keys":
-        link = setup.folder / "keys"
+        link = setup.directory / "keys"
         link.symlink_to(other)
     else:
-        link = setup.folder / "link"
+        link = setup.directory / "link"
         link.symlink_to(other)
         setup.config.write_text("user: root\nkeystore: link/keystore.yaml\n")
     setup.run("keygen", "first.example", "s1", "--algorithm", "ed25519")  # root's own link
@@ -428,7 +428,7 @@ def test_keys_tells_of_each_key_what_it_is_and_what_dns_serves(setup: Setup) -> 
     }
     assert keys["r1"]["domain"] == "example.org"
     assert keys["r1"]["state"] == "auto"
-    assert keys["r1"]["file"] == str(setup.folder / "keys" / "example.org.r1.pem")
+    assert keys["r1"]["file"] == str(setup.directory / "keys" / "example.org.r1.pem")
     table = setup.text("keys")
     assert [line.split()[-2:] for line in table.splitlines()[1:6]] == [
         ["match", "yes"],
@@ -478,7 +478,7 @@ def test_keys_works_without_keys_and_without_state(setup: Setup) -> None:
     assert "mailnotary keygen" in setup.text("keys")
     assert setup.json("keys") == {"keys": []}
     setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
-    (setup.folder / "state" / histories.FILE).write_text("[damaged")
+    (setup.directory / "state" / histories.FILE).write_text("[damaged")
     assert "damaged" in setup.json("keys")["problem"]
 
 
@@ -522,7 +522,7 @@ def test_rotate_replaces_a_weak_key_by_a_good_one(setup: Setup) -> None:
     setup.run("keygen", "example.org", "r1")
     from support.mail import rsa_pem
 
-    (setup.folder / "keys" / "example.org.r1.pem").write_bytes(rsa_pem(1024))
+    (setup.directory / "keys" / "example.org.r1.pem").write_bytes(rsa_pem(1024))
     setup.keystore.write_text(setup.keystore.read_text().replace("auto", "active"))
     setup.run("rotate", "example.org")
     new = setup.entries()["example.org"]["keys"][1]["selector"]

@@ -39,27 +39,27 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def complete(script: Path, folder: Path, *words: str) -> list[str]:
+def complete(script: Path, directory: Path, *words: str) -> list[str]:
     """What bash would offer for the last word."""
     quoted = " ".join(f"'{word}'" for word in words)
     code = (
         f"source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _mailnotary; "
         'printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    run = subprocess.run(["/bin/bash", "-uc", code], check=True, capture_output=True, text=True, cwd=folder)
+    run = subprocess.run(["/bin/bash", "-uc", code], check=True, capture_output=True, text=True, cwd=directory)
     assert run.stderr == ""
     return sorted(run.stdout.split())
 
 
 def test_bash_completes_commands_options_values_and_files(bash_script: Path, tmp_path: Path) -> None:
     (tmp_path / "mail.eml").touch()
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "directory").mkdir()
     assert complete(bash_script, tmp_path, "mailnotary", "key") == ["keygen", "keys"]
     assert complete(bash_script, tmp_path, "mailnotary", "keygen", "--a") == ["--algorithm"]
     assert complete(bash_script, tmp_path, "mailnotary", "keygen", "--algorithm", "") == ["ed25519", "rsa"]
     assert complete(bash_script, tmp_path, "mailnotary", "verify", "ma") == ["mail.eml"]
     assert complete(bash_script, tmp_path, "mailnotary", "keys", "-c", "ma") == ["mail.eml"]
-    assert complete(bash_script, tmp_path, "mailnotary", "import-opendkim", "x", "--output", "") == ["folder"]
+    assert complete(bash_script, tmp_path, "mailnotary", "import-opendkim", "x", "--output", "") == ["directory"]
     assert complete(bash_script, tmp_path, "mailnotary", "dns", "") == []
 
 

@@ -26,7 +26,7 @@ def zone(tmp_path: Path) -> Path:
           - TXT: something else
         mail.example.com: [{A: 198.51.100.1}]
         i.example: [{TXT: "v=spf1 ip4:10.0.0.0/8 ?all"}]
-        e.example: [{TXT: "%{c} is no server of ours"}]
+        e.example: [{TXT: "%{c} is not a server of ours"}]
         loop.example: [{TXT: "v=spf1 include:slow.example"}]
         slow.example: [{TXT: "v=spf1 exists:never.example"}]
         never.example: TIMEOUT
@@ -64,7 +64,7 @@ mail.example.com  none
 
 MAIL FROM fail  example.com
           192.0.2.1 matches -all of example.com
-          the domain explains: 192.0.2.1 is no server of ours
+          the domain explains: 192.0.2.1 is not a server of ours
           2 of 10 look-ups, 0 of 2 that find nothing, 4 DNS questions
 example.com  TXT "v=spf1 a:%{h} include:i.example -all exp=e.example"  (1 other TXT)
 ├─ a:%{h} = mail.example.com  no match
@@ -75,8 +75,8 @@ example.com  TXT "v=spf1 a:%{h} include:i.example -all exp=e.example"  (1 other 
 │  └─ ?all  match: neutral
 ├─ -all  match: fail  <- decides
 └─ exp=e.example  explanation
-      TXT e.example: "%{c} is no server of ours"
-      192.0.2.1 is no server of ours
+      TXT e.example: "%{c} is not a server of ours"
+      192.0.2.1 is not a server of ours
 """
     )
 
@@ -131,7 +131,7 @@ def test_json_has_each_identity_and_each_question(capsys: pytest.CaptureFixture[
         "identity": "mailfrom",
         "domain": "example.com",
         "mechanism": "-all",
-        "explanation": "192.0.2.1 is no server of ours",
+        "explanation": "192.0.2.1 is not a server of ours",
         "reason": "192.0.2.1 matches -all of example.com",
         "lookups": 2,
         "void_lookups": 1,
@@ -144,7 +144,7 @@ def test_wrong_usage_and_a_missing_zone(capsys: pytest.CaptureFixture[str], tmp_
     with pytest.raises(SystemExit) as caught:
         main(["spf", "--ip", "192.0.2", "--helo", "x", "--mail-from", ""])
     assert caught.value.code == 2
-    assert "192.0.2 is no IPv4 or IPv6 address" in capsys.readouterr().err
+    assert "192.0.2 is not an IPv4 or IPv6 address" in capsys.readouterr().err
     missing = str(tmp_path / "missing.yaml")
     assert main(["spf", "--ip", "192.0.2.1", "--helo", "x", "--mail-from", "", "--zone", missing]) == 1
     assert missing in capsys.readouterr().err

@@ -29,8 +29,8 @@ def pem() -> bytes:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pem: bytes) -> Path:
-    """A keystore's folder with the keys a.pem, b.pem and c.pem."""
+def directory(tmp_path: Path, pem: bytes) -> Path:
+    """A keystore's directory with the keys a.pem, b.pem and c.pem."""
     for name in "abc":
         write_key(tmp_path / f"{name}.pem", pem)
     return tmp_path
@@ -42,21 +42,21 @@ def write_key(path: Path, pem: bytes) -> Path:
     return path
 
 
-def load(folder: Path, text: str, *, parse_keys: bool = False) -> KeyStore:
-    (folder / "k.yaml").write_text(text)
-    return keystore_file.load(folder / "k.yaml", uid=UID, gids=(GID,), parse_keys=parse_keys)
+def load(directory: Path, text: str, *, parse_keys: bool = False) -> KeyStore:
+    (directory / "k.yaml").write_text(text)
+    return keystore_file.load(directory / "k.yaml", uid=UID, gids=(GID,), parse_keys=parse_keys)
 
 
-def errors(folder: Path, text: str, *, parse_keys: bool = False) -> list[str]:
+def errors(directory: Path, text: str, *, parse_keys: bool = False) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        load(folder, text, parse_keys=parse_keys)
-    return [str(problem).removeprefix(f"{folder}/k.yaml:") for problem in caught.value.problems]
+        load(directory, text, parse_keys=parse_keys)
+    return [str(problem).removeprefix(f"{directory}/k.yaml:") for problem in caught.value.problems]
 
 
-def warnings(folder: Path, text: str, *, parse_keys: bool = False) -> list[str]:
-    (folder / "k.yaml").write_text(text)
+def warnings(directory: Path, text: str, *, parse_keys: bool = False) -> list[str]:
+    (directory / "k.yaml").write_text(text)
     report = Report("k.yaml")
-    keystore_file.read(folder / "k.yaml", report, uid=UID, gids=(GID,), parse_keys=parse_keys)
+    keystore_file.read(directory / "k.yaml", report, uid=UID, gids=(GID,), parse_keys=parse_keys)
     report.raise_problems()
     return [str(warning).removeprefix("k.yaml:") for warning in report.warnings]
 
@@ -64,9 +64,9 @@ def warnings(folder: Path, text: str, *, parse_keys: bool = False) -> list[str]:
 # --- entries --------------------------------------------------------------------------------------------------------
 
 
-def test_the_contracts_example_is_read(folder: Path, pem: bytes) -> None:
+def test_the_contracts_example_is_read(directory: Path, pem: bytes) -> None:
     keystore = load(
-        folder,
+        directory,
         """\
 domains:
   Example.ORG:
@@ -82,9 +82,9 @@ domains:
     entry = keystore.entries["example.org"]
     assert (entry.name, entry.domain, entry.include_subdomains) == ("example.org", "example.org", True)
     assert [(key.selector, key.file, key.state) for key in entry.keys] == [
-        ("rsa2026", str(folder / "a.pem"), KeyState.ACTIVE),
-        ("ed2026", str(folder / "b.pem"), KeyState.AUTO),
-        ("old", str(folder / "c.pem"), KeyState.RETIRED),
+        ("rsa2026", str(directory / "a.pem"), KeyState.ACTIVE),
+        ("ed2026", str(directory / "b.pem"), KeyState.AUTO),
+        ("old", str(directory / "c.pem"), KeyState.RETIRED),
     ]
     assert {key.pem for key in entry.keys} == {pem}
     assert entry.allow == Allow(
@@ -93,8 +93,8 @@ domains:
 
 
 @pytest.mark.parametrize("text", ["", "domains:\n", "domains: {}\n", "unsafe_keys: true\n", "# nothing\n"])
-def test_a_keystore_may_be_empty(folder: Path, text: str) -> None:
-    assert load(folder, text) == KeyStore()
+def test_a_keystore_may_be_empty(directory: Path, text: str) -> None:
+    assert load(directory, text) == KeyStore()
 
 
 def test_the_example_file_is_valid_as_it_stands_and_in_its_comments(tmp_path: Path, pem: bytes) -> None:
@@ -109,42 +109,42 @@ def test_the_example_file_is_valid_as_it_stands_and_in_its_comments(tmp_path: Pa
 
 
 @pytest.mark.parametrize("selector", ["0123", "off", "1e3", "null", "0x1F", "2026.rsa", "_x", "rsa-1"])
-def test_a_selector_is_taken_as_it_is_written(folder: Path, selector: str) -> None:
-    keystore = load(folder, f"domains: {{a.example: {{keys: [{{selector: {selector}, file: a.pem}}]}}}}")
+def test_a_selector_is_taken_as_it_is_written(directory: Path, selector: str) -> None:
+    keystore = load(directory, f"domains: {{a.example: {{keys: [{{selector: {selector}, file: a.pem}}]}}}}")
     assert keystore.entries["a.example"].keys[0].selector == selector
 
 
 @pytest.mark.parametrize("name", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example", "Bücher.Example."])
-def test_domains_become_a_labels(folder: Path, name: str) -> None:
-    keystore = load(folder, f"domains: {{{name}: {{keys: [{{selector: ü1, file: a.pem}}]}}}}")
+def test_domains_become_a_labels(directory: Path, name: str) -> None:
+    keystore = load(directory, f"domains: {{{name}: {{keys: [{{selector: ü1, file: a.pem}}]}}}}")
     entry = keystore.entries["xn--bcher-kva.example"]
     assert entry.domain == "xn--bcher-kva.example"
     assert entry.keys[0].selector == "xn--1-dha"
 
 
-def test_words_that_yaml_turns_into_something_else_are_domains(folder: Path) -> None:
+def test_words_that_yaml_turns_into_something_else_are_domains(directory: Path) -> None:
     text = "domains: {no.example: {keys: [{selector: a, file: a.pem}]}, 1.2: {keys: [{selector: a, file: b.pem}]}}"
-    assert set(load(folder, text).entries) == {"no.example", "1.2"}
+    assert set(load(directory, text).entries) == {"no.example", "1.2"}
 
 
-def test_entries_may_share_a_key(folder: Path) -> None:
+def test_entries_may_share_a_key(directory: Path) -> None:
     text = """\
 domains:
   example.org: {keys: &keys [{selector: a, file: a.pem}]}
   "*": {domain: example.org, keys: *keys}
   example.net: {domain: example.org, keys: [{selector: a, file: ./a.pem}]}
 """
-    assert {entry.domain for entry in load(folder, text).entries.values()} == {"example.org"}
+    assert {entry.domain for entry in load(directory, text).entries.values()} == {"example.org"}
 
 
-def test_key_files_are_relative_to_the_keystore(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "sub").mkdir()
-    (folder / "sub" / "k.yaml").write_text(
-        f"domains: {{a.example: {{keys: [{{selector: a, file: ../a.pem}}, {{selector: b, file: {folder}/b.pem}}]}}}}"
+def test_key_files_are_relative_to_the_keystore(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (directory / "sub").mkdir()
+    (directory / "sub" / "k.yaml").write_text(
+        f"domains: {{a.example: {{keys: [{{selector: a, file: ../a.pem}}, {{selector: b, file: {directory}/b.pem}}]}}}}"
     )
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(directory)
     keystore = keystore_file.load(Path("sub/k.yaml"), uid=UID, gids=(GID,))
-    assert [key.file for key in keystore.entries["a.example"].keys] == [f"{folder}/a.pem", f"{folder}/b.pem"]
+    assert [key.file for key in keystore.entries["a.example"].keys] == [f"{directory}/a.pem", f"{directory}/b.pem"]
 
 
 KEY = "{selector: a, file: a.pem}"
@@ -180,27 +180,27 @@ KEY = "{selector: a, file: a.pem}"
         ),
         (
             "domains: {a.example: {keys: [{selector: 'a b', file: a.pem}]}}",
-            ["1:41: 'a b' is no selector: write letters"],
+            ["1:41: 'a b' is not a selector: write letters"],
         ),
-        ("domains: {a.example: {keys: [{selector: a., file: a.pem}]}}", ["1:41: 'a.' is no selector"]),
-        ("domains: {a.example: {keys: [{selector: -a, file: a.pem}]}}", ["1:41: '-a' is no selector"]),
-        ("domains: {a.example: {keys: [{selector: ~, file: a.pem}]}}", ["1:41: '~' is no selector"]),
+        ("domains: {a.example: {keys: [{selector: a., file: a.pem}]}}", ["1:41: 'a.' is not a selector"]),
+        ("domains: {a.example: {keys: [{selector: -a, file: a.pem}]}}", ["1:41: '-a' is not a selector"]),
+        ("domains: {a.example: {keys: [{selector: ~, file: a.pem}]}}", ["1:41: '~' is not a selector"]),
         (f"domains: {{a.example: {{keys: [{{selector: {'a' * 64}, file: a.pem}}]}}}}", ["1:41: 'aaaa"]),
         (
             f"domains: {{{'.'.join(['b' * 60] * 4)}: {{keys: [{KEY}]}}}}",
             ["1:275: a._domainkey.bbb"],
         ),
         (f"domains: {{org: {{keys: [{KEY}]}}}}", ["1:11: 'org' has one label only: write a domain like example.org"]),
-        (f"domains: {{'a b.example': {{keys: [{KEY}]}}}}", ["1:11: 'a b.example' is no domain name"]),
+        (f"domains: {{'a b.example': {{keys: [{KEY}]}}}}", ["1:11: 'a b.example' is not a domain name"]),
         (
             f"domains: {{'*.a.example': {{keys: [{KEY}]}}}}",
-            ["1:11: '*.a.example' is no domain name: write a.example with"],
+            ["1:11: '*.a.example' is not a domain name: write a.example with"],
         ),
         (
             f"domains: {{'*': {{keys: [{KEY}]}}}}",
             ["1:11: '*' covers any domain and needs its own: write 'domain: example.org' below it"],
         ),
-        (f"domains: {{'*': {{domain: a b, keys: [{KEY}]}}}}", ["1:25: 'a b' is no domain name"]),
+        (f"domains: {{'*': {{domain: a b, keys: [{KEY}]}}}}", ["1:25: 'a b' is not a domain name"]),
         (f"domains: {{'*': {{domain: org, keys: [{KEY}]}}}}", ["1:25: 'org' has one label only"]),
         (
             f"domains: {{'*': {{domain: a.example, include_subdomains: true, keys: [{KEY}]}}}}",
@@ -247,22 +247,22 @@ KEY = "{selector: a, file: a.pem}"
         ("unsafe_keys: maybe", ["1:14: 'maybe' is not understood: write true or false"]),
     ],
 )
-def test_what_is_wrong_has_its_place_and_its_cure(folder: Path, text: str, expected: list[str]) -> None:
-    found = errors(folder, text)
+def test_what_is_wrong_has_its_place_and_its_cure(directory: Path, text: str, expected: list[str]) -> None:
+    found = errors(directory, text)
     assert len(found) == len(expected)
     for error, start in zip(found, expected, strict=True):
         assert error.startswith(start)
 
 
-def test_all_errors_of_a_file_are_reported_at_once(folder: Path) -> None:
-    (folder / "a.pem").chmod(0o644)
+def test_all_errors_of_a_file_are_reported_at_once(directory: Path) -> None:
+    (directory / "a.pem").chmod(0o644)
     text = """\
 domains:
   a.example: {keys: [{selector: a, file: a.pem}, {selector: b, file: none.pem}]}
   b.example: {keys: []}
   "*": {keys: [{selector: c, file: c.pem}]}
 """
-    assert [error.split(": ")[0] for error in errors(folder, text)] == ["2:42", "2:70", "3:21", "4:3"]
+    assert [error.split(": ")[0] for error in errors(directory, text)] == ["2:42", "2:70", "3:21", "4:3"]
 
 
 @pytest.mark.parametrize(
@@ -278,16 +278,16 @@ domains:
         ),
     ],
 )
-def test_what_is_strange_is_a_warning(folder: Path, text: str, expected: str) -> None:
-    (found,) = warnings(folder, text)
+def test_what_is_strange_is_a_warning(directory: Path, text: str, expected: str) -> None:
+    (found,) = warnings(directory, text)
     assert found.startswith(expected)
 
 
-def test_weak_rsa_keys_are_a_warning(folder: Path) -> None:
-    write_key(folder / "a.pem", generate_private_key("rsa", 1024))
+def test_weak_rsa_keys_are_a_warning(directory: Path) -> None:
+    write_key(directory / "a.pem", generate_private_key("rsa", 1024))
     text = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}"
-    assert warnings(folder, text) == []
-    (found,) = warnings(folder, text, parse_keys=True)
+    assert warnings(directory, text) == []
+    (found,) = warnings(directory, text, parse_keys=True)
     assert "RSA with 1024 bits: make a key of 2048" in found
 
 
@@ -334,13 +334,15 @@ def test_find_is_the_longest_match_of_all(entries: set[tuple[str, bool]], domain
     assert (found.name if found else None) == max(matches, key=len, default="*" if any_domain else None)
 
 
-def test_a_keystore_travels_to_other_processes(folder: Path) -> None:
-    keystore = load(folder, "domains: {a.example: {keys: [{selector: a, file: a.pem}], allow: {networks: [10.0.0.1]}}}")
+def test_a_keystore_travels_to_other_processes(directory: Path) -> None:
+    keystore = load(
+        directory, "domains: {a.example: {keys: [{selector: a, file: a.pem}], allow: {networks: [10.0.0.1]}}}"
+    )
     assert pickle.loads(pickle.dumps(keystore)) == keystore
 
 
-def test_keys_are_never_printed(folder: Path, pem: bytes) -> None:
-    keystore = load(folder, "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}")
+def test_keys_are_never_printed(directory: Path, pem: bytes) -> None:
+    keystore = load(directory, "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}")
     assert pem.split(b"\n")[1].decode() not in repr(keystore)
 
 
@@ -354,14 +356,14 @@ def refusal(path: Path, *, uid: int = UID, gids: tuple[int, ...] = (GID,)) -> st
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440, 0o660, 0o700])
-def test_a_key_for_its_owner_and_group_is_read(folder: Path, pem: bytes, mode: int) -> None:
-    (folder / "a.pem").chmod(mode)
-    assert read_key(str(folder / "a.pem"), UID, (GID,)) == pem
+def test_a_key_for_its_owner_and_group_is_read(directory: Path, pem: bytes, mode: int) -> None:
+    (directory / "a.pem").chmod(mode)
+    assert read_key(str(directory / "a.pem"), UID, (GID,)) == pem
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o666, 0o602, 0o601])
-def test_a_key_open_to_everyone_is_refused(folder: Path, mode: int) -> None:
-    path = folder / "a.pem"
+def test_a_key_open_to_everyone_is_refused(directory: Path, mode: int) -> None:
+    path = directory / "a.pem"
     path.chmod(mode)
     assert refusal(path) == f"everyone has access to it (mode {mode:04o}): run `chmod 0600 {path}`"
     assert read_key(str(path), UID, (GID,), unsafe=True)
@@ -369,8 +371,8 @@ def test_a_key_open_to_everyone_is_refused(folder: Path, mode: int) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize(("gid", "refused"), [(0, False), (12345, False), (12346, True)])
-def test_a_key_readable_by_another_group_is_refused(folder: Path, gid: int, refused: bool) -> None:
-    path = folder / "a.pem"
+def test_a_key_readable_by_another_group_is_refused(directory: Path, gid: int, refused: bool) -> None:
+    path = directory / "a.pem"
     path.chmod(0o640)
     os.chown(path, 54321, gid)
     if not refused:
@@ -384,8 +386,8 @@ def test_a_key_readable_by_another_group_is_refused(folder: Path, gid: int, refu
 
 
 @pytest.mark.root
-def test_a_key_of_another_user_is_refused(folder: Path) -> None:
-    path = folder / "a.pem"
+def test_a_key_of_another_user_is_refused(directory: Path) -> None:
+    path = directory / "a.pem"
     os.chown(path, 54322, 0)
     assert refusal(path, uid=54321) == (
         f"it belongs to 54322, not to 54321 or root: run `chown 54321 {path} && chmod 0600 {path}`"
@@ -394,17 +396,17 @@ def test_a_key_of_another_user_is_refused(folder: Path) -> None:
     assert read_key(str(path), 54321, ())
 
 
-def test_unsafe_keys_waives_the_rules_wherever_it_stands(folder: Path) -> None:
-    (folder / "a.pem").chmod(0o644)
+def test_unsafe_keys_waives_the_rules_wherever_it_stands(directory: Path) -> None:
+    (directory / "a.pem").chmod(0o644)
     text = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}\n"
-    assert "everyone has access" in errors(folder, text)[0]
-    assert "everyone has access" in errors(folder, text + "unsafe_keys: false\n")[0]
-    assert load(folder, text + "unsafe_keys: true\n").entries
+    assert "everyone has access" in errors(directory, text)[0]
+    assert "everyone has access" in errors(directory, text + "unsafe_keys: false\n")[0]
+    assert load(directory, text + "unsafe_keys: true\n").entries
 
 
 def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        path = folder / "x.pem"
+    def make(directory: Path) -> Path:
+        path = directory / "x.pem"
         change(path)
         return path
 
@@ -417,7 +419,7 @@ def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
         (made(lambda _: None), "does not exist: check the name, or make the key with `mailnotary keygen`"),
         (
             made(lambda path: path.symlink_to("gone.pem")),
-            "a symbolic link to gone.pem, which does not exist: mend or remove the link",
+            "a symbolic link to gone.pem, which does not exist: fix or remove the link",
         ),
         (made(lambda path: path.symlink_to(path.name)), "can't be opened: Too many levels of symbolic links"),
         (made(lambda path: path.mkdir()), "no regular file: name the file of the key"),
@@ -425,7 +427,7 @@ def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
         (made(lambda path: path.symlink_to("/dev/zero")), "no regular file"),
         (made(lambda path: write_key(path, b"")), "empty: make a key with `mailnotary keygen`"),
         (made(lambda path: write_key(path, b" \n")), "empty"),
-        (made(lambda path: write_key(path, b"x" * 65_537)), "larger than 65536 octets: this is no private key"),
+        (made(lambda path: write_key(path, b"x" * 65_537)), "larger than 65536 octets: this is not a private key"),
         (made(lambda path: write_key(path, b"hello\n")), "no PEM private key"),
         (made(lambda path: write_key(path, b"\x30\x82\x04")), "the key is in DER: convert it with"),
         (
@@ -459,27 +461,27 @@ def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
         ),
     ],
 )
-def test_a_key_file_that_is_none_says_why(folder: Path, make: Callable[[Path], Path], expected: str) -> None:
-    assert refusal(make(folder)).startswith(expected)
+def test_a_key_file_that_is_none_says_why(directory: Path, make: Callable[[Path], Path], expected: str) -> None:
+    assert refusal(make(directory)).startswith(expected)
 
 
-def test_a_link_to_a_good_key_is_followed(folder: Path, pem: bytes) -> None:
-    (folder / "link.pem").symlink_to("a.pem")
-    assert read_key(str(folder / "link.pem"), UID, (GID,)) == pem
+def test_a_link_to_a_good_key_is_followed(directory: Path, pem: bytes) -> None:
+    (directory / "link.pem").symlink_to("a.pem")
+    assert read_key(str(directory / "link.pem"), UID, (GID,)) == pem
 
 
-def test_a_damaged_key_is_only_found_by_parsing(folder: Path) -> None:
-    write_key(folder / "a.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+def test_a_damaged_key_is_only_found_by_parsing(directory: Path) -> None:
+    write_key(directory / "a.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     text = "domains:\n  a.example: {keys: [{selector: a, file: a.pem}]}\n"
-    load(folder, text)
-    (found,) = errors(folder, text, parse_keys=True)
-    assert found.startswith(f"2:42: {folder}/a.pem: the PEM block holds no valid key")
+    load(directory, text)
+    (found,) = errors(directory, text, parse_keys=True)
+    assert found.startswith(f"2:42: {directory}/a.pem: the PEM block holds no valid key")
 
 
 def test_a_key_that_changes_while_it_is_read_is_refused(
-    folder: Path, pem: bytes, monkeypatch: pytest.MonkeyPatch
+    directory: Path, pem: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, genuine = folder / "a.pem", os.read
+    path, genuine = directory / "a.pem", os.read
 
     def read_late(descriptor: int, length: int) -> bytes:
         data = genuine(descriptor, length)
@@ -490,26 +492,26 @@ def test_a_key_that_changes_while_it_is_read_is_refused(
     assert refusal(path).startswith("changed while it was read: try again")
 
 
-def test_a_key_replaced_all_the_time_is_read_whole_or_refused(folder: Path) -> None:
+def test_a_key_replaced_all_the_time_is_read_whole_or_refused(directory: Path) -> None:
     keys = [generate_private_key("rsa", 1024), generate_private_key("ed25519")]
-    path, stop = folder / "a.pem", threading.Event()
+    path, stop = directory / "a.pem", threading.Event()
 
     def replace() -> None:
         while not stop.is_set():
             for key in keys:
-                write_key(folder / "new.pem", key).rename(path)
+                write_key(directory / "new.pem", key).rename(path)
 
     thread = threading.Thread(target=replace)
     thread.start()
     try:
         for _ in range(300):
-            assert read_key(str(path), UID, (GID,)) in [*keys, (folder / "b.pem").read_bytes()]
+            assert read_key(str(path), UID, (GID,)) in [*keys, (directory / "b.pem").read_bytes()]
     finally:
         stop.set()
         thread.join()
 
 
-def test_a_key_file_shared_by_many_domains_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_file_shared_by_many_domains_is_read_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
     def count(path: str, *args: object, **options: object) -> bytes:
@@ -517,8 +519,8 @@ def test_a_key_file_shared_by_many_domains_is_read_once(folder: Path, monkeypatc
         return b""
 
     monkeypatch.setattr(keystore_file, "read_key", count)
-    load(folder, "domains:\n" + "".join(f"  a{i}.example: {{keys: [{KEY}]}}\n" for i in range(50)))
-    assert calls == [str(folder / "a.pem")]
+    load(directory, "domains:\n" + "".join(f"  a{i}.example: {{keys: [{KEY}]}}\n" for i in range(50)))
+    assert calls == [str(directory / "a.pem")]
 
 
 @given_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

@@ -16,7 +16,7 @@ ENTRY = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}\n"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     (tmp_path / "a.pem").touch(0o600)
     (tmp_path / "a.pem").write_bytes(generate_private_key("ed25519"))
     (tmp_path / "keystore.yaml").write_text(ENTRY)
@@ -24,104 +24,104 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def errors(folder: Path, text: str) -> list[str]:
+def errors(directory: Path, text: str) -> list[str]:
     """Those with this text. It is root who reads, where it names no other: the account mailnotary may exist, or not."""
-    (folder / "m.yaml").write_text(text if "user:" in text else f"{text}\nuser: root\n")
+    (directory / "m.yaml").write_text(text if "user:" in text else f"{text}\nuser: root\n")
     with pytest.raises(ConfigError) as caught:
-        load_configuration(folder / "m.yaml")
-    return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
+        load_configuration(directory / "m.yaml")
+    return [str(problem).removeprefix(f"{directory}/") for problem in caught.value.problems]
 
 
 def test_the_shipped_files_are_valid_and_sign_nothing() -> None:
     assert load_configuration(CONFIG, parse_keys=True).keystore == KeyStore()
 
 
-def test_the_default_keystore_is_found_beside_the_settings(folder: Path) -> None:
-    assert set(load_configuration(folder / "m.yaml").keystore.entries) == {"a.example"}
+def test_the_default_keystore_is_found_beside_the_settings(directory: Path) -> None:
+    assert set(load_configuration(directory / "m.yaml").keystore.entries) == {"a.example"}
 
 
-def test_the_default_keystore_may_be_missing(folder: Path) -> None:
-    (folder / "keystore.yaml").unlink()
-    assert load_configuration(folder / "m.yaml").keystore == KeyStore()
+def test_the_default_keystore_may_be_missing(directory: Path) -> None:
+    (directory / "keystore.yaml").unlink()
+    assert load_configuration(directory / "m.yaml").keystore == KeyStore()
 
 
-def test_a_named_keystore_may_not_be_missing(folder: Path) -> None:
-    assert errors(folder, "\nkeystore: none.yaml\n") == [
-        f"m.yaml:2:11: {folder}/none.yaml does not exist: make it, or remove this key to sign nothing"
+def test_a_named_keystore_may_not_be_missing(directory: Path) -> None:
+    assert errors(directory, "\nkeystore: none.yaml\n") == [
+        f"m.yaml:2:11: {directory}/none.yaml does not exist: make it, or remove this key to sign nothing"
     ]
 
 
-def test_errors_of_both_files_are_reported_at_once(folder: Path) -> None:
-    (folder / "keystore.yaml").write_text("domain: {}\n")
-    assert [error.split(": ")[0] for error in errors(folder, "mode: x\nlisten: y\n")] == [
+def test_errors_of_both_files_are_reported_at_once(directory: Path) -> None:
+    (directory / "keystore.yaml").write_text("domain: {}\n")
+    assert [error.split(": ")[0] for error in errors(directory, "mode: x\nlisten: y\n")] == [
         "m.yaml:1:7",
         "m.yaml:2:9",
         "keystore.yaml:1:1",
     ]
 
 
-def test_a_configuration_travels_to_other_processes(folder: Path) -> None:
-    found = load_configuration(folder / "m.yaml")
+def test_a_configuration_travels_to_other_processes(directory: Path) -> None:
+    found = load_configuration(directory / "m.yaml")
     assert pickle.loads(pickle.dumps(found)) == found
 
 
-def test_the_group_of_a_unix_socket_must_exist(folder: Path) -> None:
+def test_the_group_of_a_unix_socket_must_exist(directory: Path) -> None:
     text = "listen: {}\nsocket: {{group: no-such-group}}\n"
-    assert errors(folder, text.format("unix:/run/m.sock")) == [
+    assert errors(directory, text.format("unix:/run/m.sock")) == [
         "m.yaml:2:17: there is no group 'no-such-group' on this machine: create it, or name another"
     ]
-    (folder / "m.yaml").write_text(text.format("inet:8891@127.0.0.1") + "user: root\n")
-    load_configuration(folder / "m.yaml")
+    (directory / "m.yaml").write_text(text.format("inet:8891@127.0.0.1") + "user: root\n")
+    load_configuration(directory / "m.yaml")
 
 
 @pytest.mark.root
-def test_a_missing_user_is_a_warning_for_not_every_daemon_is_started_by_root(folder: Path) -> None:
-    (folder / "m.yaml").write_text("user: no-such-user\n")
-    (warning,) = load_configuration(folder / "m.yaml").warnings
-    assert str(warning).startswith(f"{folder}/m.yaml:1:7: there is no user 'no-such-user' on this machine")
+def test_a_missing_user_is_a_warning_for_not_every_daemon_is_started_by_root(directory: Path) -> None:
+    (directory / "m.yaml").write_text("user: no-such-user\n")
+    (warning,) = load_configuration(directory / "m.yaml").warnings
+    assert str(warning).startswith(f"{directory}/m.yaml:1:7: there is no user 'no-such-user' on this machine")
 
 
 @pytest.fixture
-def open_folder(folder: Path) -> Path:
+def open_directory(directory: Path) -> Path:
     """One that another user can enter."""
-    path = folder
+    path = directory
     while path.stat().st_uid == os.geteuid() and path != path.parent and path.name != "tmp":
         path.chmod(0o755)
         path = path.parent
-    return folder
+    return directory
 
 
 @pytest.mark.root
-def test_root_reads_the_keys_as_the_daemons_user(open_folder: Path) -> None:
+def test_root_reads_the_keys_as_the_daemons_user(open_directory: Path) -> None:
     user = pwd.getpwnam("nobody")
-    (found,) = errors(open_folder, "user: nobody\n")
-    key = open_folder / "a.pem"
+    (found,) = errors(open_directory, "user: nobody\n")
+    key = open_directory / "a.pem"
     assert found == (f"keystore.yaml:1:50: {key}: nobody can't read it: run `chown nobody {key} && chmod 0600 {key}`")
     os.chown(key, user.pw_uid, -1)
-    assert load_configuration(open_folder / "m.yaml").warnings == ()
+    assert load_configuration(open_directory / "m.yaml").warnings == ()
     assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
 @pytest.mark.root
-def test_root_finds_what_the_daemons_user_may_not_enter(open_folder: Path) -> None:
-    (open_folder / "keys").mkdir(0o700)
-    (open_folder / "a.pem").rename(open_folder / "keys" / "a.pem")
-    (open_folder / "keystore.yaml").write_text(ENTRY.replace("a.pem", "keys/a.pem"))
-    (found,) = errors(open_folder, "user: nobody\n")
-    assert f"nobody may not enter its folder: run `chown -R nobody {open_folder}/keys`" in found
+def test_root_finds_what_the_daemons_user_may_not_enter(open_directory: Path) -> None:
+    (open_directory / "keys").mkdir(0o700)
+    (open_directory / "a.pem").rename(open_directory / "keys" / "a.pem")
+    (open_directory / "keystore.yaml").write_text(ENTRY.replace("a.pem", "keys/a.pem"))
+    (found,) = errors(open_directory, "user: nobody\n")
+    assert f"nobody cannot enter its directory: run `chown -R nobody {open_directory}/keys`" in found
 
 
 @pytest.mark.root
-def test_a_file_that_a_reload_could_not_read_is_a_warning(open_folder: Path) -> None:
-    (open_folder / "keystore.yaml").unlink()
-    (open_folder / "m.yaml").write_text("user: nobody\n")
-    (open_folder / "m.yaml").chmod(0o600)
-    (warning,) = load_configuration(open_folder / "m.yaml").warnings
+def test_a_file_that_a_reload_could_not_read_is_a_warning(open_directory: Path) -> None:
+    (open_directory / "keystore.yaml").unlink()
+    (open_directory / "m.yaml").write_text("user: nobody\n")
+    (open_directory / "m.yaml").chmod(0o600)
+    (warning,) = load_configuration(open_directory / "m.yaml").warnings
     assert "the user nobody can't read it, so a reload will fail" in str(warning)
 
 
 @pytest.mark.root
-def test_a_keystore_that_the_daemons_user_can_not_read_is_an_error(open_folder: Path) -> None:
-    (open_folder / "keystore.yaml").chmod(0o600)
-    (found,) = errors(open_folder, "user: nobody\n")
+def test_a_keystore_that_the_daemons_user_can_not_read_is_an_error(open_directory: Path) -> None:
+    (open_directory / "keystore.yaml").chmod(0o600)
+    (found,) = errors(open_directory, "user: nobody\n")
     assert found.startswith("keystore.yaml: can't be read: Permission denied")

@@ -216,7 +216,7 @@ def test_errors_beyond_the_cap_are_counted() -> None:
         report.error(YamlScalar("x", True, line, 1), "wrong")
     found = report.sorted_problems()
     assert len(found) == MAX_PROBLEMS + 1
-    assert str(found[-1]) == "f.yaml: 5 more errors are not shown: mend these first"
+    assert str(found[-1]) == "f.yaml: 5 more errors are not shown: fix these first"
 
 
 def test_the_collector_runs_again_afterwards() -> None:

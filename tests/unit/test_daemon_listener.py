@@ -25,7 +25,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "chown", chown)
 
 
-def test_a_socket_that_has_its_group_from_the_folder_needs_no_chown(tmp_path: Path) -> None:
+def test_a_socket_that_has_its_group_from_the_directory_needs_no_chown(tmp_path: Path) -> None:
     mine = grp.getgrgid(tmp_path.stat().st_gid).gr_name
     listener = open_listener(Listen("unix", path=f"{tmp_path}/socket"), SocketSettings(group=mine))
     assert Path(tmp_path, "socket").group() == mine

@@ -62,9 +62,9 @@ def test_a_milter_on_a_unix_socket_serves(tmp_path: Path, capsys: pytest.Capture
     ("reply", "reason"),
     [
         (None, "closed without an answer"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 2000, "no milter"),
-        (b"\0\0\0\x01t", "no milter"),
-        (b"\0\0\0\x05O\0\0\0\6", "no milter"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 2000, "not a milter"),
+        (b"\0\0\0\x01t", "not a milter"),
+        (b"\0\0\0\x05O\0\0\0\6", "not a milter"),
     ],
 )
 def test_what_is_no_milter_does_not_serve(reply: bytes | None, reason: str) -> None:

@@ -15,8 +15,8 @@ from support.backends import each_backend
 __all__ = ["each_backend"]
 pytestmark = pytest.mark.usefixtures("each_backend")
 
-FOLDER = Path(__file__).parents[1] / "data" / "dkim"
-CASES = sorted(path.stem for path in FOLDER.glob("*.msg"))
+DIRECTORY = Path(__file__).parents[1] / "data" / "dkim"
+CASES = sorted(path.stem for path in DIRECTORY.glob("*.msg"))
 
 
 def zone(text: str) -> ZoneResolver:
@@ -32,10 +32,10 @@ def zone(text: str) -> ZoneResolver:
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
-    message = (FOLDER / f"{case}.msg").read_bytes()
-    clock, *expected = (FOLDER / f"{case}.result").read_text("utf-8").splitlines()
+    message = (DIRECTORY / f"{case}.msg").read_bytes()
+    clock, *expected = (DIRECTORY / f"{case}.result").read_text("utf-8").splitlines()
     results = dkim.verify(
-        message, zone((FOLDER / f"{case}.dns").read_text("utf-8")), now=int(clock.removeprefix("now "))
+        message, zone((DIRECTORY / f"{case}.dns").read_text("utf-8")), now=int(clock.removeprefix("now "))
     )
     lines = [f"{one.status} d={one.domain} s={one.selector} {one.reason}".rstrip() for one in results]
     assert lines == expected

@@ -220,7 +220,7 @@ def test_streamed_equals_whole() -> None:
 def test_mail_that_we_signed_is_not_signed_twice() -> None:
     message = sign()
     assert sign_all(message, signer()) == message
-    travelled = b"Received: from elsewhere\r\n" + message + b"\r\n"  # an empty line at the end is no change
+    travelled = b"Received: from elsewhere\r\n" + message + b"\r\n"  # an empty line at the end is not a change
     assert sign_all(travelled, signer()) == travelled
 
 

@@ -55,7 +55,7 @@ def only(findings: list[Finding], check: str) -> Finding:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     (tmp_path / "keys").mkdir(mode=0o700)
     key = tmp_path / "keys" / "a.pem"
     key.touch(0o600)
@@ -65,47 +65,47 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(folder: Path) -> dict[str, Level]:
-    return levels(configuration.read(folder / "m.yaml")[2])
+def read(directory: Path) -> dict[str, Level]:
+    return levels(configuration.read(directory / "m.yaml")[2])
 
 
-def test_a_good_configuration_is_ok(folder: Path) -> None:
-    found = read(folder)
+def test_a_good_configuration_is_ok(directory: Path) -> None:
+    found = read(directory)
     assert found.pop("account", Level.WARNING) is Level.WARNING  # not for root
     assert found == {"configuration": Level.OK, "keys": Level.OK}
 
 
-def test_every_error_of_the_configuration_is_told_with_its_place(folder: Path) -> None:
-    (folder / "m.yaml").write_text("workerz: 1\nmodus: x\nuser: root\n")
-    settings, keystore, findings = configuration.read(folder / "m.yaml")
+def test_every_error_of_the_configuration_is_told_with_its_place(directory: Path) -> None:
+    (directory / "m.yaml").write_text("workerz: 1\nmodus: x\nuser: root\n")
+    settings, keystore, findings = configuration.read(directory / "m.yaml")
     assert settings is None
     assert keystore is None
     texts = [one.text for one in findings if one.level is Level.ERROR]
     assert len(texts) == 2
-    assert f"{folder}/m.yaml:1:1: " in texts[0]
+    assert f"{directory}/m.yaml:1:1: " in texts[0]
 
 
-def test_the_settings_are_there_when_a_key_is_not(folder: Path) -> None:
-    (folder / "keys" / "a.pem").unlink()
-    settings, keystore, findings = configuration.read(folder / "m.yaml")
+def test_the_settings_are_there_when_a_key_is_not(directory: Path) -> None:
+    (directory / "keys" / "a.pem").unlink()
+    settings, keystore, findings = configuration.read(directory / "m.yaml")
     assert settings is not None
     assert keystore is None
     assert levels(findings)["configuration"] is Level.ERROR
 
 
 @pytest.mark.parametrize("name", ["m.yaml", "keystore.yaml", "keys"])
-def test_what_everybody_can_write_is_an_error(folder: Path, name: str) -> None:
-    (folder / name).chmod(0o777)
-    finding = only(configuration.read(folder / "m.yaml")[2], "keys")
+def test_what_everybody_can_write_is_an_error(directory: Path, name: str) -> None:
+    (directory / name).chmod(0o777)
+    finding = only(configuration.read(directory / "m.yaml")[2], "keys")
     assert finding.level is Level.ERROR
-    assert finding.advice == f"chmod go-w {folder / name}"
+    assert finding.advice == f"chmod go-w {directory / name}"
 
 
-def test_a_keystore_without_domains_is_a_warning_unless_nothing_is_to_be_signed(folder: Path) -> None:
-    (folder / "keystore.yaml").write_text("domains: {}\n")
-    assert read(folder)["keys"] is Level.WARNING
-    (folder / "m.yaml").write_text("user: root\nmode: verify\n")
-    assert "keys" not in read(folder)
+def test_a_keystore_without_domains_is_a_warning_unless_nothing_is_to_be_signed(directory: Path) -> None:
+    (directory / "keystore.yaml").write_text("domains: {}\n")
+    assert read(directory)["keys"] is Level.WARNING
+    (directory / "m.yaml").write_text("user: root\nmode: verify\n")
+    assert "keys" not in read(directory)
 
 
 # -- the machine
@@ -637,22 +637,22 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_works_without_a_mail_server_and_ends_with_0_when_nothing_is_wrong(
-    folder: Path, bare: None, capsys: pytest.CaptureFixture[str]
+    directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with DnsServer({"a.example": [{"TXT": "x"}]}) as server, milter() as listen:
         text = f"user: root\nlisten: {listen}\ndns: {{nameservers: ['{server.nameserver}']}}\n"
-        (folder / "m.yaml").write_text(text)
-        assert main(["doctor", "-c", str(folder / "m.yaml")]) == 0
+        (directory / "m.yaml").write_text(text)
+        assert main(["doctor", "-c", str(directory / "m.yaml")]) == 0
     said = capsys.readouterr().out
     assert "neither Postfix nor Sendmail" in said
     assert "serves milter protocol 6" in said
 
 
 def test_it_ends_with_1_when_something_is_wrong_and_tells_it_in_json(
-    folder: Path, bare: None, capsys: pytest.CaptureFixture[str]
+    directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "m.yaml").write_text("workerz: 1\n")
-    assert main(["doctor", "-c", str(folder / "m.yaml"), "--json"]) == 1
+    (directory / "m.yaml").write_text("workerz: 1\n")
+    assert main(["doctor", "-c", str(directory / "m.yaml"), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] is False
     assert {"check", "level", "text", "advice"} == set(said["findings"][0])

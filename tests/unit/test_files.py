@@ -10,7 +10,7 @@ import pytest
 
 from mailnotary.config import settings_file
 from mailnotary.config.load import ConfigError, load_configuration
-from mailnotary.files import directory, read_regular, resolve
+from mailnotary.files import open_directory, read_regular, resolve
 from mailnotary.keys import histories
 from mailnotary.keys.histories import StateError
 from mailnotary.opendkim.conf import OpendkimError, read_conf
@@ -89,13 +89,13 @@ def test_a_directory_that_is_swapped_for_a_link_is_not_the_one_that_was_meant(tm
     (place / "outer" / "inner").mkdir(parents=True)
     (place / "elsewhere" / "inner").mkdir(parents=True)
     meant = resolve(place / "outer" / "inner")
-    with directory(meant) as descriptor:
+    with open_directory(meant) as descriptor:
         (place / "outer").rename(place / "moved")
         (place / "outer").symlink_to("elsewhere")
         os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
         assert (place / "moved" / "inner" / "file").exists()
-    with pytest.raises(OSError, match="replaced"), directory(meant):
+    with pytest.raises(OSError, match="replaced"), open_directory(meant):
         pass
     (place / "link").symlink_to("elsewhere")
-    with pytest.raises(OSError), directory(place / "link"):  # noqa: PT011 - ENOTDIR or ELOOP
+    with pytest.raises(OSError), open_directory(place / "link"):  # noqa: PT011 - ENOTDIR or ELOOP
         pass

@@ -113,10 +113,10 @@ names = st.builds(KeyId, st.text(max_size=9), st.text(max_size=9), st.text("0123
 
 @given(st.dictionaries(names, seen_values, max_size=4))
 def test_what_was_saved_is_loaded(tmp_path_factory: pytest.TempPathFactory, known: dict[KeyId, KeyHistory]) -> None:
-    folder = tmp_path_factory.mktemp("state")
-    histories.save(folder, known)
-    assert histories.load(folder) == known
-    assert [path.name for path in folder.iterdir()] == [histories.FILE]
+    directory = tmp_path_factory.mktemp("state")
+    histories.save(directory, known)
+    assert histories.load(directory) == known
+    assert [path.name for path in directory.iterdir()] == [histories.FILE]
 
 
 def test_no_file_is_an_empty_one(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_no_file_is_an_empty_one(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=60) | damaged)
 def test_a_damaged_file_is_an_error_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    folder = tmp_path_factory.mktemp("state")
-    (folder / histories.FILE).write_bytes(data)
+    directory = tmp_path_factory.mktemp("state")
+    (directory / histories.FILE).write_bytes(data)
     with pytest.raises(StateError, match="damaged"):
-        histories.load(folder)
+        histories.load(directory)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_key_signs_until_its_successor_does() -> None:
             "{selector: a, file: k, retire_after: b}, {selector: b, file: k, retire_after: a}",
             "'b' would retire after itself",
         ),
-        ("{selector: a, file: k, retire_after: '..'}", "is no selector"),
+        ("{selector: a, file: k, retire_after: '..'}", "is not a selector"),
     ],
 )
 def test_a_successor_must_be_left_to_sign(tmp_path: Path, keys: str, why: str) -> None:

@@ -30,9 +30,9 @@ def store(rsa: KeyState = KeyState.AUTO, ed: KeyState = KeyState.AUTO, **options
 class Played:
     """A watch with its clock, its DNS and what it announced."""
 
-    def __init__(self, folder: Path, keys: KeyStore | None = None) -> None:
+    def __init__(self, directory: Path, keys: KeyStore | None = None) -> None:
         self.now = 1_000_000.0
-        self.settings = Settings(state_dir=folder, key_check_seconds=300)
+        self.settings = Settings(state_dir=directory, key_check_seconds=300)
         self.keys = keys or store()
         self.announced: list[SigningSet] = []
         self.watch = self.restart()

@@ -345,7 +345,7 @@ def test_authors_of_several_domains(value: str) -> None:
         "undisclosed",
         "undisclosed:;",
         "<joe>",
-        "=?utf-8?q?joe=40example.org?=",  # an encoded word is no address
+        "=?utf-8?q?joe=40example.org?=",  # an encoded word is not an address
         "=?utf-8?b?am9lQGV4YW1wbGUub3Jn?=",
         "joe@[192.0.2.1]",
         "joe@[IPv6:2001:db8::1]",

@@ -21,14 +21,14 @@ DATA = Path(__file__).parents[1] / "data" / "opendkim"
 
 
 class Setup:
-    """The sample files in a folder of their own, with keys."""
+    """The sample files in a directory of their own, with keys."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.keys = folder / "keys"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.keys = directory / "keys"
         for sample in DATA.iterdir():
-            text = sample.read_text().replace("@HERE@", str(folder)).replace("@KEYS@", str(self.keys))
-            (folder / sample.name).write_text(text)
+            text = sample.read_text().replace("@HERE@", str(directory)).replace("@KEYS@", str(self.keys))
+            (directory / sample.name).write_text(text)
 
     def key(self, *names: str) -> None:
         for name in names:
@@ -39,10 +39,10 @@ class Setup:
 
     def imported(self, name: str) -> tuple[Configuration, str]:
         """What the daemon loads of it, and the notes."""
-        assert main(["import-opendkim", str(self.folder / name), "--output", str(self.folder / "out")]) == 0
-        settings_file = self.folder / "out" / "mailnotary.yaml"
+        assert main(["import-opendkim", str(self.directory / name), "--output", str(self.directory / "out")]) == 0
+        settings_file = self.directory / "out" / "mailnotary.yaml"
         settings_file.write_text(settings_file.read_text() + "user: root\n")
-        return load_configuration(settings_file, parse_keys=True), "\n".join(convert(self.folder / name).notes)
+        return load_configuration(settings_file, parse_keys=True), "\n".join(convert(self.directory / name).notes)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_plain_table_with_several_signatures_and_all_that_has_no_match(setup: 
     words = ("!192.0.2.9", "mail.example.com", "On-BadSignature", "DontSignMailTo", ".example.net:", "never matched")
     for word in words:
         assert word in notes, word
-    assert "unsafe_keys: true" in (setup.folder / "out" / "keystore.yaml").read_text()
+    assert "unsafe_keys: true" in (setup.directory / "out" / "keystore.yaml").read_text()
 
 
 def test_a_key_file_for_each_domain(setup: Setup) -> None:
@@ -152,10 +152,10 @@ def test_the_files_of_debians_package(path: str) -> None:
 
 
 def test_nothing_is_overwritten(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
-    out = setup.folder / "out"
+    out = setup.directory / "out"
     out.mkdir()
     (out / "keystore.yaml").write_text("mine")
-    assert main(["import-opendkim", str(setup.folder / "howto.conf"), "--output", str(out)]) == 1
+    assert main(["import-opendkim", str(setup.directory / "howto.conf"), "--output", str(out)]) == 1
     assert "exists already" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["keystore.yaml"]
     assert (out / "keystore.yaml").read_text() == "mine"
@@ -167,7 +167,7 @@ def test_nothing_is_overwritten(setup: Setup, capsys: pytest.CaptureFixture[str]
         ("KeyTable dsn:mysql://x\nSigningTable *\n", "a database"),
         ("KeyTable /nowhere/KeyTable\nSigningTable refile:/nowhere/x\n", "can't be read"),
         ("Include opendkim.conf\n", "include each other"),
-        ("Domain \0\n", "no text file"),
+        ("Domain \0\n", "not a text file"),
     ],
 )
 def test_what_can_not_be_read_is_said(tmp_path: Path, text: str, why: str) -> None:
@@ -198,8 +198,8 @@ def test_odd_rows_of_the_tables_are_notes(tmp_path: Path) -> None:
     notes = "\n".join(convert(conf).notes)
     for word in (
         "short: not domain:selector:file",
-        "ex..ample is no domain name",
-        "s s is no selector",
+        "ex..ample is not a domain name",
+        "s s is not a selector",
         "save it as a file",
         "KeyTable has no missing",
         "a second signature as b.example",
@@ -233,21 +233,21 @@ def test_nothing_is_signed_that_opendkim_does_not_sign(
     tmp_path: Path, rules: tuple[bool, list[str]], several: bool
 ) -> None:
     wildcards, patterns = rules
-    folder = tmp_path / "case"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    key = folder / "k"
+    directory = tmp_path / "case"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    key = directory / "k"
     key.touch(mode=0o600)
     key.write_bytes(ed_pem())
-    (folder / "keys").write_text("".join(f"k{i} signer{i}.example:s{i}:{key}\n" for i in range(len(patterns))))
-    (folder / "signing").write_text("".join(f"{one} k{i}\n" for i, one in enumerate(patterns)))
-    conf = folder / "opendkim.conf"
+    (directory / "keys").write_text("".join(f"k{i} signer{i}.example:s{i}:{key}\n" for i in range(len(patterns))))
+    (directory / "signing").write_text("".join(f"{one} k{i}\n" for i, one in enumerate(patterns)))
+    conf = directory / "opendkim.conf"
     kind = "refile:" if wildcards else ""
     yes = "yes" if several else "no"
-    conf.write_text(f"KeyTable {folder}/keys\nSigningTable {kind}{folder}/signing\nMultipleSignatures {yes}\n")
+    conf.write_text(f"KeyTable {directory}/keys\nSigningTable {kind}{directory}/signing\nMultipleSignatures {yes}\n")
     imported = convert(conf)
     report = yaml_nodes.Report("keystore.yaml")
-    out = folder / "keystore.yaml"
+    out = directory / "keystore.yaml"
     out.write_text(imported.keystore)
     keystore = keystore_file.read(out, report, uid=os.geteuid(), gids=(os.getegid(),))
     assert report.problems == [], imported.keystore

@@ -54,7 +54,7 @@ def came_from(ip: str, helo: str = "mail.example.org") -> bytes:
         # on one line, and folded elsewhere
         (b" from x.example (y.example [192.0.2.10]) by relay.example.net with ESMTP; date", "192.0.2.10", "x.example"),
         (b" from x.example\r\n (y.example [192.0.2.10])\r\n by relay.example.net; date", "192.0.2.10", "x.example"),
-        # what a client says with HELO takes no other's place, and is no name where it has spaces
+        # what a client says with HELO takes no other's place, and is not a name where it has spaces
         (b" from x (y [192.0.2.99]) (unknown [198.51.100.66])" + TAIL, "198.51.100.66", ""),
         (b" from x (y [192.0.2.99]) by z (unknown [198.51.100.66])" + TAIL, "198.51.100.66", ""),
         (b" from x [192.0.2.99] (unknown [198.51.100.66])" + TAIL, "198.51.100.66", ""),

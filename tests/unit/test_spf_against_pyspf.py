@@ -152,7 +152,7 @@ A_HOST = {"h.example.org": [{"A": "192.0.2.1"}]}
         ("v=spf1 x=1 x=2 -all", {}, "fail", "permerror"),
         # 4.6.1: names are case-insensitive.
         ("v=spf1 REDIRECT=r.example.org", {"r.example.org": [{"TXT": "v=spf1 -all"}]}, "fail", "neutral"),
-        # 5.1: a redirect beside an "all" is ignored, so it is no term that asks.
+        # 5.1: a redirect beside an "all" is ignored, so it is not a term that asks.
         (f"v=spf1 {'a:h.example.org ' * 10} ip4:192.0.2.1 -all redirect=r.example.org",
          {"h.example.org": [{"A": "198.51.100.1"}]}, "pass", "permerror"),
         # 5.2 and 4.6.4: a term that is not reached can't loop.

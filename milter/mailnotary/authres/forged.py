@@ -14,7 +14,7 @@ from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.mail import cfws
 from mailnotary.mail import encoded_word as encodedword
 
-# What is no part of a name, so that a sloppy reader may skip it or stop at it: white space, controls, quotes of every
+# What is not part of a name, so that a sloppy reader may skip it or stop at it: white space, controls, quotes of every
 # kind and other punctuation, broken UTF-8, and what shows nothing. The four are invisible, though Unicode has them as
 # letters (Default_Ignorable_Code_Point).
 _NOISE = re.compile("[^\\w.-]+|[\u115f\u1160\u3164\uffa0]+")
@@ -27,7 +27,7 @@ _COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
 
 def claims(value: bytes, ids: Collection[str]) -> bool:
     """Whether the field speaks in the name of one of the authserv-ids. They are compared as domain names are: without
-    regard to case, U-labels as A-labels, a trailing dot ignored. An authserv-id that is no domain name is read by
+    regard to case, U-labels as A-labels, a trailing dot ignored. An authserv-id that is not a domain name is read by
     others in ways that nobody knows: it claims each id that it has in it as a whole word. So is a field that can't be
     parsed: it claims every id that it contains anywhere, in whatever disguise."""
     if not ids or (value.isascii() and not _contains(value, ids)):
@@ -58,7 +58,7 @@ def _is_name(found: str) -> bool:
 
 
 def _words(authserv_id: str) -> set[str]:
-    """What an identifier is to those who stop at what is no part of a name, and to those who skip it."""
+    """What an identifier is to those who stop at what is not part of a name, and to those who skip it."""
     words = _NOISE.split(_folded(authserv_id))
     return {word.strip(".") for word in (*words, "".join(words))}
 

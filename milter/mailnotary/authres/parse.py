@@ -69,7 +69,7 @@ class _Parser:
             self.skip()
             digits = self._match(_DIGITS)
             if digits is None:
-                self._fail("a method's version that is no number")
+                self._fail("a method's version that is not a number")
             method_version = int(digits)
             self.skip()
         self._expect("=", "a method")

@@ -7,7 +7,7 @@ from mailnotary.errors import MailSyntaxError
 
 
 class AuthresError(MailSyntaxError):
-    """The value is no Authentication-Results; the message says why."""
+    """The value is not an Authentication-Results; the message says why."""
 
 
 class Property(NamedTuple):

@@ -74,7 +74,7 @@ def unfolded(result: MethodResult) -> str:
 @lru_cache(maxsize=256)  # a few dozen, of our own
 def _keyword(text: str) -> str:
     if not _KEYWORD.match(text):
-        raise AuthresError(f"{text!r} is no keyword")
+        raise AuthresError(f"{text!r} is not a keyword")
     return text
 
 

@@ -36,11 +36,11 @@ MAX_MESSAGE = 256 * 1024 * 1024  # octets; no MTA takes larger mail by default
 
 
 def client_address(text: str) -> IPv4Address | IPv6Address:
-    """The type of --ip: a text that is no address is wrong usage."""
+    """The type of --ip: a text that is not an address is wrong usage."""
     try:
         return ip_address(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{printable(text)} is no IPv4 or IPv6 address") from None
+        raise argparse.ArgumentTypeError(f"{printable(text)} is not an IPv4 or IPv6 address") from None
 
 
 def add_zone(parser: argparse.ArgumentParser) -> None:

@@ -68,7 +68,7 @@ def _bash_value(one: Argument) -> str:
     if one.choices:
         return f"COMPREPLY=($(compgen -W '{' '.join(one.choices)}' -- \"$current\"))"
     if one.takes:
-        return f'COMPREPLY=($(compgen -{"d" if one.takes == "folder" else "f"} -- "$current"))'
+        return f'COMPREPLY=($(compgen -{"d" if one.takes == "directory" else "f"} -- "$current"))'
     return ":"
 
 
@@ -105,7 +105,7 @@ def _zsh_spec(one: Argument, name: str) -> str:
 def _zsh_action(one: Argument) -> str:
     if one.choices:
         return f"({' '.join(one.choices)})"
-    return {"file": "_files", "folder": "_files -/"}.get(one.takes, "")
+    return {"file": "_files", "directory": "_files -/"}.get(one.takes, "")
 
 
 def _zsh_text(text: str) -> str:

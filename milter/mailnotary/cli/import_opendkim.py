@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(folder: Path, imported: Imported) -> None:
+def _write(directory: Path, imported: Imported) -> None:
     """Both files, or none."""
     written: list[Path] = []
     try:
-        folder.mkdir(exist_ok=True)
+        directory.mkdir(exist_ok=True)
         for name, text in zip(FILES, (imported.settings, imported.keystore), strict=True):
-            path = folder / name
+            path = directory / name
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             written.append(path)
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -60,8 +60,8 @@ def _write(folder: Path, imported: Imported) -> None:
         for path in written:
             path.unlink()
         if isinstance(error, FileExistsError):
-            raise CommandError(f"{error.filename} exists already: name another folder with --output") from error
-        raise CommandError(f"{error.filename or folder}: can't be written: {error.strerror}") from error
+            raise CommandError(f"{error.filename} exists already: name another directory with --output") from error
+        raise CommandError(f"{error.filename or directory}: can't be written: {error.strerror}") from error
 
 
 def _next_steps(path: Path, imported: Imported) -> None:

@@ -93,7 +93,7 @@ def names(domain_text: str, selector_text: str) -> tuple[str, str]:
     domain, selector = domain_name(domain_text), to_ascii(selector_text)
     if selector is None or not is_domain_name(selector) or selector_text.endswith("."):
         raise CommandError(
-            f"{printable(selector_text, 80)!r} is no selector: take letters, digits and hyphens: rsa2026"
+            f"{printable(selector_text, 80)!r} is not a selector: take letters, digits and hyphens: rsa2026"
         )
     if len(key_record_name(domain, selector)) > MAX_NAME:
         raise CommandError(f"the record's name would be longer than DNS allows ({MAX_NAME}): take a shorter selector")
@@ -104,7 +104,7 @@ def domain_name(text: str) -> str:
     """A domain of the command line as A-labels in lower case."""
     domain = to_ascii(text)
     if domain is None or not is_domain_name(domain):
-        raise CommandError(f"{printable(text, 80)!r} is no domain name: write one like example.org")
+        raise CommandError(f"{printable(text, 80)!r} is not a domain name: write one like example.org")
     return domain
 
 

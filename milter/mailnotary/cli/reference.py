@@ -13,7 +13,7 @@ _FILES = ("FILE", "MESSAGE")
 @dataclass(frozen=True, slots=True)
 class Argument:
     """One argument: `names` are those of an option, none for a positional one; `value` stands for what follows or what
-    it is, "" for nothing; `takes` is "file", "folder" or "" for anything else."""
+    it is, "" for nothing; `takes` is "file", "directory" or "" for anything else."""
 
     names: tuple[str, ...]
     value: str
@@ -55,5 +55,5 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[Argument]:
         if action.nargs != 0:
             metavar = action.metavar if isinstance(action.metavar, str) else None
             value = metavar or ("|".join(choices) if choices else action.dest.upper())
-        takes = "folder" if value == "DIR" else "file" if value in _FILES or action.type is Path else ""
+        takes = "directory" if value == "DIR" else "file" if value in _FILES or action.type is Path else ""
         yield Argument(tuple(action.option_strings), value, choices, action.help or "", takes)

@@ -22,7 +22,7 @@ from mailnotary.config.load import ConfigError, Configuration
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.keys import histories
-from mailnotary.keys.create import FOLDER, NewKeyError, Pem, locked, owner_of, store
+from mailnotary.keys.create import DIRECTORY, NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
 
 LEAST_BITS = 2048  # of a new RSA key, however short the old one was (RFC 8301 section 3.2)
@@ -115,7 +115,7 @@ def _to_rotate(entry: KeyEntry, published: Collection[tuple[str, str]]) -> list[
 
 def _left_behind(keystore: Path, domain: str) -> set[str]:
     """The selectors of key files that may be in no entry any more."""
-    files = (keystore.parent / FOLDER).glob(f"{domain}.*.pem")
+    files = (keystore.parent / DIRECTORY).glob(f"{domain}.*.pem")
     return {file.name.removeprefix(f"{domain}.").removesuffix(".pem") for file in files}
 
 

@@ -69,15 +69,15 @@ def _unsafe(root: YamlMapping) -> bool:
 class _KeyFiles:
     """Reads each key file once, however many domains share it."""
 
-    def __init__(self, folder: Path, uid: int, gids: Collection[int], *, parse: bool) -> None:
-        self._folder, self._uid, self._gids, self._parse = str(folder), uid, gids, parse
+    def __init__(self, directory: Path, uid: int, gids: Collection[int], *, parse: bool) -> None:
+        self._directory, self._uid, self._gids, self._parse = str(directory), uid, gids, parse
         self.unsafe = False  # whether the rules of access are waived
         self._read: dict[str, bytes | KeyLoadError] = {}
         self.warnings: dict[str, str] = {}  # by path
 
     def path(self, name: str) -> str:
         """The absolute path of a key file as the keystore names it."""
-        return os.path.normpath(os.path.join(self._folder, name))
+        return os.path.normpath(os.path.join(self._directory, name))
 
     def load(self, path: str) -> bytes:
         """The PEM octets of a key. Raises KeyLoadError."""
@@ -275,7 +275,7 @@ def _entry_name(text: str) -> str:
         return text
     if text.startswith("*."):
         raise ValueError(
-            f"{shown(text)} is no domain name: write {printable(text[2:])} with 'include_subdomains: true'"
+            f"{shown(text)} is not a domain name: write {printable(text[2:])} with 'include_subdomains: true'"
         )
     return _signing_domain(text)
 
@@ -292,5 +292,5 @@ def _selector(text: str) -> str:
     """sub-domain *( "." sub-domain ) (RFC 6376 section 3.1); U-labels as A-labels (RFC 8616 section 4)."""
     name = to_ascii(text)
     if name is None or not is_domain_name(name) or text.endswith("."):
-        raise ValueError(f"{shown(text)} is no selector: write letters, digits and hyphens, like rsa2026")
+        raise ValueError(f"{shown(text)} is not a selector: write letters, digits and hyphens, like rsa2026")
     return text if text.isascii() else name

@@ -36,7 +36,7 @@ class Listen:
             return _inet(family, rest)
         if text.startswith("/"):
             raise ValueError(f"a path needs its family: write unix:{printable(text, 120)}")
-        raise ValueError(f"'{printable(text, 80)}' is no socket: write {EXAMPLES}")
+        raise ValueError(f"'{printable(text, 80)}' is not a socket: write {EXAMPLES}")
 
     @property
     def exposure(self) -> str:
@@ -62,11 +62,13 @@ def _is_loopback(host: str) -> bool:
 
 def _checked_path(path: str) -> str:
     if not path.startswith("/"):
-        raise ValueError(f"'{printable(path, 120)}' is no absolute path: write unix:/run/mailnotary/mailnotary.sock")
+        raise ValueError(
+            f"'{printable(path, 120)}' is not an absolute path: write unix:/run/mailnotary/mailnotary.sock"
+        )
     if not path.isprintable():
         raise ValueError(f"'{printable(path, 120)}' has characters that can't be printed: take another path")
     if path.endswith("/"):
-        raise ValueError(f"'{printable(path, 120)}' is a folder: add the socket's name")
+        raise ValueError(f"'{printable(path, 120)}' is a directory: add the socket's name")
     octets = len(path.encode())
     if octets > MAX_UNIX_PATH:
         raise ValueError(f"a socket's path has at most {MAX_UNIX_PATH} octets, this one {octets}: take a shorter one")
@@ -78,7 +80,7 @@ def _inet(family: str, rest: str) -> Listen:
     if match is None:
         if rest.isdigit():
             raise ValueError(f"the address is missing: write {family}:{rest}@127.0.0.1, or @0.0.0.0 for every address")
-        raise ValueError(f"'{printable(rest, 80)}' is no port@address: write {EXAMPLES}")
+        raise ValueError(f"'{printable(rest, 80)}' is not port@address: write {EXAMPLES}")
     port, host = _port(match["port"]), match["host"].removeprefix("[").removesuffix("]")
     postfix = "@" not in rest
     if not host:
@@ -91,7 +93,7 @@ def _inet(family: str, rest: str) -> Listen:
             raise ValueError(f"{address} is an IPv4 address: write inet:{port}@{address}")
         return Listen("inet6" if address.version == 6 else "inet", str(address), port)
     if not is_domain_name(host.lower()):
-        raise ValueError(f"'{printable(host, 80)}' is no address and no host name: write {EXAMPLES}")
+        raise ValueError(f"'{printable(host, 80)}' is neither an address nor a host name: write {EXAMPLES}")
     return Listen(family, host.lower(), port)
 
 
@@ -99,7 +101,7 @@ def _address(text: str) -> IPv4Address | IPv6Address:
     try:
         address = ip_address(text)
     except ValueError:
-        raise ValueError(f"'{printable(text, 80)}' is no IP address: write {EXAMPLES}") from None
+        raise ValueError(f"'{printable(text, 80)}' is not an IP address: write {EXAMPLES}") from None
     if address.version == 6 and address.scope_id:  # inet_pton, which libmilter calls, knows no zones
         raise ValueError(f"a zone ('%{address.scope_id}') can't be listened on: leave it out")
     return address
@@ -108,4 +110,4 @@ def _address(text: str) -> IPv4Address | IPv6Address:
 def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
-    raise ValueError(f"'{printable(text, 20)}' is no port: write a number from 1 to 65535")
+    raise ValueError(f"'{printable(text, 20)}' is not a port: write a number from 1 to 65535")

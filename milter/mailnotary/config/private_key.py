@@ -39,7 +39,7 @@ def _read(path: str, uid: int) -> tuple[bytes, os.stat_result]:
     finally:
         os.close(descriptor)
     if len(data) > MAX_PEM_OCTETS:
-        raise KeyLoadError(f"larger than {MAX_PEM_OCTETS} octets: this is no private key")
+        raise KeyLoadError(f"larger than {MAX_PEM_OCTETS} octets: this is not a private key")
     if len(data) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise KeyLoadError("changed while it was read: try again, and put new keys into place by renaming them")
     return data, before
@@ -48,16 +48,15 @@ def _read(path: str, uid: int) -> tuple[bytes, os.stat_result]:
 def _not_opened(path: str, uid: int, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         if os.path.islink(path):
-            return f"a symbolic link to {shlex.quote(os.readlink(path))}, which does not exist: mend or remove the link"
+            return f"a symbolic link to {shlex.quote(os.readlink(path))}, which does not exist: fix or remove the link"
         return "does not exist: check the name, or make the key with `mailnotary keygen`"
     if not isinstance(error, PermissionError):
         return f"can't be opened: {error.strerror}"
     try:
         os.stat(path)
     except PermissionError:
-        return (
-            f"{_name(uid)} may not enter its folder: run `chown -R {_name(uid)} {shlex.quote(os.path.dirname(path))}`"
-        )
+        directory = shlex.quote(os.path.dirname(path))
+        return f"{_name(uid)} cannot enter its directory: run `chown -R {_name(uid)} {directory}`"
     except OSError:
         pass
     return f"{_name(uid)} can't read it: run `{_repair(path, None, uid)}`"

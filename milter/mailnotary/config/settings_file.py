@@ -103,7 +103,7 @@ def _listen(text: str) -> str:
 
 def _user(text: str) -> str:
     if not _USER.match(text):
-        raise ValueError(f"{shown(text)} is no user or group name: write one like mailnotary")
+        raise ValueError(f"{shown(text)} is not a user or group name: write one like mailnotary")
     return text
 
 
@@ -120,7 +120,7 @@ def _authserv_id(text: str) -> str:
     become A-labels, which every reader of the header understands."""
     name = text if text.isascii() else to_ascii(text)
     if name is None or not _TOKEN.match(name) or "{" in name:
-        raise ValueError(f"{shown(text)} is no authserv-id: write a name like mx.example.org, or remove the key")
+        raise ValueError(f"{shown(text)} is not an authserv-id: write a name like mx.example.org, or remove the key")
     return name
 
 
@@ -148,7 +148,7 @@ def _nameserver(text: str) -> tuple[str, int]:
         return str(ip_address(match["v6"] or match["v4"] or match["bare"])), port
     except ValueError:
         raise ValueError(
-            f"{shown(text)} is no name server: write its address, like 192.0.2.53, 192.0.2.53:5353, ::1 or [::1]:53"
+            f"{shown(text)} is not a name server: write its address, like 192.0.2.53, 192.0.2.53:5353, ::1 or [::1]:53"
         ) from None
 
 
@@ -156,10 +156,10 @@ def _file(node: YamlNode, report: Report) -> Path:
     return Path(text("a file like keystore.yaml")(node, report))
 
 
-def _folder(node: YamlNode, report: Report) -> Path:
-    path = Path(text("a folder like /var/lib/mailnotary")(node, report))
+def _directory(node: YamlNode, report: Report) -> Path:
+    path = Path(text("a directory like /var/lib/mailnotary")(node, report))
     if not path.is_absolute():
-        raise ValueError(f"{shown(str(path))} is no absolute path: write one like /var/lib/mailnotary")
+        raise ValueError(f"{shown(str(path))} is not an absolute path: write one like /var/lib/mailnotary")
     return path
 
 
@@ -195,7 +195,7 @@ def _canonicalization(text: str) -> str:
     body = body if slash else "simple"  # RFC 6376 section 3.5, c=: one word is the header's, the body's is simple
     if header not in ("simple", "relaxed") or body not in ("simple", "relaxed"):
         raise ValueError(
-            f"{shown(text)} is no canonicalization: write relaxed/simple, relaxed/relaxed, simple/simple or "
+            f"{shown(text)} is not a canonicalization: write relaxed/simple, relaxed/relaxed, simple/simple or "
             "simple/relaxed"
         )
     return f"{header}/{body}"
@@ -203,7 +203,7 @@ def _canonicalization(text: str) -> str:
 
 def _field_name(text: str) -> str:
     if not _FIELD_NAME.match(text):
-        raise ValueError(f"{shown(text)} is no header field's name: write one like Subject, without a colon")
+        raise ValueError(f"{shown(text)} is not a header field's name: write one like Subject, without a colon")
     if (why := _UNSIGNABLE.get(text.lower())) is not None:
         raise ValueError(f"{text} can't be signed: {why}; remove it")
     return text
@@ -356,7 +356,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
     "user": scalar(_user, "a user like mailnotary"),
     "workers": scalar(_workers, "auto, or a number from 1 to 1024"),
     "stop_seconds": seconds(0, 300),
-    "state_dir": _folder,
+    "state_dir": _directory,
     "key_check_seconds": seconds(1, 86_400),
     "mode": choice(Mode),
     "authserv_id": optional(scalar(_authserv_id, "a name like mx.example.org")),

@@ -211,7 +211,7 @@ def file_mode() -> Converter[int]:
     def parse(text: str) -> int:
         match = _OCTAL.match(text)
         if match is None or not 0o600 <= int(match[1], 8) <= 0o777 or int(match[1], 8) & 0o600 != 0o600:
-            raise ValueError(f"{shown(text)} is no mode for a socket: write an octal number like 0660")
+            raise ValueError(f"{shown(text)} is not a mode for a socket: write an octal number like 0660")
         return int(match[1], 8)
 
     return scalar(parse, "0660")
@@ -221,7 +221,7 @@ def domain(text: str) -> str:
     """A domain name as lower-case A-labels."""
     name = to_ascii(text)
     if name is None or not is_domain_name(name):
-        raise ValueError(f"{shown(text)} is no domain name: write one like example.org")
+        raise ValueError(f"{shown(text)} is not a domain name: write one like example.org")
     return name
 
 
@@ -237,7 +237,7 @@ def network(text: str) -> Network:
         found = ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            f"{shown(text)} is no network: write one like 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1"
+            f"{shown(text)} is not a network: write one like 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1"
         ) from None
     if host.version == 6 and host.scope_id:
         raise ValueError(f"{shown(text)} has a zone: leave the '%{host.scope_id}' out")

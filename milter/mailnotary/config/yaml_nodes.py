@@ -137,7 +137,7 @@ class Report:
         """The errors in the order of the file, each once: what an alias stands for is looked at more than once."""
         found = sorted(dict.fromkeys(self.problems), key=lambda problem: (problem.line, problem.column))
         if self._beyond:
-            found.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: mend these first"))
+            found.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: fix these first"))
         return found
 
     def _problem(self, node: YamlNode | None, message: str) -> Problem:

@@ -88,7 +88,7 @@ def load_private_key(pem: bytes) -> PrivateKey:
     """A private key in PEM: PKCS#1 or PKCS#8, RSA or Ed25519, as written by `openssl genrsa`, `openssl genpkey` and
     `opendkim-genkey`. Raises KeyLoadError with what to do."""
     if len(pem) > MAX_PEM_OCTETS:
-        raise KeyLoadError(f"larger than {MAX_PEM_OCTETS} octets: this is no private key")
+        raise KeyLoadError(f"larger than {MAX_PEM_OCTETS} octets: this is not a private key")
     blocks = [match.groups() for match in _PEM.finditer(pem)]
     label, text = next((block for block in blocks if block[0].endswith(b"PRIVATE KEY")), (b"", b""))
     if not label:

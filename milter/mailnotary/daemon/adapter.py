@@ -136,7 +136,7 @@ class Adapter:
         milter.set_eom_callback(self.on_eom)
         milter.set_abort_callback(self.on_abort)
         milter.set_close_callback(self.on_close)
-        # For what fails inside pymilter before our code runs (a HELO or a header's name that is no UTF-8): that event
+        # For what fails inside pymilter before our code runs (a HELO or a header's name that is not UTF-8): that event
         # is as good as not sent. libmilter itself turns the CONTINUE into no reply where none is due.
         milter.set_exception_policy(milter.CONTINUE)
         milter.register("mailnotary", negotiate=self.on_negotiate)
@@ -342,9 +342,9 @@ def _no_environment() -> Environment:
 
 
 def quiet_excepthook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-    """pymilter prints what fails inside it, which is text of the client's that is no UTF-8: not worth a traceback."""
+    """pymilter prints what fails inside it, which is text of the client's that is not UTF-8: not worth a traceback."""
     if isinstance(value, UnicodeDecodeError):
-        log.debug("the MTA passed text that is no UTF-8: left out", extra={"fields": {"error": str(value)}})
+        log.debug("the MTA passed text that is not UTF-8: left out", extra={"fields": {"error": str(value)}})
     else:
         log.error("defect outside of a callback", exc_info=(kind, value, trace))
 
@@ -370,7 +370,7 @@ def _macro(ctx: "Context", name: str) -> str | None:
 
 
 def _auth_user(ctx: "Context") -> str | None:
-    """The login name; "" for a client that is authenticated under a name that can't be had (it is no UTF-8, or the MTA
+    """The login name; "" for a client that is authenticated under a name that can't be had (it is not UTF-8, or the MTA
     gives the mechanism alone); None for one that is not authenticated."""
     try:
         user = ctx.getsymval("{auth_authen}")

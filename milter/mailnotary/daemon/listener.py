@@ -21,7 +21,7 @@ from mailnotary.config.listen import Listen
 from mailnotary.config.settings import SocketSettings
 from mailnotary.daemon import adapter, peers
 from mailnotary.errors import SetupError
-from mailnotary.files import directory, resolve
+from mailnotary.files import open_directory, resolve
 
 BACKLOG = 512  # connections that wait while all workers are busy accepting others
 
@@ -56,7 +56,7 @@ class Listener:
         if self._path is None:
             return
         # A directory that our user may not write, or that is gone: the next start replaces the stale socket.
-        with suppress(OSError), directory(self._path.parent) as home:
+        with suppress(OSError), open_directory(self._path.parent) as home:
             if _identity(os.lstat(self._path.name, dir_fd=home)) == self._identity:
                 os.unlink(self._path.name, dir_fd=home)
 
@@ -98,7 +98,7 @@ def _open_unix(path: str, settings: SocketSettings) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         target = resolve(Path(path).parent) / Path(path).name
-        with directory(target.parent) as home:
+        with open_directory(target.parent) as home:
             fcntl.flock(home, fcntl.LOCK_EX)  # two instances that start at once look and rename one after the other
             _refuse_second_instance(path, home, target.name)
             identity = _bind(sock, home, target.name, settings)
@@ -143,7 +143,7 @@ def _refuse_second_instance(path: str, home: int, name: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ListenError(f"unix:{path}: there is a file of that name which is no socket: remove it, or choose another")
+        raise ListenError(f"unix:{path}: exists but is not a socket: remove it, or choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
         try:
             probe.connect(_within(home, name))
@@ -172,8 +172,8 @@ def _set_access(home: int, name: str, settings: SocketSettings) -> tuple[int, in
         os.close(made)
 
 
-def _give_to_group(this: str, status: os.stat_result, name: str, folder: str) -> None:
-    """Leaves alone what has the group already, by its folder's setgid bit: a sandbox may forbid chown altogether."""
+def _give_to_group(this: str, status: os.stat_result, name: str, directory: str) -> None:
+    """Leaves alone what has the group already, by its directory's setgid bit: a sandbox may forbid chown altogether."""
     gid = _group_id(name)
     if status.st_gid == gid:
         return
@@ -181,8 +181,8 @@ def _give_to_group(this: str, status: os.stat_result, name: str, folder: str) ->
         os.chown(this, -1, gid)
     except PermissionError as error:
         raise ListenError(
-            f"socket.group: the daemon may not give its socket to the group '{name}': give the folder to it instead "
-            f"(chgrp {name} {folder} && chmod g+s {folder})"
+            f"socket.group: the daemon may not give its socket to the group '{name}': give the directory to it instead "
+            f"(chgrp {name} {directory} && chmod g+s {directory})"
         ) from error
 
 
@@ -212,17 +212,17 @@ class StandIns:
     """
 
     def __init__(self, family: int) -> None:
-        with tempfile.TemporaryDirectory(prefix="mailnotary-") as folder:
+        with tempfile.TemporaryDirectory(prefix="mailnotary-") as directory:
             self.idle = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            self.idle.bind(f"{folder}/idle")
+            self.idle.bind(f"{directory}/idle")
             self.idle.listen(1)
             before = _open_sockets()
-            self._open(family, folder)
+            self._open(family, directory)
             (self.descriptor,) = _open_sockets() - before  # libmilter's, by number
 
-    def _open(self, family: int, folder: str) -> None:
+    def _open(self, family: int, directory: str) -> None:
         if family == socket.AF_UNIX:
-            adapter.open_socket(f"unix:{folder}/stand-in")
+            adapter.open_socket(f"unix:{directory}/stand-in")
         elif family == socket.AF_INET6:
             adapter.open_socket("inet6:0@[::1]")
         else:

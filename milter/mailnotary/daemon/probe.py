@@ -46,7 +46,7 @@ def probe(listen: Listen, timeout: float = TIMEOUT) -> Negotiated:
     except OSError as error:
         raise ProbeError(error.strerror or str(error)) from error
     if answer[:1] != b"O" or len(answer) < 13:
-        raise ProbeError("what answers is no milter")
+        raise ProbeError("the peer is not a milter")
     version, _, steps = struct.unpack_from(">III", answer, 1)
     return Negotiated(version, bool(steps & _LEADING_SPACE))
 

@@ -62,7 +62,7 @@ def _parse(text: bytes) -> KeyRecord:
         raise KeyRecordError("key revoked (empty p=)", "key revoked")  # step 7
     octets = decode_base64(data)
     if octets is None:
-        raise KeyRecordError("key record's p= is no base64")
+        raise KeyRecordError("key record's p= is not base64")
     try:
         public = parse_public_key(algorithm, octets)
     except KeyLoadError as error:

@@ -233,7 +233,7 @@ def _usable_name(text: str, what: str) -> str:
 def _check_identity(identity: str, domain: str) -> None:
     part = to_ascii(identity.rpartition("@")[2])
     if not _IDENTITY.match(identity) or part is None or not is_subdomain(part, domain):
-        raise SigningError(f"identity {identity!r} is no address in {domain}")  # RFC 6376 3.5 i=
+        raise SigningError(f"identity {identity!r} is not an address in {domain}")  # RFC 6376 3.5 i=
 
 
 def _fold(tags: Iterable[bytes], names: Iterable[bytes], body_hash: bytes) -> bytes:

@@ -159,9 +159,9 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
     _check_query(tags)
     if not labels.domain or "." not in labels.domain:
         # domain-name is two labels or more; "." in d=, or "a(.b", would ask for somebody else's name.
-        raise _syntax(f"d={_shown(tags.get('d'))} is no domain name")
+        raise _syntax(f"d={_shown(tags.get('d'))} is not a domain name")
     if not labels.selector:
-        raise _syntax(f"s={_shown(tags.get('s'))} is no selector")
+        raise _syntax(f"s={_shown(tags.get('s'))} is not a selector")
     identity_domain = _identity_domain(tags, labels.domain)
     headers = _signed_names(tags)
     length = _number(tags, "l", 76)
@@ -207,7 +207,7 @@ def decode_base64(value: bytes) -> bytes | None:
 def _base64(tags: TagList, name: str) -> bytes:
     decoded = decode_base64(tags.get(name) or b"")
     if decoded is None:
-        raise _syntax(f"{name}= is no base64")
+        raise _syntax(f"{name}= is not base64")
     return decoded
 
 
@@ -272,14 +272,14 @@ def _identity_domain(tags: TagList, domain: str) -> str:
     value = tags.get("i")
     if value is None:
         return domain
-    # dkim-quoted-printable: white space is no part of it (RFC 6376 2.11)
+    # dkim-quoted-printable: white space is not part of it (RFC 6376 2.11)
     decoded = value.translate(None, _WSP)
     if b"=" in decoded:
         decoded = _ENCODED.sub(lambda match: bytes.fromhex(match[1].decode()), decoded)
     _, at, part = decoded.rpartition(b"@")
     identity = _domain(part) if at else None
     if identity is None:
-        raise _syntax(f"i={_shown(value)} is no identity")
+        raise _syntax(f"i={_shown(value)} is not an identity")
     if not is_subdomain(identity, domain):
         raise _unacceptable(f"i={_shown(value)} is not within d={domain}")
     return identity
@@ -297,7 +297,9 @@ def _read_names(value: bytes) -> tuple[bytes, ...]:
         raise SignatureError(DkimStatus.POLICY, reason, "too many signed fields")
     for name in names:
         if not _HEADER_NAME.match(name):
-            raise _syntax(f"h= has {_shown(name)}, which is no header field name" if name else "h= has an empty name")
+            raise _syntax(
+                f"h= has {_shown(name)}, which is not a header field name" if name else "h= has an empty name"
+            )
     if all(name.lower() != b"from" for name in names):
         raise _unacceptable("From is not signed (not in h=)", "From is not signed")
     return tuple(names)
@@ -311,7 +313,7 @@ def _number(tags: TagList, name: str, digits: int) -> int | None:
     if value is None:
         return None
     if not _NUMBER.match(value):
-        raise _syntax(f"{name}={_shown(value)} is no number")
+        raise _syntax(f"{name}={_shown(value)} is not a number")
     if len(value) > digits:
         raise _syntax(f"{name}= has more than {digits} digits")
     return int(value)

@@ -15,7 +15,7 @@ MAX_TAGS = 64  # a signature has 14 known tags; the cap bounds the work that a h
 
 _WSP = b" \t\r\n"
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*\Z")
-# A CR or LF that is no fold is nothing that a tag may hold: it is the stuff of which smuggled lines are made.
+# A CR or LF that is not a fold is nothing that a tag may hold: it is the stuff of which smuggled lines are made.
 # (The "++" keeps the match from being tried again in other ways: without it, it takes exponential time. "*+" for the
 # group would be right, but Python before 3.11.5 goes on behind what a group took before it failed: gh-106052.)
 _OCTETS = re.compile(rb"(?:[!-~\x80-\xff \t]++|\r\n(?=[ \t]))*\Z")

@@ -69,7 +69,7 @@ def evaluate(
     author = to_ascii(from_domain)
     if author is None or not is_domain_name(author):
         shown = ascii_printable(from_domain, 253)
-        reason = f"the author domain {shown} is no domain name"
+        reason = f"the author domain {shown} is not a domain name"
         return DmarcResult(DmarcStatus.PERMERROR, shown, reason=reason, brief="no domain name")
     if trace is not None:
         return _evaluate(author, spf, dkim, resolver, trace)

@@ -110,7 +110,7 @@ class _Tags:
             raw_name, equals, raw_value = spec.partition(b"=")
             raw_name, raw_value = raw_name.strip(_BLANK), raw_value.strip(_BLANK)
             if not equals or not _NAME.match(raw_name):
-                self.problems.append(f"tag {number} is no name=value")
+                self.problems.append(f"tag {number} is not name=value")
                 continue
             name = raw_name.decode("ascii")
             value = raw_value.decode("ascii") if _VALUE.match(raw_value) else None
@@ -163,7 +163,7 @@ class _Tags:
             if match and (match["scheme"].lower() != "mailto" or _MAILTO.match(match["rest"])):
                 found.append(match["uri"])
             else:
-                self.problems.append(f"{name}={ascii_printable(item, 80)} is no URI")
+                self.problems.append(f"{name}={ascii_printable(item, 80)} is not a URI")
         return tuple(found)
 
 

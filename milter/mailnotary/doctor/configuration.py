@@ -69,7 +69,8 @@ def _keys(path: Path, configuration: Configuration) -> Iterator[Finding]:
 
 
 def _others_write(path: Path) -> bool:
-    """Whether a group or everybody may write to it. A folder with the sticky bit lets nobody replace others' files."""
+    """Whether a group or everybody may write to it. A directory with the sticky bit lets nobody replace others'
+    files."""
     try:
         status = path.stat()
     except OSError:

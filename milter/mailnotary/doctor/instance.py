@@ -9,8 +9,8 @@ _PUBLIC = {"smtp", "25", "smtps", "submissions", "465", "submission", "587"}  # 
 @dataclass(frozen=True, slots=True)
 class Postfix:
     """What postconf says. `overrides` are those of master.cf, "submission/inet/smtpd_milters" to the value; `chrooted`
-    whether the processes that call milters (smtpd, cleanup) run in the queue folder; `services` are "smtp/inet" to the
-    command's name."""
+    whether the processes that call milters (smtpd, cleanup) run in the queue directory; `services` are "smtp/inet" to
+    the command's name."""
 
     settings: Mapping[str, str]
     overrides: Mapping[str, str]

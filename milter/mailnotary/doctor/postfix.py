@@ -98,7 +98,7 @@ def _services(text: str) -> dict[str, str]:
 
 
 def _chrooted(chroot: str, services: Mapping[str, str]) -> bool:
-    """master(5): "-" is the default, which is no for all but very old configurations."""
+    """master(5): "-" is the default, which means no for all but very old configurations."""
     callers = {f"{name}/chroot" for name, program in services.items() if program in {"smtpd", "cleanup"}}
     return any(name in callers and value == "y" for name, value in _assignments(chroot).items())
 
@@ -159,8 +159,8 @@ def _content(name: str) -> str:
 
 
 def address(listen: Listen, queue_directory: str) -> str:
-    """How Postfix's milter settings name the daemon's socket. Relative paths begin at the queue folder, in its chroot
-    and outside of it."""
+    """How Postfix's milter settings name the daemon's socket. Relative paths begin at the queue directory, in its
+    chroot and outside of it."""
     if listen.family == "unix":
         path, queue = PurePosixPath(listen.path), PurePosixPath(queue_directory or "/var/spool/postfix")
         return f"unix:{path.relative_to(queue) if path.is_relative_to(queue) else path}"
@@ -301,7 +301,7 @@ def _reachable(postfix: Postfix, settings: Settings, listen: Listen) -> Iterator
     if problem:
         group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name if _exists(user) else user
         advice = (
-            f"give the socket's folder to that group (install -d -o {settings.user} -g {group} -m 2750 "
+            f"give the socket's directory to that group (install -d -o {settings.user} -g {group} -m 2750 "
             f"{PurePosixPath(listen.path).parent}), leave socket.mode at 0660, and restart mailnotary"
         )
         yield error("reachable", f"Postfix's user {user} can't use {listen.path}: {problem}", advice)
@@ -351,10 +351,10 @@ def _changed(user: str, root: str, what: Callable[[], str]) -> str:
 
 def _connect(path: str) -> str:
     """Why this process can't connect, "" if it can."""
-    for folder in reversed(PurePosixPath(path).parents):
-        if not os.access(folder, os.X_OK):
-            there = os.path.isdir(folder)
-            return f"it may not enter {folder}" if there else f"there is no folder {folder}"
+    for directory in reversed(PurePosixPath(path).parents):
+        if not os.access(directory, os.X_OK):
+            there = os.path.isdir(directory)
+            return f"it may not enter {directory}" if there else f"there is no directory {directory}"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
         try:

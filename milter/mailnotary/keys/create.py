@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailnotary.errors import DkimKeyError
-from mailnotary.files import directory, open_regular, resolve
+from mailnotary.files import open_directory, open_regular, resolve
 from mailnotary.keys.edit import NewKey, edit
 
-FOLDER = "keys"  # beside the keystore
+DIRECTORY = "keys"  # beside the keystore
 MAX_KEYSTORE = 64 * 1_048_576  # octets
 
 
@@ -48,13 +48,13 @@ def owner_of(user: str) -> tuple[Owner | None, str]:
 
 @contextmanager
 def locked(keystore: Path) -> Iterator[None]:
-    """Nobody else changes this keystore meanwhile. The lock is on its folder: a file would be replaced under it, and a
-    lock file of its own would be left behind."""
-    folder = keystore.parent
+    """Nobody else changes this keystore meanwhile. The lock is on its directory: a file would be replaced under it, and
+    a lock file of its own would be left behind."""
+    directory = keystore.parent
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise NewKeyError(f"{folder}: {error.strerror}: create the folder, or name another keystore") from error
+        raise NewKeyError(f"{directory}: {error.strerror}: create the directory, or name another keystore") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -82,15 +82,15 @@ def store(
     """Writes keys of a domain, adds them as `auto` to the keystore's entry, and sets fields of its other keys
     (`changed`: selector -> field -> value); returns the files. Call it within `locked`. Raises NewKeyError,
     KeystoreEditError or ConfigError, and then has changed nothing."""
-    keys_folder = keystore.parent / FOLDER
-    files = [keys_folder / f"{domain}.{key.selector}.pem" for key in keys]
-    added = [NewKey(key.selector, f"{FOLDER}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)]
+    keys_directory = keystore.parent / DIRECTORY
+    files = [keys_directory / f"{domain}.{key.selector}.pem" for key in keys]
+    added = [NewKey(key.selector, f"{DIRECTORY}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)]
     try:
         target = resolve(keystore)  # a symbolic link stays one
-        with directory(target.parent) as home:
+        with open_directory(target.parent) as home:
             old = _read(home, target, owner)
             result = edit(old.octets if old else b"", entry, added, changed, file=str(keystore))
-            with _made(resolve(keys_folder), owner) as keys_home, _all_or_none(keys_home) as written:
+            with _made(resolve(keys_directory), owner) as keys_home, _all_or_none(keys_home) as written:
                 for key, file in zip(keys, files, strict=True):
                     _write_key(keys_home, file, key.octets, owner, written)
                 os.fsync(keys_home)
@@ -139,7 +139,7 @@ def _read(home: int, path: Path, owner: Owner | None) -> _Old | None:
 @contextmanager
 def _made(path: Path, owner: Owner | None) -> Iterator[int]:
     """The directory of the keys, made where it is missing; see `files.directory`."""
-    with directory(path.parent) as home:
+    with open_directory(path.parent) as home:
         try:
             os.mkdir(path.name, 0o750, dir_fd=home)
         except FileExistsError:
@@ -148,7 +148,7 @@ def _made(path: Path, owner: Owner | None) -> Iterator[int]:
             raise _failed(path, error) from error
         else:
             new = True
-    with directory(path) as made:
+    with open_directory(path) as made:
         if new:
             if owner is not None:
                 os.fchown(made, -1, owner.gid)  # root's own, so that the daemon can't put keys there

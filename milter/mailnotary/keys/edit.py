@@ -56,7 +56,7 @@ def edit(
 ) -> bytes:
     """The keystore with keys added to the entry of that name (made where it is missing), and with fields of its other
     keys set (`changed`: selector -> field -> value). `file` is how errors name it. Raises yaml_nodes.ConfigError for a
-    file that is no YAML, KeystoreEditError where its form stands in the way."""
+    file that is not YAML, KeystoreEditError where its form stands in the way."""
     changed = changed or {}
     before = _read(data, file)
     meant = _apply(before, entry, added, changed, file)

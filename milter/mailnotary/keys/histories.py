@@ -144,11 +144,11 @@ def published(keystore: KeyStore, signing: SigningSet) -> frozenset[tuple[str, s
     )
 
 
-def remembered(folder: Path, keystore: KeyStore) -> frozenset[tuple[str, str]]:
+def remembered(directory: Path, keystore: KeyStore) -> frozenset[tuple[str, str]]:
     """`published` for a process that is not the daemon: by what the daemon last wrote down. Raises StateError."""
     if not any(key.state is KeyState.AUTO for entry in keystore.entries.values() for key in entry.keys):
         return frozenset()
-    signing = {name for name, history in load(folder).items() if history.signing}
+    signing = {name for name, history in load(directory).items() if history.signing}
     named = {(name.domain, name.selector) for name in signing}
     return frozenset(
         (entry.domain, key.selector)
@@ -172,9 +172,9 @@ class StateError(DkimKeyError):
     """The state file can't be read or written; the text says why."""
 
 
-def load(folder: Path) -> dict[KeyId, KeyHistory]:
+def load(directory: Path) -> dict[KeyId, KeyHistory]:
     """What an earlier daemon saw; nothing where there was none. Raises StateError."""
-    path = folder / FILE
+    path = directory / FILE
     try:
         data = read_regular(path, MAX_FILE + 1)
         if len(data) > MAX_FILE:
@@ -205,21 +205,21 @@ def _entry(item: Any) -> tuple[KeyId, KeyHistory]:
     return key, KeyHistory(**values)
 
 
-def save(folder: Path, known: KeyHistories) -> None:
+def save(directory: Path, known: KeyHistories) -> None:
     """Writes the state file, at once or not at all. Raises StateError."""
     items = [key._asdict() | asdict(history) for key, history in known.items()]
     data = json.dumps({"version": 1, "keys": items}, indent=1).encode()
     name = ""
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=folder)
+        descriptor, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=directory)
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(descriptor, 0o644)  # no secret stands in it, and `mailnotary keys` wants to read it
             stream.write(data)
             stream.flush()
             os.fsync(descriptor)
-        os.rename(name, folder / FILE)
+        os.rename(name, directory / FILE)
     except OSError as error:
         if name:
             with suppress(OSError):
                 os.unlink(name)
-        raise StateError(f"{folder / FILE}: can't be written: {error.strerror}") from error
+        raise StateError(f"{directory / FILE}: can't be written: {error.strerror}") from error

@@ -88,9 +88,9 @@ def initial(settings: Settings, keystore: KeyStore) -> Initial:
     return Initial(_signing_set(keys, known), any(name not in known for name in keys))
 
 
-def _load(folder: Path) -> dict[KeyId, KeyHistory]:
+def _load(directory: Path) -> dict[KeyId, KeyHistory]:
     try:
-        return histories.load(folder)
+        return histories.load(directory)
     except StateError as error:
         log.error("what was seen of the keys in DNS is lost", extra={"fields": {"error": str(error)}})
         return {}
@@ -109,7 +109,7 @@ class KeyWatch:
         self._histories: dict[KeyId, KeyHistory] = {}
         self._queue: list[KeyId] = []
         self._reported: dict[KeyId, tuple[str, float]] = {}
-        self._folder: Path | None = None
+        self._directory: Path | None = None
         self._interval = 0.0
         self._decided = 0.0
         self._unanswered = 0
@@ -122,8 +122,8 @@ class KeyWatch:
 
     def adopt(self, settings: Settings, keystore: KeyStore) -> None:
         """Watches another keystore from now on, and begins a round."""
-        if settings.state_dir != self._folder:
-            self._folder = settings.state_dir
+        if settings.state_dir != self._directory:
+            self._directory = settings.state_dir
             self._histories = _load(settings.state_dir) | self._histories
         self._interval = settings.key_check_seconds
         self._keys = {} if settings.mode is Mode.VERIFY else watched_keys(keystore)
@@ -224,10 +224,10 @@ class KeyWatch:
             log.error("a key signs that DNS does not serve", extra={"fields": fields})
 
     def _save(self) -> None:
-        if self._folder is None or not self._keys:
+        if self._directory is None or not self._keys:
             return
         try:
-            histories.save(self._folder, self._histories)
+            histories.save(self._directory, self._histories)
             self._save_failed = False
         except StateError as error:
             if not self._save_failed:

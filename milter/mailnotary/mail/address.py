@@ -221,7 +221,7 @@ def _checked(value: bytes) -> tuple[str, list[str]]:
     if "\\" in text and _NOT_UTF8.search(text):
         # In GBK, Big5 and Shift JIS a backslash may be a character's second octet: a reader that takes the field
         # for one of these ends a quoted string elsewhere than we.
-        raise _FromError(AuthorProblem.AMBIGUOUS, "the From field has a backslash in a text that is no UTF-8")
+        raise _FromError(AuthorProblem.AMBIGUOUS, "the From field has a backslash in a text that is not UTF-8")
     words = encodedword.words(text)
     if any(_LINE_END.search(word) for word in words):
         # Programs that decode first and parse then have been cut short by a NUL, or sent to another line.
@@ -390,7 +390,7 @@ class _Mailboxes:
             raise _unparsable("an empty local part")
         text = "".join(word.text for word in words)
         if _NOT_UTF8.search(text):
-            raise _unparsable("a local part that is no UTF-8")
+            raise _unparsable("a local part that is not UTF-8")
         if not is_visible(text):
             raise _FromError(AuthorProblem.AMBIGUOUS, "the author's address has a character that can't be seen")
         if encodedword.has_word(text):  # which must never stand in an addr-spec (RFC 2047 section 5)
@@ -404,7 +404,7 @@ class _Mailboxes:
         name = self._label()
         while self._is("."):
             # obs-domain has white space and comments anywhere (4.4), but "admin@bank.example .evil.example" is read
-            # by many programs only up to the space. Harmless is what is no domain yet there ("test . example").
+            # by many programs only up to the space. Harmless is what is not a domain yet there ("test . example").
             broken = self._next.spaced
             self._advance()
             if self._at_end() or self._next.text in ("<", ">", ",", ";", ":"):

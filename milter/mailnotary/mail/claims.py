@@ -139,7 +139,7 @@ _STRUCTURE = re.compile(r"[<>\"]|[,;]\s*[^\s,;()@]*@|@[^\s,;@]*\s*[,;]")
 def hides_author(text: str, words: Sequence[str], domain: str) -> bool:
     """Whether the encoded words of a field make another author of it for who decodes first and parses then, though RFC
     2047 section 5 has no address in them. An address that is the name's text alone makes none ("a@b.example via
-    List"): lists write such names, and what a name says is no author's address (RFC 9989 section 11.4)."""
+    List"): lists write such names, and what a name says is not an author's address (RFC 9989 section 11.4)."""
     if not any(_STRUCTURE.search(unicodedata.normalize("NFKC", word)) for word in words):
         return False
     found = claims(text)
@@ -208,7 +208,7 @@ def indented_authors(values: Iterable[bytes]) -> Claims:
 
 
 def _indented_from(value: bytes) -> bytes | None:
-    """What stands in a folded field behind an indented "From:" that is no name in a list of fields."""
+    """What stands in a folded field behind an indented "From:" that is not a name in a list of fields."""
     match = _INDENTED_FROM.search(value)
     bracket = value.rfind(b"<") if match is not None else 0  # which no tag of a signature has
     while match is not None:

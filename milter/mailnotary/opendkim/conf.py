@@ -39,7 +39,7 @@ class Conf:
     """All directives, in order. Of one that stands twice the last counts."""
 
     directives: list[Directive] = field(default_factory=list)
-    folder: Path = Path("/")  # what relative names are relative to
+    directory: Path = Path("/")  # what relative names are relative to
 
     def get(self, name: str) -> Directive | None:
         """A directive by its name."""
@@ -57,16 +57,16 @@ class Conf:
 
     def path(self, name: str) -> Path:
         """A file that the configuration names."""
-        return self.folder / name
+        return self.directory / name
 
 
 def read_conf(path: Path) -> Conf:
     """Reads opendkim.conf and what it includes. Raises OpendkimError."""
-    conf = Conf(folder=path.absolute().parent)
+    conf = Conf(directory=path.absolute().parent)
     _read_into(conf, path, 0)
     base = conf.value("BaseDirectory")
     if base:
-        conf.folder = Path(base)
+        conf.directory = Path(base)
     return conf
 
 
@@ -90,7 +90,7 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise OpendkimError(f"{path}: can't be read: {error.strerror}") from error
     if len(data) > MAX_FILE or b"\0" in data:
-        raise OpendkimError(f"{path}: this is no text file")
+        raise OpendkimError(f"{path}: this is not a text file")
     return data.decode("utf-8", "surrogateescape").splitlines()
 
 

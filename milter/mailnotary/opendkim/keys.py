@@ -184,9 +184,9 @@ class Keys:
         """A "%" in a key's path: the domains are those that have such a file."""
         before, after = str(self._conf.path(row.file)).split("%", 1)
         pattern = re.compile(re.escape(before) + r"([^/]+)" + re.escape(after).replace("%", r"\1"))
-        folder, rest = before.rpartition("/")[0] or "/", row.file[row.file.index("%") :]
+        directory, rest = before.rpartition("/")[0] or "/", row.file[row.file.index("%") :]
         start = Path(before).name if not before.endswith("/") else ""
-        found = sorted(str(path) for path in Path(folder).glob(start + rest.replace("%", "*")))[:MAX_DOMAINS]
+        found = sorted(str(path) for path in Path(directory).glob(start + rest.replace("%", "*")))[:MAX_DOMAINS]
         domains = [match[1] for name in found if (match := pattern.fullmatch(name))]
         if not domains:
             self._notes.append(f"KeyTable {row.name}: there is no file {row.file}, whatever domain % stands for")
@@ -196,14 +196,14 @@ class Keys:
     def _name(self, text: str, place: str) -> str:
         name = to_ascii(text.strip())
         if name is None or not is_domain_name(name):
-            self._notes.append(f"{place}: {text} is no domain name")
+            self._notes.append(f"{place}: {text} is not a domain name")
             return ""
         return name
 
     def _selector(self, text: str, place: str) -> bool:
         if is_domain_name(text.lower()):
             return True
-        self._notes.append(f"{place}: {text or 'nothing'} is no selector")
+        self._notes.append(f"{place}: {text or 'nothing'} is not a selector")
         return False
 
 

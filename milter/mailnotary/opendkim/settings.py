@@ -124,7 +124,9 @@ class SettingsText:
         self._put("listen", scalar(str(listen)), directive)
         if listen.family == "unix":
             better = "unix:/run/mailnotary/mailnotary.sock"
-            self._note(directive, f"its folder must be the daemon's: chown it, or write {better} here and tell the MTA")
+            self._note(
+                directive, f"its directory must be the daemon's: chown it, or write {better} here and tell the MTA"
+            )
         umask = self._conf.get("UMask")
         if listen.family == "unix" and umask is not None and re.fullmatch("[0-7]{1,4}", umask.value):
             mode = 0o666 & ~int(umask.value, 8)
@@ -308,7 +310,7 @@ def _socket_text(text: str) -> str:
 
 
 def _networks(text: str) -> list[str]:
-    """An entry of a host list as networks, none where it is no address."""
+    """An entry of a host list as networks, none where it is not an address."""
     text = re.sub(r"[\[\]]", "", text.strip())
     if text.lower() == "localhost":
         return ["127.0.0.0/8", "::1"]

@@ -39,7 +39,7 @@ class DnsResolver:
     `nameservers` are (IP address, port), asked in this order; none: the system's. `timeout` in seconds bounds one
     question, all tries together. `cache_entries` bounds the answers that are kept. `clock` in seconds tells their
     age. `before_wait` is called by each lookup that is about to wait, in its own thread. Raises ValueError for a
-    nameserver that is no IP address.
+    nameserver that is not an IP address.
 
     Safe to call from any thread. Equal questions at the same time are asked once. While an answer is kept, the same
     Answer object with the same record objects is returned: an `lru_cache` over a record's octets finds what was

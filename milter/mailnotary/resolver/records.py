@@ -23,7 +23,7 @@ MAX_TEXT = 8_192
 MAX_STRINGS = 1_000  # of the TXT records of one message that have several: a string may be empty, 64 KiB hold 65,535
 
 _MAX_NAME = 255  # octets (RFC 1035 section 2.3.4)
-_POINTER = 0xC0  # the bits of a compression pointer; one of them alone is no label (RFC 6891 section 5)
+_POINTER = 0xC0  # the bits of a compression pointer; one of them alone is not a label (RFC 6891 section 5)
 _FIELDS = struct.Struct("!HHIH")  # of a record: type, class, TTL, length of its data
 _MINIMUM = struct.Struct("!16xI")  # of a SOA record, after its two names
 

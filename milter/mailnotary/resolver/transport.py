@@ -44,7 +44,7 @@ class _FailedError(DnsError):
 
 
 class Server:
-    """A nameserver and what is known about its state. Raises ValueError for what is no IP address or port.
+    """A nameserver and what is known about its state. Raises ValueError for what is not an IP address or port.
 
     Threads write the numbers without a lock: a lost update delays a verdict by one question."""
 

@@ -104,7 +104,7 @@ def _node(name: str, data: Any) -> _Node:
                 raise ZoneError(f"{name}: {entry!r} is none of TIMEOUT, SERVFAIL, NXDOMAIN")
             continue
         if not isinstance(entry, Mapping) or len(entry) != 1:
-            raise ZoneError(f"{name}: {entry!r} is no one-key map such as {{TXT: v=spf1 -all}}")
+            raise ZoneError(f"{name}: {entry!r} is not a one-key map such as {{TXT: v=spf1 -all}}")
         kind_word, value = next(iter(entry.items()))
         if kind_word == "SPF":
             if value not in _FAULTS:
@@ -151,7 +151,7 @@ def _record(name: str, kind: RecordKind, value: Any) -> RecordData:
 
 def _host(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ZoneError(f"{name}: {value!r} is no name")
+        raise ZoneError(f"{name}: {value!r} is not a name")
     return value.removesuffix(".")
 
 
@@ -161,7 +161,7 @@ def _text(name: str, value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str | int | float):
-        raise ZoneError(f"{name}: {value!r} is no TXT record")
+        raise ZoneError(f"{name}: {value!r} is not a TXT record")
     text = str(value)
     try:
         return text.encode("latin-1")

@@ -61,7 +61,7 @@ def check_host(
     trace: list[TraceStep] | None = None,
 ) -> SpfResult:
     """Whether the client at `ip` may use `domain` (RFC 7208 4.1). `sender` is the identity that is checked; without a
-    local-part it is postmaster's. For the rest see `Options`. Raises ValueError where `ip` is no address; whatever
+    local-part it is postmaster's. For the rest see `Options`. Raises ValueError where `ip` is not an address; whatever
     else a client said or DNS holds, the result says it."""
     client = client_address(ip)
     name = a_labels(to_text(domain))
@@ -71,7 +71,7 @@ def check_host(
             SpfStatus.NONE,
             identity,
             shown,
-            reason=f'"{shown}" is no domain name that can have a record',
+            reason=f'"{shown}" is not a domain name that can have a record',
             brief="no domain name",
         )
     deadline = clock() + MAX_SECONDS if deadline is None else deadline

@@ -12,14 +12,14 @@ class ClientAddress:
     __slots__ = ("bits", "family", "kind", "number", "text", "version")
 
     def __init__(self, ip: str | IPv4Address | IPv6Address) -> None:
-        """Raises ValueError where the text is no address."""
+        """Raises ValueError where the text is not an address."""
         address = ip_address(ip) if isinstance(ip, str) else ip
         number = int(address)
         # Section 5: a client on an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2) is an IPv4 client.
         if address.version == 6 and number >> 32 == 0xFFFF:
             address = IPv4Address(number & 0xFFFFFFFF)
             number = int(address)
-        # As people read it, the "c" macro (7.3); an interface's name is no part of what DNS can say.
+        # As people read it, the "c" macro (7.3); an interface's name is not part of what DNS can say.
         self.text = str(address).partition("%")[0]
         self.number = number
         self.version = address.version

@@ -160,7 +160,7 @@ class Evaluation:
             return self._ptr(target)
         if not is_dns_name(target):
             # 4.8 leaves it open what a malformed <target-name> does: like a name that does not exist, it does not
-            # match. Nothing was asked, so it is no void look-up.
+            # match. Nothing was asked, so it is not a void look-up.
             return False
         match mechanism:
             case A():
@@ -194,7 +194,7 @@ class Evaluation:
     def _check_target(self, target: str) -> Verdict:
         """check_host() for an include or a redirect, to which none is permerror (5.2, 6.1)."""
         if not is_dns_name(target) or "." not in target:  # 4.3
-            reason = f'"{shown(target)}" is no domain name that can have a record'
+            reason = f'"{shown(target)}" is not a domain name that can have a record'
             raise Failure(SpfStatus.PERMERROR, reason, "a term leads to no domain name")
         self.dns.depth += 1
         try:

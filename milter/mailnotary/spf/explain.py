@@ -55,5 +55,5 @@ def _fetch(evaluation: Evaluation, name: str) -> MacroString:
         raise MacroError(f"{len(texts)} TXT records, where one is needed", 0)
     if len(texts[0]) > MAX_SOURCE:
         raise MacroError(f"more than {MAX_SOURCE} octets", MAX_SOURCE)
-    # An octet over 0x7F is no character of an explain-string: MacroError.
+    # An octet over 0x7F is not a character of an explain-string: MacroError.
     return parse_macro_string(texts[0].decode("latin-1"), spaces=True)

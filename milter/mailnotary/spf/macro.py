@@ -31,7 +31,7 @@ Values = Callable[[str], str]
 
 
 class MacroError(MailSyntaxError):
-    """The text is no macro-string; `offset` says where in it."""
+    """The text is not a macro-string; `offset` says where in it."""
 
     def __init__(self, reason: str, offset: int) -> None:
         super().__init__(reason)
@@ -163,7 +163,7 @@ def _macro(match: re.Match[str]) -> Macro:
     letter, digits, reverse, delimiters, _ = match.groups()
     lower = letter.lower()
     if lower not in _LETTERS:
-        raise MacroError(f"%{{{letter}}} is no macro", match.start())
+        raise MacroError(f"%{{{letter}}} is not a macro", match.start())
     significant = digits.lstrip("0")
     if digits and not significant:  # 7.3: "If a DIGIT is specified, the value MUST be nonzero"
         raise MacroError(f"{match.group()[:12]} keeps zero parts", match.start())
@@ -183,6 +183,6 @@ def _check_toplabel(text: str, literal: int) -> None:
     if dot < 0:
         raise MacroError(f"{text[:80]!r} does not end in a dot and a top-level label", 0)
     if not label.replace("-", "").isalnum() or label[0] == "-" or label[-1] == "-":
-        raise MacroError(f"{label[:80]!r} is no top-level label", dot + 1)
+        raise MacroError(f"{label[:80]!r} is not a top-level label", dot + 1)
     if label.isdigit():
         raise MacroError(f"{label[:80]!r} is all digits, which no top-level label is", dot + 1)

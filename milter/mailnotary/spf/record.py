@@ -210,7 +210,7 @@ def _add_modifier(modifiers: dict[str, Modifier], name: str, term: str, start: i
     try:
         if name not in ("redirect", "exp"):
             # Section 6: "Unrecognized modifiers MUST be ignored no matter where, or how often"; their value still has
-            # to be a macro-string (12). A known name with a bad value is no unknown modifier, but an error.
+            # to be a macro-string (12). A known name with a bad value is not an unknown modifier, but an error.
             parse_macro_string(term[start:])
             return
         if name in modifiers:  # section 6: "MUST NOT appear in a record more than once each"
