@@ -1,5 +1,7 @@
 """Who may connect over TCP: the program that the kernel runs, and what the kernel makes of it."""
 
+import errno
+import os
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -11,7 +13,7 @@ from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Network, SocketSettings
 from mailnotary.daemon.listener import ListenError, open_listener
 from mailnotary.daemon.peers import _AND, _IF_EQUAL, _LOAD, _NETWORK_HEADER, _block, admit
-from support.daemon import free_port
+from support.daemon import free_port, may_filter
 
 ADDRESSES = st.ip_addresses(v=4) | st.ip_addresses(v=6)
 
@@ -68,6 +70,20 @@ def reaches(listen: Listen, source: str) -> bool:
         return True
 
 
+def refuses() -> None:
+    """Where the kernel forbids filters, a listener with peers is refused: it never serves everybody instead."""
+    with pytest.raises(ListenError, match=r"socket\.peers: this system lets only root filter"):
+        open_listener(Listen("inet", "127.0.0.1", free_port()), SocketSettings(peers=(ip_network("127.0.0.1"),)))
+
+
+def test_a_kernel_that_forbids_filters_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("mailnotary.daemon.peers.admit", forbidden)
+    refuses()
+
+
 @pytest.mark.parametrize(
     ("peers", "let_in"),
     [
@@ -81,6 +97,9 @@ def reaches(listen: Listen, source: str) -> bool:
 )
 @pytest.mark.root  # newer kernels let nobody else attach a filter
 def test_the_kernel_lets_in_whom_the_settings_name(peers: list[str], let_in: list[str]) -> None:
+    if peers and not may_filter():
+        refuses()
+        return
     listen = Listen("inet", "127.0.0.1", free_port())
     listener = open_listener(listen, SocketSettings(peers=tuple(ip_network(one) for one in peers)))
     try:
@@ -95,6 +114,9 @@ def test_the_kernel_lets_in_whom_the_settings_name(peers: list[str], let_in: lis
 )
 @pytest.mark.root
 def test_the_kernel_knows_ipv6_addresses(peer: str, let_in: bool) -> None:
+    if not may_filter():
+        refuses()
+        return
     with socket.socket(socket.AF_INET6) as server:
         admit(server, [ip_network(peer)])
         server.bind(("::1", 0))
@@ -104,6 +126,9 @@ def test_the_kernel_knows_ipv6_addresses(peer: str, let_in: bool) -> None:
 
 @pytest.mark.root
 def test_as_many_networks_as_there_may_be_are_taken() -> None:
+    if not may_filter():
+        refuses()
+        return
     with socket.socket(socket.AF_INET6) as server:
         admit(server, [ip_network(f"2001:db8:{number:x}::1") for number in range(64)])
 

@@ -82,7 +82,7 @@ def _open_inet(listen: Listen, settings: SocketSettings) -> Listener:
         # Each answer is a packet or two that the MTA waits for; accepted sockets inherit this from the listener.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if settings.peers:
-            peers.admit(sock, settings.peers)
+            _admit(sock, settings)
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:
@@ -92,6 +92,17 @@ def _open_inet(listen: Listen, settings: SocketSettings) -> Listener:
         sock.close()
         raise ListenError(f"socket.peers: {error}: add the addresses of those who call {listen}") from error
     return Listener(sock)
+
+
+def _admit(sock: socket.socket, settings: SocketSettings) -> None:
+    try:
+        peers.admit(sock, settings.peers)
+    except PermissionError as error:  # some kernels and sandboxes allow it to root alone
+        sock.close()
+        raise ListenError(
+            "socket.peers: this system lets only root filter who connects: start the daemon as root (it becomes `user` "
+            "later), or use a unix socket, or remove socket.peers and keep strangers out with a firewall"
+        ) from error
 
 
 def _open_unix(path: str, settings: SocketSettings) -> Listener:

@@ -2,7 +2,8 @@
 
 libmilter accepts connections by itself, and its callbacks see the address of the SMTP client, never that of the MTA
 that speaks. So it is decided before: packets from anybody else never reach the socket, and to them it looks as if
-nobody listened there and nobody said so. Connections inherit the filter. No right is needed for it.
+nobody listened there and nobody said so. Connections inherit the filter. Linux wants no
+privilege for that, but some kernels and container sandboxes do.
 """
 
 import ctypes
