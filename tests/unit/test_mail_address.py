@@ -205,6 +205,10 @@ def test_every_character_that_unicode_shows_nothing_for_is_known() -> None:
         "=?utf-8?b?PGFAYmFuay5leGFtcGxlPg==?=,<second@evil.example>",  # espoofer's server_a15
         "=?utf-8?q?=3Ca=40bank.example=3E?= <second@evil.example>",
         "=?utf-8?q?a=40bank.example,?= <second@evil.example>",
+        "=?utf-8?q?a=40bank.example?= =?utf-8?q?=2C?= <second@evil.example>",
+        "=?utf-8?q?a=40?= =?utf-8?q?bank.example=2C?= <second@evil.example>",
+        "=?utf-8?q?a=40bank.example_=28?= <second@evil.example> (=?utf-8?q?=29?=)",
+        "(=?utf-8?q?=29?= a@bank.example, =?utf-8?q?=28?=) <second@evil.example>",
         '"=?utf-8?q?x=22?= <a@bank.example>, =?utf-8?q?=22y?=" <second@evil.example>',
         "<a@bank.example>\\,<second@evil.example>",  # server_a17
         "<any@evil.example>a@bank.example",  # server_a19
@@ -301,6 +305,21 @@ def test_the_search_takes_linear_time() -> None:
         started = time.perf_counter()
         author([HeaderField(b"From", value), HeaderField(b"To", value)])
         assert time.perf_counter() - started < 2, piece
+
+
+def test_a_name_of_quotation_marks_takes_linear_time() -> None:
+    value = b"'" * 60_000 + b", <joe@example.org>"
+    started = time.perf_counter()
+    assert author_of(value).domain == "example.org"
+    assert time.perf_counter() - started < 2
+
+
+def test_a_list_that_writes_names_and_comments_in_encoded_words_keeps_its_domain() -> None:
+    for value in (
+        b"=?utf-8?q?joe=40other.example_=28via_List=29?= <list@example.org>",
+        b"=?utf-8?q?Doe=2C_Joe?= =?utf-8?q?_=28joe=40other.example=29?= <list@example.org>",
+    ):
+        assert author_of(value).domain == "example.org"
 
 
 def test_several_authors_of_one_domain_are_one_author_domain() -> None:

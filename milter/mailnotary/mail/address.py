@@ -153,11 +153,25 @@ def _parsed_author(value: bytes) -> Author:
         shown = ascii_printable(", ".join(domains[:10]), 300)
         reason = f"the From field has authors of {len(domains)} domains: {shown}"
         return Author(addresses, domains, AuthorProblem.SEVERAL_DOMAINS, reason)
-    if words and hides_author(text, words, domains[0]):
+    if words and (hides_author(text, words, domains[0]) or _is_other_decoded(text, domains[0])):
         # espoofer's a15: "decode, then parse" is wrong (RFC 2047 section 5), but done.
         hidden = _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides an address of another domain")
         return _without_author(addresses, value, hidden)
     return Author(addresses, domains)
+
+
+def _is_other_decoded(text: str, domain: str) -> bool:
+    """Whether who decodes first and parses then finds an author of another domain: encoded words may open a comment
+    around the address, or close one that another address stands in."""
+    decoded = encodedword.decoded(text)
+    if decoded.count("@") < 2:
+        return False
+    mailboxes = _Mailboxes()
+    try:
+        mailboxes.read(decoded)
+    except (_FromError, cfws.CfwsError):
+        return False
+    return any(address.domain != domain for address in mailboxes.addresses)
 
 
 def _without_author(addresses: Iterable[AddrSpec], value: bytes, error: Exception) -> Author:

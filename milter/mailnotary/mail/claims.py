@@ -140,7 +140,8 @@ def hides_author(text: str, words: Sequence[str], domain: str) -> bool:
     """Whether the encoded words of a field make another author of it for who decodes first and parses then, though RFC
     2047 section 5 has no address in them. An address that is the name's text alone makes none ("a@b.example via
     List"): lists write such names, and what a name says is not an author's address (RFC 9989 section 11.4)."""
-    if not any(_STRUCTURE.search(unicodedata.normalize("NFKC", word)) for word in words):
+    # All together: a comma may stand in another word than the address that it ends.
+    if not _STRUCTURE.search(unicodedata.normalize("NFKC", "".join(words))):
         return False
     found = claims(text)
     return found.more or any(one != domain and "." in one for one in found.domains)
@@ -154,7 +155,8 @@ _ADDRESS = rf"(?!\.+@)([{_ATEXT}.]+)@({_RUN})\.?"
 # after it. (The blanks before an address give none back: some are letters of a local part, too, and the time would grow
 # with the square of their number.)
 _ONE = re.compile(rf"([^<>]*)<\s*+{_ADDRESS}\s*>(?:[\s.,;]|\([^()<>@]*\))*\Z|\s*+{_ADDRESS}[\s.,;]*\Z")
-_ADDRESS_IN_NAME = re.compile(rf"(?<![^\s\"'(\[,;:])[{_ATEXT}.]+@[A-Za-z0-9_.-]+(?=[\s\"')\],;:]|\Z)")
+# An address, or a word that is not one: taken too, lest each quotation mark in it begin the search of the rest again.
+_ADDRESS_IN_NAME = re.compile(rf"(?<![^\s\"'(\[,;:])[{_ATEXT}.]++(?:@[A-Za-z0-9_.-]+(?=[\s\"')\],;:]|\Z))?")
 _SIGN_IN_NAME = re.compile(r"@ ?[\w-]*(?=[\s\"')\],;:.]|\Z)")  # Sales @ Acme, @joe: `claims` sees what is more
 
 
