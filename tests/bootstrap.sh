@@ -173,6 +173,7 @@ install)
 	choose_python
 	install_packages "${packages[@]}"
 	make_environment
+	rm -rf build/lib  # setuptools would install what lies there and is in the sources no more
 	install_locked openssl . ;;
 run)
 	choose_python

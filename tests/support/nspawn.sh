@@ -51,7 +51,7 @@ make_base() {
 mkdir -p "$boxes"
 [[ -e $base.ready ]] || (make_base) >"$base.log" 2>&1 </dev/null || { tail -20 "$base.log" >&2; die "no $suite could be made"; }
 
-trap 'rm -rf "$box"' EXIT
+trap 'rm -rf "$box" "$box.log" "$boxes/.#${box##*/}.lck"' EXIT
 cp -a "$base" "$box"
 cp -a "$2" "$box/src"
 mkdir "$box/box"
@@ -69,8 +69,8 @@ cat >"$box/etc/systemd/system/box.service" <<-E
 E
 mkdir -p "$box/etc/systemd/system/default.target.wants"
 ln -s ../box.service "$box/etc/systemd/system/default.target.wants/"
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1  # newer ones boot with cgroups of version 2 alone, whatever the host's are
 timeout -k 10 "${BOX_S:-900}" systemd-nspawn -q -D "$box" --boot --register=no --keep-unit >"$box.log" 2>&1 </dev/null || true
 [[ -e $box/box/out ]] || { tail -20 "$box.log" >&2; die "the script did not run"; }
 cat "$box/box/out"
-rm "$box.log"
 exit "$(cat "$box/box/status" 2>/dev/null || echo 124)"
