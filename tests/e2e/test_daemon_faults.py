@@ -288,7 +288,8 @@ def closed_to_us(writer: int) -> Sequence[str]:
     os.fchmod(writer, 0)
     if os.geteuid() != 0:
         return COMMAND
-    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", *COMMAND)
+    without = "-dac_override,-dac_read_search"
+    return ("setpriv", f"--bounding-set={without}", f"--inh-caps={without}", *COMMAND)
 
 
 def test_a_log_whose_reader_has_gone_costs_its_lines_alone(tmp_path: Path) -> None:
