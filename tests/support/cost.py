@@ -87,9 +87,6 @@ class GenomeResolver:
         self.aside = 0.0
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
-        return self.lookup_within(name, kind, 60.0)
-
-    def lookup_within(self, name: str, kind: RecordKind, _seconds: float) -> Answer:
         key = name, kind
         if key not in self._cache:
             self._cache[key] = self._ask(name, kind)

@@ -2,6 +2,7 @@
 being followed."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +49,9 @@ class Slow:
         if "broken" in name:
             raise DnsTempError(f"{kind} {name}: SERVFAIL")
         return self.zone.lookup(name, kind)
+
+    def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
+        """Each takes its time when it is asked."""
 
 
 def signatures(domain: str, selector: str, count: int) -> str:
@@ -117,6 +121,9 @@ class SlowKeys(ZoneResolver):
             time.sleep(min(seconds, 0.5))
             raise DnsTempError(f"{kind} {name}: no reply in time", "TIMEOUT")
         return self.lookup(name, kind)
+
+    def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
+        """Each takes its time when it is asked."""
 
 
 def test_keys_that_never_answer_use_up_no_time_of_the_policy() -> None:

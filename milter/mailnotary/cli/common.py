@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from mailnotary.resolver import (
     Resolver,
     ZoneResolver,
     prefetch,
+    timed,
 )
 from mailnotary.resolver.zone import ZoneError
 
@@ -130,7 +131,7 @@ class RecordingResolver:
 
     def __init__(self, inner: Resolver) -> None:
         self._inner = inner
-        self._within: Callable[[str, RecordKind, float], Answer] | None = getattr(inner, "lookup_within", None)
+        self._timed = timed(inner)
         self._outcomes: dict[tuple[str, RecordKind], Answer | str] = {}
 
     @property
@@ -148,8 +149,8 @@ class RecordingResolver:
     def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
         """Like `lookup`, in at most so many seconds where the inner resolver can keep to that."""
         try:
-            within = self._within
-            answer = self._inner.lookup(name, kind) if within is None else within(name, kind, seconds)
+            able = self._timed
+            answer = self._inner.lookup(name, kind) if able is None else able.lookup_within(name, kind, seconds)
         except DnsTempError as error:
             self._outcomes[name, kind] = error.word
             raise

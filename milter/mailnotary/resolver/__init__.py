@@ -3,7 +3,16 @@
 from mailnotary.resolver.budget import MessageResolver, Share
 from mailnotary.resolver.dns import DnsResolver
 from mailnotary.resolver.memo import Memo, NotingResolver
-from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, RecordKind, Resolver, prefetch
+from mailnotary.resolver.types import (
+    Answer,
+    DnsTempError,
+    MxRecord,
+    RecordKind,
+    Resolver,
+    TimedResolver,
+    prefetch,
+    timed,
+)
 from mailnotary.resolver.zone import ZoneResolver
 
 __all__ = [
@@ -17,6 +26,8 @@ __all__ = [
     "RecordKind",
     "Resolver",
     "Share",
+    "TimedResolver",
     "ZoneResolver",
     "prefetch",
+    "timed",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from mailnotary.escape import printable
-from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
+from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver, timed
 
 FAILURE_OCTETS = 4096  # what a question without an answer is billed: its reply may have been read, and be unusable
 
@@ -22,12 +22,11 @@ class MessageResolver:
     """The resolver of one part of a message's checks: its questions end with its time, `seconds` from now on, and with
     its share. Beyond either, a lookup raises DnsTempError. Safe to call from several threads.
 
-    An inner resolver with `lookup_within(name, kind, seconds)` gives each question no more time than is left, one with
-    `prefetch(questions)` begins early; `DnsResolver` has both. `asked` are the different questions, begun ones
-    (`prefetch`) among them."""
+    An inner resolver that is a `TimedResolver` gives each question no more time than is left, and begins early. `asked`
+    are the different questions, begun ones (`prefetch`) among them."""
 
     __slots__ = (
-        *("_begun", "_clock", "_deadline", "_inner", "_lock", "_octets", "_prefetch", "_share", "_within"),
+        *("_begun", "_clock", "_deadline", "_inner", "_lock", "_octets", "_share", "_timed"),
         "asked",
     )
 
@@ -40,8 +39,7 @@ class MessageResolver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
-        self._within: Callable[[str, RecordKind, float], Answer] | None = getattr(inner, "lookup_within", None)
-        self._prefetch: Callable[[list[tuple[str, RecordKind]]], None] | None = getattr(inner, "prefetch", None)
+        self._timed = timed(inner)
         self._clock = clock
         self._deadline = clock() + seconds
         self._share = share
@@ -75,10 +73,10 @@ class MessageResolver:
             self._begun.add(question)
             raise DnsTempError(f"{_shown(name, kind)}: more than {self._share.octets} octets of DNS for one message")
         try:
-            if self._within is None:
+            if self._timed is None:
                 answer = self._inner.lookup(name, kind)
             else:
-                answer = self._within(name, kind, left if left < seconds else seconds)
+                answer = self._timed.lookup_within(name, kind, left if left < seconds else seconds)
         except DnsTempError:
             if new:
                 self._octets -= FAILURE_OCTETS
@@ -88,11 +86,11 @@ class MessageResolver:
         return answer
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
-        """See `types.prefetch`."""
-        if self._prefetch is not None and self._deadline > self._clock() and self._octets > 0:
+        """See `TimedResolver.prefetch`."""
+        if self._timed is not None and self._deadline > self._clock() and self._octets > 0:
             new = [one for one in questions if one not in self.asked and self._admit(one)]
             self._begun.update(new)
-            self._prefetch(new)
+            self._timed.prefetch(new)
 
     def _admit(self, question: tuple[str, RecordKind]) -> bool:
         """Counts a question that was not asked before (to know that needs no lock: none is ever taken out)."""

@@ -79,7 +79,7 @@ class DnsResolver:
         return self._lookup(parsed, (name_text(parsed), kind), deadline, whole=whole)
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
-        """See `types.prefetch`. With too many under way already, a question waits for its lookup."""
+        """See `TimedResolver.prefetch`. With too many under way already, a question waits for its lookup."""
         for name, kind in questions:
             if (name, kind) in self._cache:
                 continue

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from mailnotary.remember import Remembered
-from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver
+from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver, timed
 
 _QUESTION_OCTETS = 250  # octets, about: a question that a result rests on, and the reference to its answer
 MAX_QUESTIONS = 24  # that a result which is kept may rest on: twice what a long SPF record comes to
@@ -18,11 +18,11 @@ Result = TypeVar("Result")
 class NotingResolver:
     """A resolver that notes the answers of another one. `complete`: each question had an answer. For one check."""
 
-    __slots__ = ("_early", "_inner", "_within", "answers", "complete")
+    __slots__ = ("_early", "_inner", "_timed", "answers", "complete")
 
     def __init__(self, inner: Resolver) -> None:
         self._inner = inner
-        self._within: Callable[[str, RecordKind, float], Answer] | None = getattr(inner, "lookup_within", None)
+        self._timed = timed(inner)
         self._early: dict[tuple[str, RecordKind], Answer | DnsTempError] = {}
         self.answers: list[tuple[str, RecordKind, Answer]] = []
         self.complete = True
@@ -35,8 +35,8 @@ class NotingResolver:
         """Like `lookup`, where seconds are given in at most so many, if the other resolver can keep to that."""
         answer = self._early.pop((name, kind), None) if self._early else None
         try:
-            if answer is None and seconds is not None and self._within is not None:
-                answer = self._within(name, kind, seconds)
+            if answer is None and seconds is not None and self._timed is not None:
+                answer = self._timed.lookup_within(name, kind, seconds)
             elif answer is None:
                 answer = self._inner.lookup(name, kind)
             elif isinstance(answer, DnsTempError):

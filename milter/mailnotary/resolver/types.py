@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from mailnotary.errors import DnsError
 
@@ -70,9 +71,30 @@ class Resolver(Protocol):
         ...
 
 
+@runtime_checkable
+class TimedResolver(Resolver, Protocol):
+    """A resolver that keeps to a time, and can begin with questions before they are asked, as `DnsResolver`."""
+
+    def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
+        """Like `lookup`, in at most so many seconds."""
+        ...
+
+    def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
+        """Begins with questions that will be asked soon and are not in its cache; returns at once and never raises."""
+        ...
+
+
+@lru_cache(maxsize=64)  # to look through a class for methods takes some 10 us
+def _is_timed(kind: type) -> bool:
+    return issubclass(kind, TimedResolver)
+
+
+def timed(resolver: Resolver) -> TimedResolver | None:
+    """The resolver, if it is a TimedResolver; None for one that only answers."""
+    return cast(TimedResolver, resolver) if _is_timed(type(resolver)) else None
+
+
 def prefetch(resolver: Resolver, questions: Iterable[tuple[str, RecordKind]]) -> None:
-    """Lets the resolver begin with questions that will be asked soon, if it has a method `prefetch` for that: it starts
-    those that are not in its cache, returns at once and never raises."""
-    begin = getattr(resolver, "prefetch", None)
-    if begin is not None:
-        begin(questions)
+    """Lets a resolver begin with questions, if it can: see `TimedResolver.prefetch`."""
+    if (able := timed(resolver)) is not None:
+        able.prefetch(questions)
