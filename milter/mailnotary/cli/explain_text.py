@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,9 @@ from rich.text import Text
 from mailnotary.cli.common import result_style
 from mailnotary.cli.spf import spf_tree
 from mailnotary.dkim.diagnose import Diagnosis
-from mailnotary.dmarc import Trace
 from mailnotary.escape import printable
 from mailnotary.mail.message import unfold
-from mailnotary.session.outcome import MessageMode, MessageRecord
+from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import InsertHeader, Quarantine, Reply
 
 if TYPE_CHECKING:
@@ -32,19 +30,8 @@ _WHAT = {
 def render(explanation: Explanation) -> None:
     """Prints an explanation: what, why, each check, what changes."""
     console = Console(highlight=False, soft_wrap=True)
-    record = explanation.record
-    _heading(console, record)
-    _author(console, record)
-    for result in record.results.spf:
-        title = Text.assemble(f"{result.identity} ", _status(result.status), f" {printable(result.domain)}")
-        _section(console, "SPF", title, printable(result.reason))
-        steps = explanation.traces.spf.get(result.identity)
-        if steps and len(steps) > 1:
-            console.print(Padding(spf_tree(steps), (0, 0, 0, 10)))
-    _dkim(console, record, explanation.diagnoses)
-    _dmarc(console, record, explanation.traces.dmarc)
-    _questions(console, explanation)
-    _changes(console, explanation)
+    for explain in (_heading, _author, _spf, _dkim, _dmarc, _questions, _changes):
+        explain(console, explanation)
 
 
 def _status(word: str) -> Text:
@@ -57,7 +44,8 @@ def _section(console: Console, name: str, title: Text | str, detail: str = "") -
         console.print(Text(f"          {detail}"))
 
 
-def _heading(console: Console, record: MessageRecord) -> None:
+def _heading(console: Console, explanation: Explanation) -> None:
+    record = explanation.record
     style = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "reject": "red"}[record.action]
     _section(console, "Verdict", Text.assemble((record.action, f"bold {style}"), f", {_WHAT[record.mode]}"))
     _section(console, "Why", Text(printable(record.why)))
@@ -69,7 +57,8 @@ def _heading(console: Console, record: MessageRecord) -> None:
         _section(console, "Error", Text(printable(record.error), "red"))
 
 
-def _author(console: Console, record: MessageRecord) -> None:
+def _author(console: Console, explanation: Explanation) -> None:
+    record = explanation.record
     if record.author is None:
         return
     if record.author.problem is None:
@@ -78,10 +67,20 @@ def _author(console: Console, record: MessageRecord) -> None:
         _section(console, "Author", Text("no single author domain", "red"), printable(record.author.reason))
 
 
-def _dkim(console: Console, record: MessageRecord, diagnoses: Sequence[Diagnosis | None]) -> None:
-    if not record.results.signatures and record.mode is MessageMode.VERIFY:
+def _spf(console: Console, explanation: Explanation) -> None:
+    for result in explanation.record.results.spf:
+        title = Text.assemble(f"{result.identity} ", _status(result.status), f" {printable(result.domain)}")
+        _section(console, "SPF", title, printable(result.reason))
+        steps = explanation.traces.spf.get(result.identity)
+        if steps and len(steps) > 1:
+            console.print(Padding(spf_tree(steps), (0, 0, 0, 10)))
+
+
+def _dkim(console: Console, explanation: Explanation) -> None:
+    signatures, diagnoses = explanation.record.results.signatures, explanation.diagnoses
+    if not signatures and explanation.record.mode is MessageMode.VERIFY:
         _section(console, "DKIM", Text.assemble(_status("none"), ", the message has no signature"))
-    for result, diagnosis in zip_longest(record.results.signatures, diagnoses[: len(record.results.signatures)]):
+    for result, diagnosis in zip_longest(signatures, diagnoses[: len(signatures)]):
         key = f"{result.algorithm}, {result.key_bits} bits" if result.key_bits else result.algorithm
         domain, selector = printable(result.domain), printable(result.selector)
         title = Text.assemble(_status(result.status), f" {domain}, selector {selector} ({printable(key)})")
@@ -98,7 +97,8 @@ def _diagnosis(console: Console, diagnosis: Diagnosis) -> None:
         console.print(Text(f"          {printable(finding)}", "yellow"))
 
 
-def _dmarc(console: Console, record: MessageRecord, trace: Trace) -> None:
+def _dmarc(console: Console, explanation: Explanation) -> None:
+    record, trace = explanation.record, explanation.traces.dmarc
     result = record.results.dmarc
     if result is None:
         return
