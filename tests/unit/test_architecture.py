@@ -95,9 +95,25 @@ def test_no_pattern_repeats_a_group_possessively() -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_the_pages_for_developers_name_modules_that_exist(page: str) -> None:
+    named = set(re.findall(r"`([a-z0-9_/]+\.py)`", (ROOT / page).read_text("utf-8")))
+    assert [path for path in sorted(named) if not (ROOT / path).exists() and not (PACKAGE / path).exists()] == []
+
+
 def test_the_project_names_no_absolute_path_of_a_workplace() -> None:
     needle = ("/" + "work/").encode()
-    names = ("milter", "tests", "config", "systemd", ".ci", "Makefile", "Dockerfile", "README.md", "pyproject.toml")
+    names = (
+        "milter",
+        "tests",
+        "config",
+        "systemd",
+        ".ci",
+        "Makefile",
+        "Dockerfile",
+        "pyproject.toml",
+        *(path.name for path in ROOT.glob("*.md")),
+    )
     files = [path for name in names for path in ((ROOT / name).rglob("*") if (ROOT / name).is_dir() else [ROOT / name])]
     found = [path for path in files if path.is_file() and path.suffix != ".pyc" and needle in path.read_bytes()]
     assert found == []
