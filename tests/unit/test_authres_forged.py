@@ -233,3 +233,19 @@ def test_a_disguise_is_seen_through_at_every_place(before: int) -> None:
 def test_characters_that_show_nothing_disguise_no_id(nothing: str) -> None:
     for rest in ("; dkim=pass", " dkim=pass"):
         assert claims(f"mx.exa{nothing}mple.org{rest}".encode(), ["mx.example.org"])
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("mx\u3002example\uff0enet", True),
+        ("\uff4dx.example.net", True),
+        ("mx.ex\xadample.net", True),
+        ("\u212ax.example.net", False),
+        ("b\xfccher.mx.example.net", False),
+        ("mx.example.net.b\xfccher.example", False),
+    ],
+)
+def test_an_id_in_unicode_is_compared_without_idna_where_ours_has_no_such_label(found: str, expected: bool) -> None:
+    assert claims(f"{found}; dkim=pass".encode(), ["mx.example.net"]) is expected
+    assert claims(f"{found}; dkim=pass".encode(), ["mx.example.net", "b\xfccher.example"]) is expected
