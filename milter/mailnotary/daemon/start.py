@@ -3,6 +3,7 @@
 import os
 import signal
 import syslog
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mailnotary.config.settings import Settings
 from mailnotary.daemon import descriptors, privileges
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.keywatch_parent import KeyWatchProcess
-from mailnotary.daemon.listener import ListenError, StandIns, open_listener
+from mailnotary.daemon.listener import Listener, ListenError, StandIns, open_listener
 from mailnotary.daemon.log import logger, set_up, standard_error
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
@@ -45,23 +46,42 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         def load() -> Configuration:
             return _overridden(load_configuration(path), listen)
 
-        configuration = load()
-        for warning in configuration.warnings:
-            logger.warning("configuration", extra={"fields": {"problem": str(warning)}})
-        snapshot = Snapshot.write((1, configuration.settings), configuration.keystore.entries)
-        key_watch = KeyWatchProcess(snapshot, configuration)
-        del configuration  # the keys stay with the workers
-        workers = settings.workers or len(os.sched_getaffinity(0))
-        notifier, timing = Notifier(), timing or Timing()
-        supervisor = Supervisor(
-            settings, snapshot, workers, load, listener, callbacks, stand_ins, key_watch, notifier, timing, pump
-        )
-        del snapshot, key_watch  # else the first configuration would never be given up
+        supervisor = _supervisor(settings, load, listener, callbacks, stand_ins, timing or Timing(), pump)
         return supervisor.run()
     finally:
         listener.remove()
         if pump is not None:
             pump.finish()
+
+
+def _supervisor(
+    settings: Settings,
+    load: Callable[[], Configuration],
+    listener: Listener,
+    callbacks: Adapter,
+    stand_ins: StandIns,
+    timing: Timing,
+    pump: LogPump | None,
+) -> Supervisor:
+    """The supervisor of the first configuration. That ends with this function but for what the supervisor holds, which
+    a reload replaces: the keys stay with the workers."""
+    configuration = load()
+    for warning in configuration.warnings:
+        logger.warning("configuration", extra={"fields": {"problem": str(warning)}})
+    snapshot = Snapshot.write((1, configuration.settings), configuration.keystore.entries)
+    return Supervisor(
+        settings=settings,
+        snapshot=snapshot,
+        workers=settings.workers or len(os.sched_getaffinity(0)),
+        load=load,
+        listener=listener,
+        callbacks=callbacks,
+        stand_ins=stand_ins,
+        key_watch=KeyWatchProcess(snapshot, configuration),
+        notifier=Notifier(),
+        timing=timing,
+        log_pump=pump,
+    )
 
 
 def _with_listen(settings: Settings, listen: str | None) -> Settings:
