@@ -12,12 +12,24 @@ MAX_LABEL = 63  # octets of a label (RFC 1035 section 2.3.4)
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\Z")
 
 
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # UTS #46, section 2.3: what else counts as a dot
+
+
 @lru_cache(maxsize=4096)
 def _encode(name: str) -> str | None:
     try:
         # uts46 maps case and width first, as every mail system does; non-transitional, so that
         # "straße" stays itself (IDNA2008) and is never "strasse" (IDNA2003): two owners.
-        return idna.encode(name, uts46=True, transitional=False).decode("ascii").lower()
+        labels = _DOTS.split(idna.uts46_remap(name, std3_rules=False, transitional=False))
+        encoded: list[str] = []
+        left = MAX_NAME + 1
+        for label in labels:  # one by one, to stop at a name that is too long: a label takes some 50 us
+            root = not label and 0 < len(encoded) == len(labels) - 1  # behind a final dot of another kind
+            encoded.append("" if root else idna.alabel(label).decode("ascii").lower())
+            left -= len(encoded[-1]) + 1
+            if left < 0:
+                return None
+        return ".".join(encoded)
     except (idna.IDNAError, UnicodeError, ValueError, IndexError):
         return None
 
