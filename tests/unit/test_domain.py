@@ -20,7 +20,7 @@ def test_labels_one_by_one_are_the_name_as_a_whole(name: str) -> None:
 
 
 def test_a_name_that_is_too_long_is_not_encoded_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = [chr(0x4E00 + number) * 14 for number in range(17)]
+    labels = ["".join(chr(0x4E00 + 99 * place + number) for place in range(14)) for number in range(16)]
     encoded: list[str] = []
     alabel = idna.alabel
 
