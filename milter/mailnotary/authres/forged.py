@@ -1,7 +1,6 @@
 """Whether an Authentication-Results field pretends to be ours (RFC 8601 section 5: such are removed at the border)."""
 
 import re
-import unicodedata
 from collections.abc import Collection
 from contextlib import suppress
 from functools import lru_cache
@@ -13,6 +12,7 @@ from mailnotary.authres.types import AuthresError
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.mail import cfws
 from mailnotary.mail import encoded_word as encodedword
+from mailnotary.mail.compatible import compatible
 
 # What is not part of a name, so that a sloppy reader may skip it or stop at it: white space, controls, quotes of every
 # kind and other punctuation, broken UTF-8, and what shows nothing. The four are invisible, though Unicode has them as
@@ -21,7 +21,6 @@ _NOISE = re.compile("[^\\w.-]+|[\u115f\u1160\u3164\uffa0]+")
 # Ligatures that NFKC makes into whole phrases, up to 18 characters of one: no part of an identifier, but of an attack.
 # The signs and brackets among them part words like any other.
 _LIGATURES = re.compile("[\ufb50-\ufdff]+")
-_PIECE = 256  # characters normalized at a time
 _COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
 
 
@@ -93,21 +92,7 @@ def _plain(text: str) -> str:
 def _folded(text: str) -> str:
     if text.isascii():
         return text.lower()
-    return _compatible(_LIGATURES.sub(" ", text)).replace("\u3002", ".").casefold()
-
-
-def _compatible(text: str) -> str:
-    """The text in the normal form KC, made piece by piece: a run of combining marks is put in order in a time that
-    grows with its square. A piece ends before a character that combines with none before it, if one is near."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(text):
-        end = start + _PIECE
-        while end < min(len(text), start + 2 * _PIECE) and unicodedata.combining(text[end]):
-            end += 1
-        pieces.append(unicodedata.normalize("NFKC", text[start:end]))
-        start = end
-    return "".join(pieces)
+    return compatible(_LIGATURES.sub(" ", text)).replace("\u3002", ".").casefold()
 
 
 def _without_comments(text: str) -> str:

@@ -6,13 +6,13 @@ for policies to be followed and for our own signatures to be demanded; only `one
 only where nothing else can be seen in the field."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.mail import cfws
 from mailnotary.mail import encoded_word as encodedword
+from mailnotary.mail.compatible import compatible
 
 MAX_FIELD = 65_536  # octets of From that are looked at; MTAs hand on less of one field (Postfix 60,000)
 MAX_CLAIMS = 20  # distinct domains that are kept
@@ -40,7 +40,6 @@ UNSEEN = re.compile(f"[{_UNSEEN}]")
 # IDNA2008 has valid labels with these two, in Indic scripts and Persian (RFC 5892 appendix A).
 _UNSEEN_NO_JOINER = re.compile("(?![\u200c\u200d])" + UNSEEN.pattern)
 
-_DOTS = str.maketrans({"\u3002": ".", "\uff61": "."})  # as UTS 46 has them; NFKC has the others
 
 # An "@", what a reader may skip after it, and a name whose dots may have gaps around them. Nothing here can run over
 # the next "@" but a comment, whose end then stops that one: the search takes linear time.
@@ -69,7 +68,8 @@ def claims(text: str) -> Claims:
     more = len(text) > MAX_FIELD
     for reading in _readings(text[:MAX_FIELD]):
         inside, signs = False, 0
-        for match in _CLAIM.finditer(reading):
+        more = more or len(reading) > MAX_FIELD
+        for match in _CLAIM.finditer(reading[:MAX_FIELD]):
             if match[1] is None:
                 inside = match[0] == "<"
                 continue
@@ -92,7 +92,9 @@ def _readings(text: str) -> Iterator[str]:
         for blank in ("", " "):
             reading = one if one.isascii() and one.isprintable() else UNSEEN.sub(blank, one)
             if not reading.isascii():
-                reading = unicodedata.normalize("NFKC", reading).translate(_DOTS)
+                reading = compatible(reading, MAX_FIELD).replace(
+                    "\u3002", "."
+                )  # a dot for UTS 46, as U+FF61, which is it here
             if reading not in seen:
                 seen.add(reading)
                 yield reading
@@ -141,7 +143,7 @@ def hides_author(text: str, words: Sequence[str], domain: str) -> bool:
     2047 section 5 has no address in them. An address that is the name's text alone makes none ("a@b.example via
     List"): lists write such names, and what a name says is not an author's address (RFC 9989 section 11.4)."""
     # All together: a comma may stand in another word than the address that it ends.
-    if not _STRUCTURE.search(unicodedata.normalize("NFKC", "".join(words))):
+    if not _STRUCTURE.search(compatible("".join(words))):
         return False
     found = claims(text)
     return found.more or any(one != domain and "." in one for one in found.domains)
@@ -149,12 +151,17 @@ def hides_author(text: str, words: Sequence[str], domain: str) -> bool:
 
 # --- one address in spite of damage ---------------------------------------------------------------------------------
 
+# No character is in two sets that may follow each other here, for the time would grow with the square of their number:
+# so the blanks are US-ASCII's, and a local part within a name has 64 characters at most (RFC 5321 4.5.3.1.1).
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-"
 _ADDRESS = rf"(?!\.+@)([{_ATEXT}.]+)@({_RUN})\.?"
+_BLANK = r" \t\r\n\f\v"
 # A name with whatever in it before the address in angle brackets, or an address alone; signs of a list or a sentence
 # after it. (The blanks before an address give none back: some are letters of a local part, too, and the time would grow
 # with the square of their number.)
-_ONE = re.compile(rf"([^<>]*)<\s*+{_ADDRESS}\s*>(?:[\s.,;]|\([^()<>@]*\))*\Z|\s*+{_ADDRESS}[\s.,;]*\Z")
+_ONE = re.compile(
+    rf"([^<>]*)<\s*+{_ADDRESS}[{_BLANK}]*>(?:[{_BLANK}.,;]|\([^()<>@]*\))*\Z|\s*+{_ADDRESS}[{_BLANK}.,;]*\Z"
+)
 # An address, or a word that is not one: taken too, lest each quotation mark in it begin the search of the rest again.
 _ADDRESS_IN_NAME = re.compile(rf"(?<![^\s\"'(\[,;:])[{_ATEXT}.]++(?:@[A-Za-z0-9_.-]+(?=[\s\"')\],;:]|\Z))?")
 _SIGN_IN_NAME = re.compile(r"@ ?[\w-]*(?=[\s\"')\],;:.]|\Z)")  # Sales @ Acme, @joe: `claims` sees what is more
