@@ -316,6 +316,17 @@ def test_so_many_forged_fields_that_to_remove_them_harms_the_mta_are_refused(
 # --- our own mail ---
 
 
+def test_too_many_fields_in_unicode_are_refused_unread() -> None:
+    other = "Authentication-Results: {}\u0928\u0940mx.example.net; spf=pass\r\n"
+    fields = [other.format(chr(0x4E00 + number)).encode() for number in range(MAX_DELETIONS + 1)]
+    few = Played().play(b"".join(fields[:-1]) + MESSAGE)
+    assert few.reply is None
+    assert few.deletes == []
+    many = Played().play(b"".join(fields) + MESSAGE)
+    assert many.reply is not None
+    assert many.reply.code == 550
+
+
 def test_mail_of_our_network_is_signed_with_every_active_key() -> None:
     outcome = Played(keys=keystore()).play(MESSAGE, ip="127.0.0.1")
     assert outcome.record.mode is MessageMode.SIGN
