@@ -29,6 +29,8 @@ for my $text (@{ decode_json(<STDIN>) }) {
     push @read, {
         parsed => $status->{authres_parsed} || {},
         hits   => \@hits,
+        # 4.0.0, which Ubuntu 24.04 has, passes over fields with header.s, and with a result that has a comment alone.
+        old    => Mail::SpamAssassin->VERSION < 4.000001 ? JSON::PP::true : JSON::PP::false,
         errors => [ grep { /skipping header|no Authentication-Results/ } @said ],
     };
     $status->finish();
