@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mailnotary.daemon import waker
-from support.daemon import Daemon
+from support.daemon import Daemon, free_port
 from support.dns_server import DnsServer
 from support.mail import GOOD_IP, MESSAGE, signed, zone
 from support.milter_client import MilterClient
@@ -50,9 +50,7 @@ def test_no_session_waits_for_the_dns_of_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("listen", ["unix:{directory}/socket", "inet:{port}@127.0.0.1", "inet6:{port}@[::1]"])
 def test_the_first_session_of_a_worker_is_its_own(tmp_path: Path, listen: str) -> None:
-    with socket.create_server(("::1" if "inet6" in listen else "127.0.0.1", 0), family=_family(listen)) as one:
-        address = listen.format(directory=tmp_path, port=one.getsockname()[1])
-    with Daemon(tmp_path, workers=1, listen=address) as daemon:
+    with Daemon(tmp_path, workers=1, listen=listen.format(directory=tmp_path, port=free_port())) as daemon:
         started = time.monotonic()
         with MilterClient(daemon.address) as client:
             assert client.send_message(MESSAGE, **SENDER)
@@ -76,10 +74,6 @@ def test_without_a_session_of_its_own_a_worker_serves_and_says_so(tmp_path: Path
         with MilterClient(daemon.address) as client:
             assert client.send_message(MESSAGE, **SENDER)
         assert daemon.wait_for('other mail error="not allowed here"')
-
-
-def _family(listen: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if listen.startswith("inet6") else socket.AF_INET
 
 
 def test_a_stranger_at_the_private_listener_is_shut_out() -> None:
