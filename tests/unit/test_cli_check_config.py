@@ -39,7 +39,7 @@ def test_a_good_configuration_is_summed_up(directory: Path, capsys: pytest.Captu
         f"{directory}/m.yaml: good",
         "  listens on inet:8891@127.0.0.1",
         "  signs for 2 domains: 2 active keys",
-        "  1 auto key: each signs once DNS is seen serving its record",
+        "  1 auto key: each signs once the daemon has seen its record in DNS",
         "  1 retired key: never sign",
         "  verifies SPF, DKIM and DMARC; rejects nothing for it",
     ]

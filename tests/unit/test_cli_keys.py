@@ -325,7 +325,7 @@ ADVICE = {
         ["t=y", "sp=none"],
     ),
     "no end": ({"example.org": [{"TXT": "v=spf1 ip4:192.0.2.1"}]}, ["no all at the end"], ["no DMARC record"]),
-    "open to all": ({"example.org": [{"TXT": "v=spf1 ip4:0.0.0.0/0 -all"}]}, ["lets everybody send"], ["no DMARC"]),
+    "open to all": ({"example.org": [{"TXT": "v=spf1 ip4:0.0.0.0/0 -all"}]}, ["lets anybody send"], ["no DMARC"]),
     "two": (
         {
             "example.org": [{"TXT": "v=spf1 -all"}, {"TXT": "v=spf1 mx -all"}],
@@ -337,7 +337,7 @@ ADVICE = {
     "broken": (
         {"example.org": [{"TXT": "v=spf1 ipv4:192.0.2.1"}], "_dmarc.example.org": [{"TXT": "v=DMARC1; p=rejct"}]},
         ["syntax error"],
-        ["p=rejct is none of", "of no use"],
+        ["p=rejct is none of", "has no effect"],
     ),
     "too many look-ups": (
         {"example.org": [{"TXT": "v=spf1 " + "".join(f"include:i{i}.example " for i in range(11)) + "-all"}]}
@@ -351,7 +351,7 @@ ADVICE = {
         ["9 of at most 10"],
         ["no DMARC record"],
     ),
-    "almost": ({"example.org": [{"TXT": " v=spf1 -all"}, {"TXT": "x"}]}, ["no receiver takes this"], ["no DMARC"]),
+    "almost": ({"example.org": [{"TXT": " v=spf1 -all"}, {"TXT": "x"}]}, ["do not see an SPF record"], ["no DMARC"]),
     "an equals sign": (
         {"example.org": [{"TXT": "v=spf1 include=i.example ip4=192.0.2.1 -all"}]},
         ["include=i.example is ignored", "ip4=192.0.2.1 is ignored"],

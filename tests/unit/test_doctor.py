@@ -28,7 +28,7 @@ from mailnotary.config.settings import (
     TrustedRelays,
 )
 from mailnotary.crypto import generate_private_key
-from mailnotary.doctor import configuration, machine, postfix, sendmail
+from mailnotary.doctor import configuration, machine, milters, postfix, reach, sendmail
 from mailnotary.doctor.finding import Finding, Level
 from mailnotary.doctor.instance import Postfix
 from support.dns_server import DnsServer
@@ -254,7 +254,7 @@ def test_good_settings_are_ok() -> None:
     ],
 )
 def test_the_socket_in_postfix_s_words(listen: str, address: str) -> None:
-    assert postfix.address(Listen.parse(listen), QUEUE) == address
+    assert milters.address(Listen.parse(listen), QUEUE) == address
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_each_setting_is_judged(changes: Mapping[str, str], name: str, level: Le
         ("tempfail", Level.OK, "mail waits"),
         ("shutdown", Level.OK, "mail waits"),  # Postfix's default since 3.10.8
         ("accept", Level.WARNING, "unchecked and unsigned"),
-        ("reject", Level.WARNING, "for good"),
+        ("reject", Level.WARNING, "permanently"),
         ("quarantine", Level.WARNING, "on hold"),
         ("", Level.WARNING, "'' is none of accept, quarantine, reject, shutdown, tempfail"),
         ("x\x1b", Level.WARNING, "'x\\x1b' is none of"),
@@ -578,10 +578,10 @@ def test_the_settings_are_read_from_a_real_postfix(tmp_path: Path, monkeypatch: 
 def test_postfix_s_user_really_connects(chrooted: bool) -> None:
     with TemporaryDirectory(prefix="mailnotary-") as name:
         Path(name).chmod(0o755)
-        reach(Path(name), chrooted)
+        connects(Path(name), chrooted)
 
 
-def reach(queue: Path, chrooted: bool) -> None:
+def connects(queue: Path, chrooted: bool) -> None:
     place = queue / "mailnotary"
     place.mkdir()
     path = place / "socket"
@@ -599,7 +599,7 @@ def reach(queue: Path, chrooted: bool) -> None:
         path.chmod(0o666)
         assert level().level is Level.OK
         place.chmod(0o700)
-        assert "may not enter" in level().text
+        assert "no permission to enter" in level().text
         assert "install -d" in level().advice
 
 
@@ -661,6 +661,6 @@ def test_it_ends_with_1_when_something_is_wrong_and_tells_it_in_json(
 
 @pytest.mark.root
 def test_nothing_is_left_behind_by_the_look_as_another_user() -> None:
-    assert postfix.as_user("nobody", "/", lambda: str(os.getuid())) != "0"
+    assert reach.as_user("nobody", "/", lambda: str(os.getuid())) != "0"
     assert os.geteuid() == 0
-    assert postfix.as_user("no-such-user", "/", lambda: "") == "there is no user 'no-such-user'"
+    assert reach.as_user("no-such-user", "/", lambda: "") == "there is no user 'no-such-user'"

@@ -11,27 +11,27 @@ from mailnotary.errors import MailnotaryError
 COMMANDS = {
     "run": "run the daemon in the foreground",
     "check-config": "validate the configuration and all keys",
-    "doctor": "look at the machine and the mail server: what is wrong, and what to do",
-    "spf": "check SPF as for a message, every DNS question shown",
+    "doctor": "check the machine and the mail server: what is wrong, and what to do",
+    "spf": "check SPF as for a message, and show every DNS question",
     "verify": "verify the DKIM signatures of a message file",
     "sign": "sign a message file",
     "explain": "say what the daemon would do with a message, and why",
     "keygen": "make a signing key: its file, its keystore entry, its DNS record",
     "keys": "show every key, whether it signs, and whether DNS serves its record",
-    "rotate": "make new keys for a domain, which take the place of the old ones",
+    "rotate": "replace the keys of a domain by new ones",
     "import-opendkim": "turn an OpenDKIM configuration into one of mailnotary",
     "completion": "print a completion script for bash, zsh or fish",
-    "dns": "print the DNS records to publish for a domain, and look at its SPF and DMARC",
+    "dns": "print the DNS records to publish for a domain, and check its SPF and DMARC",
 }
 
 
 class CommandError(MailnotaryError):
-    """A command can't do its work; the text says what is wrong and what to do."""
+    """A command cannot do its work; the text says what is wrong and what to do."""
 
 
 def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser:
-    """The parser. `only`: the commands whose arguments are wanted, None for all; a command's module is imported with
-    them, so that one command does not wait for the libraries of the others."""
+    """The parser. `only`: the commands whose arguments are needed, None for all; only their modules are imported, so
+    that no command waits for the libraries of the others."""
     parser = argparse.ArgumentParser(
         prog="mailnotary", description="SPF, DKIM, DMARC, signing and Authentication-Results in one milter."
     )

@@ -1,4 +1,4 @@
-"""A domain's SPF and DMARC records as DNS has them, and what is weak in them."""
+"""A domain's SPF and DMARC records in DNS, and their weaknesses."""
 
 from dataclasses import dataclass
 
@@ -21,13 +21,13 @@ from mailnotary.spf.record import (
 from mailnotary.status import SpfStatus
 
 MAX_LOOKUPS = 10  # RFC 7208 section 4.6.4
-NEAR_LOOKUPS = 8  # from here on one more service may be one too many
+NEAR_LOOKUPS = 8  # from here on one more service can be one too many
 NOBODY = "240.0.0.1"  # no host has an address of 240.0.0.0/4 (RFC 1112 section 4)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What DNS has, and advice, one sentence each. `lookups` counts those that SPF's limit counts, None for DMARC."""
+    """The records in DNS, and advice, one sentence each. `lookups`: as SPF's limit counts them, None for DMARC."""
 
     name: str
     records: tuple[str, ...]
@@ -38,13 +38,13 @@ class View:
 def spf_view(domain: str, resolver: Resolver) -> View:
     """The SPF records of a domain. Never raises."""
     try:
-        found = resolver.lookup(domain, RecordKind.TXT).texts
+        published = resolver.lookup(domain, RecordKind.TXT).texts
     except DnsTempError as error:
         return View(domain, (), (f"DNS did not answer: {error.reason}",))
-    texts = [text for text in found if is_spf_record(text)]
+    texts = [text for text in published if is_spf_record(text)]
     shown = tuple(printable(text, 2000) for text in texts)
-    if not texts and (almost := [printable(text, 2000) for text in found if almost_spf(text)]):
-        advice = "no receiver takes this for an SPF record: it must begin with v=spf1 and a space (RFC 7208 4.5)"
+    if not texts and (almost := [printable(text, 2000) for text in published if almost_spf(text)]):
+        advice = "receivers do not see an SPF record in this: it must begin with v=spf1 and a space (RFC 7208 4.5)"
         return View(domain, tuple(almost), (advice,))
     if not texts:
         advice = (
@@ -52,15 +52,15 @@ def spf_view(domain: str, resolver: Resolver) -> View:
         )
         return View(domain, shown, (advice,))
     if len(texts) > 1:
-        return View(domain, shown, (f"{len(texts)} SPF records are an error (RFC 7208 3.2): put them into one",))
+        return View(domain, shown, (f"{len(texts)} SPF records are an error (RFC 7208 3.2): merge them into one",))
     try:
         parsed = parse_record(texts[0])
     except SpfRecordError as error:
-        return View(domain, shown, (f"the record has a syntax error, so that it protects nothing: {error}",))
-    # A client that is nobody's makes the check go through the whole record, so that all look-ups are counted.
+        return View(domain, shown, (f"the record has a syntax error, so it protects nothing: {error}",))
+    # An address that no host has makes the check evaluate the whole record, so that all look-ups are counted.
     result = spf.check_host(NOBODY, domain, f"postmaster@{domain}", helo=domain, resolver=resolver)
     ignored = [
-        f"{printable(term, 80)} is ignored, for only a modifier has an equals sign: write a colon"
+        f"{printable(term, 80)} is ignored, because only a modifier has an equals sign: write a colon"
         for term in ignored_mechanisms(texts[0])
     ]
     return View(domain, shown, (*ignored, *_spf_advice(parsed, result)), result.lookups)
@@ -72,17 +72,17 @@ def _spf_advice(record: SpfRecord, result: spf.SpfResult) -> list[str]:
     if ends:
         advice += _all_advice(ends[0].result)
         if ends[0] is not record.directives[-1]:
-            advice.append("what stands behind all is never looked at: move all to the end")
+            advice.append("nothing after all is ever evaluated: move all to the end")
     elif record.redirect is None:
-        advice.append("there is no all at the end, so that any client is neutral: end with -all, or ~all at first")
+        advice.append("there is no all at the end, so any other client is neutral: end with -all, or ~all at first")
     if any(isinstance(directive.mechanism, Ptr) for directive in record.directives):
-        advice.append("ptr is slow and not to be used (RFC 7208 5.5): name the networks instead")
+        advice.append("ptr is slow and should not be used (RFC 7208 5.5): name the networks instead")
     if result.status is SpfStatus.PERMERROR:
-        advice.append(f"the check ends in permerror, so that it protects nothing: {result.reason}")
+        advice.append(f"the check ends in permerror, so the record protects nothing: {result.reason}")
     elif result.status is SpfStatus.TEMPERROR:
-        advice.append(f"the check could not be ended: {result.reason}")
+        advice.append(f"the check could not be completed: {result.reason}")
     elif result.status is SpfStatus.PASS and not any(end.result is SpfStatus.PASS for end in ends):
-        advice.append(f"it lets everybody send: {result.mechanism}")
+        advice.append(f"it lets anybody send: {result.mechanism}")
     elif result.lookups >= NEAR_LOOKUPS:
         advice.append(f"{result.lookups} of at most {MAX_LOOKUPS} DNS look-ups are used (RFC 7208 4.6.4)")
     return advice
@@ -90,9 +90,9 @@ def _spf_advice(record: SpfRecord, result: spf.SpfResult) -> list[str]:
 
 def _all_advice(result: SpfStatus) -> list[str]:
     if result is SpfStatus.PASS:
-        return ["+all lets everybody send as this domain: end with -all"]
+        return ["+all lets anybody send as this domain: end with -all"]
     if result is SpfStatus.NEUTRAL:
-        return ["?all says nothing of other clients: end with -all, or ~all at first"]
+        return ["?all says nothing about other clients: end with -all, or ~all at first"]
     return []
 
 
@@ -123,25 +123,25 @@ def dmarc_view(domain: str, resolver: Resolver) -> View:
 def _dmarc_advice(record: PolicyRecord, *, inherited: bool) -> list[str]:
     advice = [f"the record has an error: {problem}" for problem in record.problems]
     if not record.usable:
-        return [*advice, "the record is of no use as it is"]
+        return [*advice, "the record has no effect as it is"]
     policy = record.subdomain_policy if inherited else record.policy
     tag = "sp" if inherited and record.subdomain_policy is not record.policy else "p"
     if policy is Policy.NONE:
         advice.append(
-            f"{tag}=none protects nothing: when the reports show no more good mail that fails, go to quarantine"
+            f"{tag}=none protects nothing: once the reports show no genuine mail that fails, change it to quarantine"
         )
     elif record.testing:
         advice.append("t=y asks receivers not to apply the policy yet: remove it when the reports are good")
     if not inherited and record.policy is not Policy.NONE and record.subdomain_policy is Policy.NONE:
-        advice.append("sp=none leaves every subdomain to be forged: remove it")
+        advice.append("sp=none lets anybody forge every subdomain: remove it")
     if not record.rua:
-        advice.append("there is no rua=, so that you get no reports of what fails: add rua=mailto:ADDRESS")
+        advice.append("there is no rua=, so you get no reports about mail that fails: add rua=mailto:ADDRESS")
     return advice
 
 
 def as_json(view: View) -> dict[str, object]:
     """A view for JSON."""
-    found: dict[str, object] = {"name": view.name, "records": list(view.records), "advice": list(view.advice)}
+    fields: dict[str, object] = {"name": view.name, "records": list(view.records), "advice": list(view.advice)}
     if view.lookups is not None:
-        found["lookups"] = view.lookups
-    return found
+        fields["lookups"] = view.lookups
+    return fields

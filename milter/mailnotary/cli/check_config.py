@@ -1,4 +1,4 @@
-"""Checks mailnotary.yaml, the keystore that it names and every key, and says what the daemon would do with them.
+"""Checks mailnotary.yaml, its keystore and every key, and summarizes what the daemon would do.
 
 example: mailnotary check-config -c /etc/mailnotary/mailnotary.yaml
 """
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if the daemon can use the configuration, 1 with every error if not."""
+    """0 if the daemon can use the configuration; 1, and every error, if it cannot."""
     path = args.config or DEFAULT_CONFIG
     try:
         configuration = load_configuration(path, parse_keys=True)
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary(configuration: Configuration) -> Iterator[str]:
-    """What the daemon would do, a line for each of its sides."""
+    """What the daemon would do, one line for each function."""
     settings, keystore = configuration.settings, configuration.keystore
     yield f"listens on {settings.listen}"
     if settings.mode is Mode.VERIFY:
@@ -56,7 +56,7 @@ def _signing(keystore: KeyStore) -> Iterator[str]:
     states = Counter(key.state for entry in keystore.entries.values() for key in entry.keys)
     yield f"signs for {_count(len(keystore.entries), 'domain')}: {_count(states[KeyState.ACTIVE], 'active key')}"
     if waiting := states[KeyState.AUTO]:
-        yield f"{_count(waiting, 'auto key')}: each signs once DNS is seen serving its record"
+        yield f"{_count(waiting, 'auto key')}: each signs once the daemon has seen its record in DNS"
     if retired := states[KeyState.RETIRED]:
         yield f"{_count(retired, 'retired key')}: never sign"
 

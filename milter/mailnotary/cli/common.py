@@ -1,4 +1,4 @@
-"""What several commands share: zone files, DNS questions as they were asked, JSON, the input file."""
+"""Shared by several commands: zone files, recorded DNS questions, JSON, the input file."""
 
 import argparse
 import dataclasses
@@ -46,7 +46,7 @@ def client_address(text: str) -> IPv4Address | IPv6Address:
 
 def add_zone(parser: argparse.ArgumentParser) -> None:
     """--zone FILE."""
-    parser.add_argument("--zone", type=Path, metavar="FILE", help="answer DNS questions from this YAML file alone")
+    parser.add_argument("--zone", type=Path, metavar="FILE", help="answer DNS questions from this YAML file only")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +80,8 @@ def read_zone(path: Path) -> ZoneResolver:
 
 
 def read_configuration(path: Path | None) -> Configuration:
-    """The configuration that a command works with. Without -c a missing default file means the defaults: a command
-    that only looks must work on a machine where mailnotary is not set up."""
+    """The configuration that a command works with. Without -c a missing default file means the defaults: a read-only
+    command must work on a machine where mailnotary is not set up."""
     if path is None and not DEFAULT_CONFIG.exists():
         return Configuration(Settings(), KeyStore())
     try:
@@ -91,11 +91,11 @@ def read_configuration(path: Path | None) -> Configuration:
 
 
 def read_settings(path: Path | None) -> Settings:
-    """The settings of a command that needs neither keystore nor keys, and so must work for users who may not read them.
-    Without -c a default file that is missing, or that this user may not read, means the defaults."""
+    """The settings of a command that needs neither keystore nor keys, and so must work for users who cannot read them.
+    Without -c a default file that is missing, or that this user cannot read, means the defaults."""
     if path is None and not os.access(DEFAULT_CONFIG, os.R_OK):
         if DEFAULT_CONFIG.exists():
-            print(f"mailnotary: warning: you may not read {DEFAULT_CONFIG}: taking the defaults", file=sys.stderr)
+            print(f"mailnotary: warning: no permission to read {DEFAULT_CONFIG}: using the defaults", file=sys.stderr)
         return Settings()
     try:
         return settings_file.load(path or DEFAULT_CONFIG)
@@ -127,7 +127,7 @@ def read_message(path: str) -> bytes:
 
 
 class RecordingResolver:
-    """A resolver that keeps each question and what came of it, in the order in which they were first asked."""
+    """A resolver that records each question with its answer, in the order in which they were first asked."""
 
     def __init__(self, inner: Resolver) -> None:
         self._inner = inner
@@ -147,7 +147,7 @@ class RecordingResolver:
         return self.lookup_within(name, kind, math.inf)
 
     def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
-        """Like `lookup`, in at most so many seconds where the inner resolver can keep to that."""
+        """Like `lookup`, in at most that many seconds if the inner resolver supports it."""
         try:
             able = self._timed
             answer = self._inner.lookup(name, kind) if able is None else able.lookup_within(name, kind, seconds)
@@ -158,12 +158,12 @@ class RecordingResolver:
         return answer
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
-        """Passes them on: a question counts as asked when somebody waits for its answer."""
+        """Passes them on: a question counts as asked when its answer is waited for."""
         prefetch(self._inner, questions)
 
 
 def _outcome_json(outcome: Answer | str) -> list[str] | str:
-    if isinstance(outcome, str):  # the word of a fault
+    if isinstance(outcome, str):  # the word for a failure
         return outcome
     if outcome.records:
         return [record_text(record) for record in outcome.records]
@@ -180,7 +180,7 @@ def record_text(record: object) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses, tuples, enums and bytes as JSON takes them."""
+    """Dataclasses, tuples, enums and bytes as JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [field for field in dataclasses.fields(value) if field.metadata.get("json", True)]
         return {field.name: to_json(getattr(value, field.name)) for field in fields}
@@ -204,5 +204,5 @@ def result_style(word: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on standard output. Lone surrogates and the like come out as escapes."""
+    """One JSON object on standard output, in ASCII: lone surrogates and the like are escaped."""
     print(json.dumps(to_json(value), indent=2, ensure_ascii=True))

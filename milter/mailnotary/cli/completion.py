@@ -1,4 +1,4 @@
-"""Prints a completion script for a shell: commands, options, files.
+"""Prints a completion script for a shell. It completes commands, options and files.
 
 example: mailnotary completion bash > /etc/bash_completion.d/mailnotary
          mailnotary completion zsh > /usr/local/share/zsh/site-functions/_mailnotary
@@ -22,12 +22,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(command: Command) -> list[Argument]:
-    return [one for one in command.arguments if one.names]
+    return [argument for argument in command.arguments if argument.names]
 
 
 def _positional(command: Command) -> Argument | None:
-    """The first argument that is no option; after it, nothing that could be completed."""
-    return next((one for one in command.arguments if not one.names), None)
+    """The first argument that is not an option; nothing after it could be completed."""
+    return next((argument for argument in command.arguments if not argument.names), None)
 
 
 def bash(all_commands: tuple[Command, ...]) -> str:
@@ -45,13 +45,13 @@ def bash(all_commands: tuple[Command, ...]) -> str:
         '    case "${COMP_WORDS[1]} $previous" in',
     ]
     for command in all_commands:
-        for one in _options(command):
-            patterns = "|".join(f"'{command.name} {name}'" for name in one.names)
-            if one.value:
-                lines.append(f"        {patterns}) {_bash_value(one)}; return ;;")
+        for argument in _options(command):
+            patterns = "|".join(f"'{command.name} {name}'" for name in argument.names)
+            if argument.value:
+                lines.append(f"        {patterns}) {_bash_value(argument)}; return ;;")
     lines += ["    esac", '    case "${COMP_WORDS[1]}" in']
     for command in all_commands:
-        words = " ".join(name for one in _options(command) for name in one.names)
+        words = " ".join(name for argument in _options(command) for name in argument.names)
         positional = _positional(command)
         first = _bash_value(positional) if positional is not None and (positional.takes or positional.choices) else ":"
         lines.append(f"        {command.name}) words='{words} --help'; [[ $current == -* ]] || {first} ;;")
@@ -64,11 +64,11 @@ def bash(all_commands: tuple[Command, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bash_value(one: Argument) -> str:
-    if one.choices:
-        return f"COMPREPLY=($(compgen -W '{' '.join(one.choices)}' -- \"$current\"))"
-    if one.takes:
-        return f'COMPREPLY=($(compgen -{"d" if one.takes == "directory" else "f"} -- "$current"))'
+def _bash_value(argument: Argument) -> str:
+    if argument.choices:
+        return f"COMPREPLY=($(compgen -W '{' '.join(argument.choices)}' -- \"$current\"))"
+    if argument.takes:
+        return f'COMPREPLY=($(compgen -{"d" if argument.takes == "directory" else "f"} -- "$current"))'
     return ":"
 
 
@@ -88,7 +88,7 @@ def zsh(all_commands: tuple[Command, ...]) -> str:
         "    case $name in",
     ]
     for command in all_commands:
-        specs = [_zsh_spec(one, name) for one in _options(command) for name in one.names]
+        specs = [_zsh_spec(argument, name) for argument in _options(command) for name in argument.names]
         positional = _positional(command)
         if positional is not None:
             specs.append(f"1:{positional.value}:{_zsh_action(positional)}")
@@ -97,15 +97,15 @@ def zsh(all_commands: tuple[Command, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _zsh_spec(one: Argument, name: str) -> str:
-    spec = f"{name}[{_zsh_text(one.help)}]"
-    return f"{spec}:{one.value}:{_zsh_action(one)}" if one.value else spec
+def _zsh_spec(argument: Argument, name: str) -> str:
+    spec = f"{name}[{_zsh_text(argument.help)}]"
+    return f"{spec}:{argument.value}:{_zsh_action(argument)}" if argument.value else spec
 
 
-def _zsh_action(one: Argument) -> str:
-    if one.choices:
-        return f"({' '.join(one.choices)})"
-    return {"file": "_files", "directory": "_files -/"}.get(one.takes, "")
+def _zsh_action(argument: Argument) -> str:
+    if argument.choices:
+        return f"({' '.join(argument.choices)})"
+    return {"file": "_files", "directory": "_files -/"}.get(argument.takes, "")
 
 
 def _zsh_text(text: str) -> str:
@@ -124,25 +124,28 @@ def fish(all_commands: tuple[Command, ...]) -> str:
             f"-d {_quote(command.summary)}"
         )
         seen = f"complete -c mailnotary -n '__fish_seen_subcommand_from {command.name}'"
-        lines += [f"{seen}{_fish_names(one)}{_fish_value(one)} -d {_quote(one.help)}" for one in _options(command)]
+        lines += [
+            f"{seen}{_fish_names(argument)}{_fish_value(argument)} -d {_quote(argument.help)}"
+            for argument in _options(command)
+        ]
         positional = _positional(command)
         if positional is not None and (positional.takes or positional.choices):
             lines.append(f"{seen}{_fish_value(positional).replace(' -r', '')}")
     return "\n".join(lines) + "\n"
 
 
-def _fish_names(one: Argument) -> str:
-    long = (f" -l {name[2:]}" for name in one.names if name.startswith("--"))
-    short = (f" -s {name[1:]}" for name in one.names if not name.startswith("--"))
+def _fish_names(argument: Argument) -> str:
+    long = (f" -l {name[2:]}" for name in argument.names if name.startswith("--"))
+    short = (f" -s {name[1:]}" for name in argument.names if not name.startswith("--"))
     return "".join([*short, *long])
 
 
-def _fish_value(one: Argument) -> str:
-    if one.choices:
-        return f" -r -a {_quote(' '.join(one.choices))}"
-    if one.takes:
+def _fish_value(argument: Argument) -> str:
+    if argument.choices:
+        return f" -r -a {_quote(' '.join(argument.choices))}"
+    if argument.takes:
         return " -r -F"
-    return " -r" if one.value else ""
+    return " -r" if argument.value else ""
 
 
 def _quote(text: str) -> str:

@@ -1,5 +1,5 @@
-"""Looks at the machine and the mail server as the daemon needs them: configuration, keys, socket, DNS, clock, Postfix
-or Sendmail. Each line is ok, a warning or an error, with what to do. It changes nothing.
+"""Checks all that the daemon needs from the machine and the mail server: configuration, keys, socket, DNS, clock,
+Postfix or Sendmail. Each line is ok, a warning or an error, with what to do. It changes nothing.
 
 example: mailnotary doctor
          mailnotary doctor -c /etc/mailnotary/mailnotary.yaml --json"""
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
-    """All that can only be looked at with the settings known."""
+    """All that can only be checked once the settings are known."""
     listen = Listen.parse(settings.listen)
     yield from machine.service()
     yield from machine.socket(listen)
@@ -52,7 +52,7 @@ def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
     elif cf is not None:
         yield from sendmail.check(cf, listen)
     else:
-        yield ok("mail server", "neither Postfix nor Sendmail is on this machine: look at it where it runs")
+        yield ok("mail server", "neither Postfix nor Sendmail is installed on this machine: check it where it runs")
 
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "bold red"}

@@ -37,7 +37,7 @@ CHUNK = 65_535  # octets; as much of a body as the milter protocol passes at onc
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All that came of one message. `removed` are the fields that were taken out."""
+    """Everything about one message. `removed` are the header fields that were removed."""
 
     record: MessageRecord
     removed: tuple[HeaderField, ...]
@@ -50,16 +50,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
     parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
-    parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
+    parser.add_argument("--helo", required=True, metavar="NAME", help="the name that the client gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
-    parser.add_argument("--rcpt", metavar="ADDR", help="the envelope recipient (only reachable_recipients ask for it)")
-    parser.add_argument("--auth-user", metavar="U", help="the login name, for a client that authenticated itself")
+    parser.add_argument("--rcpt", metavar="ADDR", help="the envelope recipient (only reachable_recipients needs it)")
+    parser.add_argument("--auth-user", metavar="U", help="the login name of an authenticated client")
     parser.add_argument(
-        "--tls-client", metavar="SUBJECT", help="the subject of its TLS certificate, which the MTA trusts"
+        "--tls-client",
+        metavar="SUBJECT",
+        help="the subject of the client's TLS certificate, verified by the MTA",
     )
-    parser.add_argument("--daemon-name", metavar="NAME", help="the MTA's daemon that it came through")
+    parser.add_argument("--daemon-name", metavar="NAME", help="the {daemon_name} of the MTA's listener")
     add_zone(parser)
-    parser.add_argument("--now", type=int, metavar="EPOCH", help="take this for the time")
+    parser.add_argument("--now", type=int, metavar="EPOCH", help="use this as the current time (seconds since 1970)")
     add_config(parser)
     add_json(parser)
 
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def explain(args: argparse.Namespace) -> Explanation:
-    """Plays the MTA to a session of this process."""
+    """Runs a session in this process, in the role of the MTA."""
     configuration = read_configuration(args.config)
     resolver = RecordingResolver(resolver_for(args.zone, configuration.settings))
     message = parse(crlf(read_message(args.message)))
@@ -107,7 +109,7 @@ def explain(args: argparse.Namespace) -> Explanation:
             session.body(message.body[start : start + CHUNK])
         session.end_of_message("-")
     record = records[0]
-    questions = list(resolver.questions)  # the daemon's own; those of the diagnosis are the same again
+    questions = list(resolver.questions)  # without those of the diagnosis, which repeat them
     diagnoses: list[Diagnosis | None] = []
     if signatures := record.results.signatures:
         diagnoses = diagnose(message.fields, message.body, signatures, resolver, now=int(environment.clock()))
@@ -119,7 +121,7 @@ def _published(configuration: Configuration) -> frozenset[tuple[str, str]]:
     try:
         return histories.remembered(configuration.settings.state_dir, configuration.keystore)
     except histories.StateError as error:
-        print(f"mailnotary explain: warning: which auto keys sign is not known: {error}", file=sys.stderr)
+        print(f"mailnotary explain: warning: it is unknown which auto keys sign: {error}", file=sys.stderr)
         return frozenset()
 
 
@@ -146,7 +148,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "action": record.action,
         "would": record.verdict.would if record.verdict else "",
         "signed": [{"domain": domain, "selector": selector} for domain, selector in record.signed],
-        "headers_added": [[one.name, one.value] for one in record.actions if isinstance(one, InsertHeader)],
+        "headers_added": [[action.name, action.value] for action in record.actions if isinstance(action, InsertHeader)],
         "headers_removed": [
             [field.name.decode("ascii"), field.value.decode("utf-8", "backslashreplace").removeprefix(" ")]
             for field in explanation.removed

@@ -1,4 +1,4 @@
-"""What `mailnotary explain` prints for people. All text of a message or of DNS passes through `printable`."""
+"""The text output of `mailnotary explain`. All text from a message or from DNS passes through `printable`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _author(console: Console, explanation: Explanation) -> None:
     if record.author is None:
         return
     if record.author.problem is None:
-        _section(console, "Author", Text(", ".join(printable(str(one)) for one in record.author.addresses)))
+        _section(console, "Author", Text(", ".join(printable(str(address)) for address in record.author.addresses)))
     else:
         _section(console, "Author", Text("no single author domain", "red"), printable(record.author.reason))
 
@@ -112,9 +112,11 @@ def _dmarc(console: Console, explanation: Explanation) -> None:
         console.print(Text(f"          walk from {printable(walk.start)}, organizational domain {walk.org_domain}"))
         for step in walk.steps:
             console.print(Text(f"            {printable(step.name)}: {printable(step.found)}"))
-    for one in trace.compared:
-        word = {True: "aligned", False: "not aligned", None: "unknown"}[one.aligned]
-        console.print(Text(f"          {one.method} {printable(one.domain)}: {word}, {printable(one.why)}"))
+    for comparison in trace.compared:
+        word = {True: "aligned", False: "not aligned", None: "unknown"}[comparison.aligned]
+        console.print(
+            Text(f"          {comparison.method} {printable(comparison.domain)}: {word}, {printable(comparison.why)}")
+        )
     if result.policy is not None:
         policy = f"          policy {result.policy} of {printable(trace.policy_domain)}"
         console.print(Text(f"{policy}, for this message: {result.disposition}"))

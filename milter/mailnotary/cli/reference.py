@@ -1,4 +1,4 @@
-"""All commands with their arguments, as the parser has them: what completion and the manual page are made of."""
+"""All commands with their arguments, from the parser: the source of the completions and of the manual page."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ _FILES = ("FILE", "MESSAGE")
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument: `names` are those of an option, none for a positional one; `value` stands for what follows or what
-    it is, "" for nothing; `takes` is "file", "directory" or "" for anything else."""
+    """One argument: `names` are those of an option, empty for a positional one; `value` is the placeholder of its
+    value, "" if it has none; `takes` is "file", "directory", or "" for anything else."""
 
     names: tuple[str, ...]
     value: str
@@ -24,7 +24,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. `text` is its description, `examples` the command lines at its end."""
+    """One command. `text` is its description, `examples` the command lines at the end of it."""
 
     name: str
     summary: str

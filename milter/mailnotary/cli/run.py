@@ -1,4 +1,4 @@
-"""Runs the milter in the foreground until SIGTERM or SIGINT; SIGHUP reads the configuration anew.
+"""Runs the milter in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration.
 
 example: mailnotary run -c /etc/mailnotary/mailnotary.yaml
          mailnotary run --listen inet:8891@0.0.0.0"""
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
         metavar="ADDR",
-        help="the socket for the MTA, instead of the file's: inet:8891@127.0.0.1, unix:/path",
+        help="the socket for the MTA, overrides the configuration file: inet:8891@127.0.0.1, unix:/path",
     )
 
 
@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         return start.serve(args.config or DEFAULT_CONFIG, args.listen)
     except ConfigError as error:
-        raise CommandError(f"the configuration can't be used:\n{error}") from error
+        raise CommandError(f"the configuration cannot be used:\n{error}") from error
     except (ListenError, UserError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"can't start: {error}") from error
+        raise CommandError(f"cannot start: {error}") from error

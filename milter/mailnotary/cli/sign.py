@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the signed message with the line ends that it came with."""
+    """Prints the signed message with its original line ends."""
     configuration = read_configuration(args.config)
     raw = read_message(args.message)
     message = parse(crlf(raw))
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{args.message}: not signed: no entry of the keystore covers the From domain {domain}")
     keys = [key for key in entry.keys if key.state is not KeyState.RETIRED]
     if not keys:
-        raise CommandError(f"{args.message}: not signed: the entry {entry.name} has no key that is not retired")
+        raise CommandError(f"{args.message}: not signed: all keys of the entry {entry.name} are retired")
     try:
         signers = [signer_of(entry.domain, key, configuration.settings.signing) for key in keys]
         job = dkim.MessageSigner(message.fields, signers, now=int(time.time()), again=True)

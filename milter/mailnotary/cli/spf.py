@@ -1,4 +1,4 @@
-"""Checks SPF for a HELO name and an envelope sender, and shows how the results came about.
+"""Checks SPF for a HELO name and an envelope sender, and shows how the results are reached.
 
 example: mailnotary spf --ip 192.0.2.7 --helo mail.example.org --mail-from bob@example.org"""
 
@@ -42,7 +42,7 @@ _NAMES = {SpfIdentity.HELO: "HELO", SpfIdentity.MAILFROM: "MAIL FROM"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
-    parser.add_argument("--helo", required=True, metavar="NAME", help="the name it gave with HELO or EHLO")
+    parser.add_argument("--helo", required=True, metavar="NAME", help="the name that the client gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
     add_config(parser)
     add_zone(parser)
@@ -91,7 +91,7 @@ def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) 
     if result.explanation:
         lines.append(_indented(f"the domain explains: {printable(result.explanation)}"))
     if steps:
-        voids = f"{result.void_lookups} of {settings.spf.void_lookups} that find nothing"
+        voids = f"{result.void_lookups} of {settings.spf.void_lookups} void ones"
         count = sum(len(step.questions) for step in steps)
         questions = f"{count} DNS {'question' if count == 1 else 'questions'}"
         lines.append(_indented(f"{result.lookups} of {MAX_LOOKUPS} look-ups, {voids}, {questions}"))
@@ -103,7 +103,7 @@ def _indented(line: str) -> Text:
 
 
 class _Node:
-    """A record's term (or at the root the record itself) as it is shown, and the terms below it."""
+    """A term of a record (or at the root the record itself) as it is shown, and the terms below it."""
 
     def __init__(self, step: TraceStep) -> None:
         self.step = step
@@ -112,7 +112,7 @@ class _Node:
 
 
 def spf_tree(steps: Sequence[TraceStep]) -> Group:
-    """The steps of one check as a tree: each domain's record, its terms and what came of them, each question with its
+    """The steps of one check as a tree: each domain's record, its terms with their outcomes, each question with its
     answer, and a mark at the term that decided."""
     if not steps:
         return Group()
@@ -126,7 +126,7 @@ def spf_tree(steps: Sequence[TraceStep]) -> Group:
 
 
 def _grow(steps: Sequence[TraceStep]) -> _Node:
-    """Nests the steps: what follows one at a greater depth belongs to it."""
+    """Nests the steps: a step belongs to the one before it of a lesser depth."""
     root = latest = _Node(steps[0])
     owners: list[tuple[_Node, TraceStep]] = []  # of the terms at each depth, with their record
     for step in steps:
@@ -143,7 +143,7 @@ def _grow(steps: Sequence[TraceStep]) -> _Node:
 
 
 def _decider(node: _Node) -> _Node | None:
-    """The term that a record's result comes from; of a redirect, and of an error in an include, the one behind it."""
+    """The term that a record's result comes from; of a redirect, and of an error in an include, the term behind it."""
     for child in reversed(node.below):
         outcome = child.step.outcome
         if outcome in ("no match", "explanation", "no explanation"):

@@ -30,12 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
     add_config(parser)
     add_zone(parser)
-    parser.add_argument("--now", type=int, metavar="EPOCH", help="take this for the time (seconds since 1970)")
+    parser.add_argument("--now", type=int, metavar="EPOCH", help="use this as the current time (seconds since 1970)")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one result for each signature, the topmost first."""
+    """Prints one result per signature, the topmost first."""
     settings = read_settings(args.config)
     resolver = RecordingResolver(resolver_for(args.zone, settings))
     now = int(time.time()) if args.now is None else args.now
@@ -64,7 +64,7 @@ def _render(results: Sequence[dkim.DkimResult]) -> None:
 
 
 def _title(result: dkim.DkimResult) -> str:
-    """What a signature says of itself, on one line."""
+    """What a signature says about itself, on one line."""
     if not result.domain:
         return "a signature without a usable domain"
     parts = [printable(result.domain)]

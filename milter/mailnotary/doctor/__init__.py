@@ -1,1 +1,1 @@
-"""What is wrong with this machine, its configuration, or its mail server; read-only looks."""
+"""What is wrong with this machine, its configuration, or its mail server. Nothing is changed."""

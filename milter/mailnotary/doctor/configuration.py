@@ -1,4 +1,4 @@
-"""The configuration, and who may write what the daemon trusts."""
+"""The configuration, and who can write the files that the daemon trusts."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ from mailnotary.doctor.finding import Finding, error, ok, warning
 
 
 def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
-    """What can be had of the configuration at `path`, and what is wrong with it."""
+    """As much of the configuration at `path` as can be read, and what is wrong with it."""
     findings = list(_account(path))
     try:
         configuration = load_configuration(path, parse_keys=True)
@@ -29,7 +29,7 @@ def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
 
 
 def _settings_alone(path: Path) -> Settings | None:
-    """The settings where only the keystore is broken: the rest can still be looked at."""
+    """The settings if only the keystore is broken: the rest can still be checked."""
     try:
         return settings_file.load(path)
     except ConfigError:
@@ -45,8 +45,8 @@ def _account(path: Path) -> Iterator[Finding]:
     except KeyError:
         ours = False
     if not ours:
-        text = f"this is neither root nor {settings.user}, so that what they may read and write can't be told"
-        yield warning("account", text, "run it as root")
+        text = f"only root and {settings.user} can check which files the daemon can read and others can write"
+        yield warning("account", text, "run this as root")
 
 
 def _keys(path: Path, configuration: Configuration) -> Iterator[Finding]:
@@ -54,23 +54,23 @@ def _keys(path: Path, configuration: Configuration) -> Iterator[Finding]:
     if not entries:
         if configuration.settings.mode is not Mode.VERIFY:
             advice = "make a key with `mailnotary keygen DOMAIN SELECTOR`, or set mode: verify"
-            yield warning("keys", "the keystore has no domains, so that nothing is signed", advice)
+            yield warning("keys", "the keystore has no domains, so nothing is signed", advice)
         return
-    files = {Path(key.file) for entry in entries.values() for key in entry.keys}
-    trusted = {path, configuration.settings.keystore} | files
-    open_ones = [one for one in sorted(trusted | {file.parent for file in trusted}) if _others_write(one)]
-    for one in open_ones:
-        text = f"{one} can be written by others than its owner, who could sign as you"
-        yield error("keys", text, f"chmod go-w {shlex.quote(str(one))}")
-    if not open_ones:
-        count, domains = len(files), len(entries)
+    key_files = {Path(key.file) for entry in entries.values() for key in entry.keys}
+    trusted = {path, configuration.settings.keystore} | key_files
+    exposed = [file for file in sorted(trusted | {file.parent for file in trusted}) if _others_write(file)]
+    for file in exposed:
+        text = f"users other than its owner can write {file}, and so could sign as you"
+        yield error("keys", text, f"chmod go-w {shlex.quote(str(file))}")
+    if not exposed:
+        count, domains = len(key_files), len(entries)
         names = f"{count} key{'s' * (count != 1)} of {domains} domain{'s' * (domains != 1)}"
         yield ok("keys", f"{names}, which the daemon can read and no other user can change")
 
 
 def _others_write(path: Path) -> bool:
-    """Whether a group or everybody may write to it. A directory with the sticky bit lets nobody replace others'
-    files."""
+    """Whether a group or everybody can write to it. In a directory with the sticky bit nobody can replace the files of
+    others."""
     try:
         status = path.stat()
     except OSError:

@@ -1,5 +1,5 @@
-"""Filters beside the daemon in Postfix: what comes back from them, and what changes mail that is already signed.
-config/filters.md has the whole of it."""
+"""Other filters in Postfix: what comes back from them, and what changes mail that is already signed.
+config/filters.md has the details."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -10,9 +10,9 @@ from mailnotary.doctor.instance import Postfix, public
 from mailnotary.escape import printable
 from mailnotary.files import read_regular
 
-MAX_TABLE = 4_194_304  # octets of an access table that are looked at
+MAX_TABLE = 4_194_304  # octets that are read of an access table
 
-# Where an action FILTER may stand (access(5), header_checks(5)).
+# Where a FILTER action can be (access(5), header_checks(5)).
 _TABLES = (
     "smtpd_client_restrictions",
     "smtpd_helo_restrictions",
@@ -26,7 +26,7 @@ _TABLES = (
     "nested_header_checks",
     "body_checks",
 )
-# What the SMTP client does to mail on its way out, behind every milter (smtp(8)).
+# What the SMTP client changes in outgoing mail, after all milters (smtp(8)).
 _REWRITING = (
     "smtp_generic_maps",
     "smtp_header_checks",
@@ -40,7 +40,7 @@ _FILTER = re.compile(r"(?:^|\s)\{?\s*FILTER\s+\S", re.IGNORECASE)
 
 
 def check(postfix: Postfix, settings: Settings, calls: Callable[[str], bool]) -> Iterator[Finding]:
-    """`calls` tells whether a value of smtpd_milters has the daemon in it."""
+    """`calls`: whether a value of smtpd_milters includes the daemon."""
     if settings.mode is not Mode.VERIFY:
         yield from _rewriting(postfix)
     yield from _proxied(postfix, settings)
@@ -50,7 +50,7 @@ def check(postfix: Postfix, settings: Settings, calls: Callable[[str], bool]) ->
 
 
 def _named(postfix: Postfix, name: str) -> Iterator[tuple[str, str]]:
-    """A setting wherever it is set: (where, value)."""
+    """Each place that sets a setting: (where, value)."""
     if postfix[name]:
         yield name, postfix[name]
     for key, value in sorted(postfix.overrides.items()):
@@ -61,13 +61,13 @@ def _named(postfix: Postfix, name: str) -> Iterator[tuple[str, str]]:
 def _rewriting(postfix: Postfix) -> Iterator[Finding]:
     for name in _REWRITING:
         for where, value in _named(postfix, name):
-            text = f"{printable(value)} changes mail after it was signed: what it touches breaks the signatures"
+            text = f"{printable(value)} changes mail after it was signed, which breaks the signatures"
             better = "canonical_maps" if name == "smtp_generic_maps" else name.removeprefix("smtp_")
-            yield warning(where, text, f"do it before the milters, with {better}")
+            yield warning(where, text, f"make these changes before the milters, with {better}")
 
 
 def _content_filters(postfix: Postfix) -> Iterator[str]:
-    """After-queue filters, each with where it is set."""
+    """After-queue filters, each with the place that sets it."""
     for where, value in _named(postfix, "content_filter"):
         yield f"{where}={value}" if where == "content_filter" else where
     for name in _TABLES:
@@ -78,7 +78,7 @@ def _content_filters(postfix: Postfix) -> Iterator[str]:
 
 
 def _content(path: str) -> str:
-    """The lines of a table's source that are no comments; none where it is in no file."""
+    """The lines of a table's source without comments; "" if it has no source file."""
     try:
         text = read_regular(path, MAX_TABLE).decode("utf-8", "replace")
     except (OSError, ValueError):
@@ -89,11 +89,11 @@ def _content(path: str) -> str:
 def _coming_back(
     postfix: Postfix, settings: Settings, filters: list[str], calls: Callable[[str], bool]
 ) -> Iterator[Finding]:
-    """Where mail comes back from an after-queue filter it has been judged, and comes from this machine."""
+    """Mail that an after-queue filter hands back has been checked already, and comes from this machine."""
     what = printable(filters[0]) + (f" and {len(filters) - 1} more" if len(filters) > 1 else "")
     unprotected = settings.signing.on_own_verdict is OnOwnVerdict.SIGN
     make = error if unprotected else warning
-    harm = "spoofed mail is signed as ours" if unprotected else "it is judged twice"
+    harm = "spoofed mail is signed as ours" if unprotected else "it is checked twice"
     for service, program in sorted(postfix.services.items()):
         if program != "smtpd" or public(service) or postfix.of(service, "content_filter"):
             continue
@@ -101,7 +101,7 @@ def _coming_back(
         daemon = postfix.of(service, "milter_macro_daemon_name")
         exempt = daemon in settings.exempt.daemon_names
         if "no_milters" not in options and not exempt and calls(postfix.of(service, "smtpd_milters")):
-            text = f"mail from a content filter ({what}) may come back through {service}, and passes the daemon: {harm}"
+            text = f"mail from a content filter ({what}) can come back through {service} to the daemon: {harm}"
             better = ",".join(filter(None, (options, "no_milters")))
             yield make("content filter", text, f"-o receive_override_options={better} for {service} in master.cf")
     if unprotected:
@@ -110,14 +110,14 @@ def _coming_back(
 
 
 def _proxied(postfix: Postfix, settings: Settings) -> Iterator[Finding]:
-    """A before-queue filter hands on what others sent from its own address, before anybody has judged it, and the
-    milters before it see no header (MILTER_README, Limitations)."""
+    """A before-queue filter passes on the mail of others from its own address, unchecked, and milters in front of it
+    see no header (MILTER_README, Limitations)."""
     relays = settings.trusted_relays.daemon_names
     behind = any(postfix.of(service, "milter_macro_daemon_name") in relays for service in postfix.services)
     for where, value in _named(postfix, "smtpd_proxy_filter"):
         if not behind:
             text = (
-                f"{printable(value)} hands on all mail as if it came from this machine: spoofed mail is signed as ours"
+                f"{printable(value)} passes on all mail as if it came from this machine: spoofed mail is signed as ours"
             )
             advice = (
                 "on the listener behind the filter set -o milter_macro_daemon_name=PROXIED, and "

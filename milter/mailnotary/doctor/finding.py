@@ -1,21 +1,21 @@
-"""What a check has found, and what to do about it."""
+"""The result of one check, and what to do about it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
-    WARNING = "warning"  # it works, or could not be looked at
+    WARNING = "warning"  # it works but could be better, or could not be checked
     ERROR = "error"  # mail is lost, delayed, unsigned or unchecked
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report: `check` is what was looked at, `advice` what to do, "" where there is nothing to do or
-    the text says it."""
+    """One line of the report: `check` is what was checked, `advice` what to do, "" if there is nothing to do or the
+    text says it."""
 
     check: str
     level: Level
@@ -24,12 +24,12 @@ class Finding:
 
 
 def ok(check: str, text: str) -> Finding:
-    """All is well."""
+    """It works."""
     return Finding(check, Level.OK, text)
 
 
 def warning(check: str, text: str, advice: str = "") -> Finding:
-    """It could be better."""
+    """It could be better, or could not be checked."""
     return Finding(check, Level.WARNING, text, advice)
 
 

@@ -1,4 +1,4 @@
-"""What postconf(1) says of a Postfix."""
+"""What postconf(1) reports about a Postfix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ _PUBLIC = {"smtp", "25", "smtps", "submissions", "465", "submission", "587"}  # 
 
 @dataclass(frozen=True, slots=True)
 class Postfix:
-    """What postconf says. `overrides` are those of master.cf, "submission/inet/smtpd_milters" to the value; `chrooted`
-    whether the processes that call milters (smtpd, cleanup) run in the queue directory; `services` are "smtp/inet" to
-    the command's name."""
+    """The settings as postconf reports them. `overrides` are those of master.cf: "submission/inet/smtpd_milters" to the
+    value; `chrooted`: the processes that call milters (smtpd, cleanup) run in the queue directory; `services`:
+    "smtp/inet" to the name of the command."""
 
     settings: Mapping[str, str]
     overrides: Mapping[str, str]
@@ -26,5 +26,11 @@ class Postfix:
 
 
 def public(service: str) -> bool:
-    """Whether others or our users hand their mail to this service of master.cf."""
+    """Whether other hosts or our users submit mail to this service of master.cf."""
     return service.partition("/")[0].rpartition(":")[2] in _PUBLIC
+
+
+def assignments(text: str) -> dict[str, str]:
+    """Lines of "name = value", as postconf prints them."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,4 +1,4 @@
-"""What the daemon needs of its machine: its own socket, DNS, a clock."""
+"""What the daemon needs from its machine: its own socket, DNS, a clock."""
 
 import math
 import secrets
@@ -15,13 +15,13 @@ from mailnotary.escape import printable
 from mailnotary.resolver import Answer, DnsResolver, DnsTempError, RecordKind
 from mailnotary.resolver.dns import system_nameservers
 
-SLOW = 1.0  # seconds for one question; a message asks a dozen, though side by side
+SLOW = 1.0  # seconds for one question; a message has a dozen, asked in parallel
 YEARS = range(2025, 2100)
-BOGUS = "dnssec-failed.org"  # signed wrongly on purpose, for tests like this one
+BOGUS = "dnssec-failed.org"  # its signature is wrong on purpose, for checks like this one
 
 
 def command(*words: str, timeout: float = 20.0) -> str | None:
-    """A command's output; None where it is not there or fails. Looks where root's commands are, too."""
+    """A command's output; None if it does not exist or fails. Searches the directories of root's commands, too."""
     program = shutil.which(words[0]) or shutil.which(words[0], path="/usr/sbin:/usr/local/sbin:/sbin")
     if program is None:
         return None
@@ -38,26 +38,26 @@ def command(*words: str, timeout: float = 20.0) -> str | None:
 
 
 def socket(listen: Listen) -> Iterator[Finding]:
-    """The daemon answers on its socket, and takes what it needs from an MTA."""
+    """Whether the daemon answers on its socket, and accepts what it needs from an MTA."""
     try:
         answer = probe(listen)
     except ProbeError as problem:
-        advice = "systemctl start mailnotary; if it does not stay, `journalctl -u mailnotary` says why"
+        advice = "systemctl start mailnotary; if it stops again, `journalctl -u mailnotary` says why"
         yield error("socket", f"{listen}: {problem}", advice)
         return
     yield ok("socket", f"{listen} serves milter protocol {answer.version}")
     if answer.leading_space:
-        yield ok("header spacing", "the daemon takes the white space after a header's colon (HDR_LEADSPC)")
+        yield ok("header spacing", "the daemon accepts the white space after a header field's colon (HDR_LEADSPC)")
     else:
-        text = "the daemon takes no white space after a header's colon (HDR_LEADSPC): is it another milter?"
+        text = "the daemon accepts no white space after a header field's colon (HDR_LEADSPC)"
         yield error("header spacing", text, f"look who listens on {listen}")
 
 
 def callers(listen: Listen) -> Iterator[Finding]:
-    """Who can connect, where that is not seen in a mode: any account of the machine may say that a user has logged
-    in. (Of a port that other machines reach, the configuration's warnings tell.)"""
+    """Who can connect to a port: any account of the machine, and it can claim that a user has logged in. (The
+    configuration's warnings cover a port that other machines can reach.)"""
     if listen.family != "unix" and not listen.exposure:
-        text = f"every account of this machine can connect to {listen} and have mail signed; to a unix socket it can't"
+        text = f"every account of this machine can connect to {listen} and get mail signed; a unix socket prevents that"
         yield ok("callers", text)
 
 
@@ -73,7 +73,7 @@ def service() -> Iterator[Finding]:
 
 
 def resolver(settings: DnsSettings, domain: str) -> Iterator[Finding]:
-    """Each nameserver answers, soon, and truly. `domain` is one that is sure to exist."""
+    """Whether each nameserver answers, quickly and truthfully. `domain` is one that certainly exists."""
     for address, port in settings.nameservers or system_nameservers():
         server = f"{address}:{port}" if port != 53 else address
         yield from _nameserver(server, DnsResolver([(address, port)], timeout=settings.timeout), domain)
@@ -84,7 +84,7 @@ def _nameserver(server: str, dns: DnsResolver, domain: str) -> Iterator[Finding]
     answer = _ask(dns, domain, RecordKind.TXT)
     took = time.monotonic() - began
     if isinstance(answer, DnsTempError):
-        advice = "name a nameserver that works in dns.nameservers or /etc/resolv.conf; one on this machine is best"
+        advice = "name a working nameserver in dns.nameservers or /etc/resolv.conf; one on this machine is best"
         yield error("resolver", f"{server}: {printable(answer.reason)}", advice)
         return
     speed = f"{server} answers in {math.ceil(took * 1000)} ms"
@@ -97,19 +97,19 @@ def _nameserver(server: str, dns: DnsResolver, domain: str) -> Iterator[Finding]
 
 def _truth(server: str, dns: DnsResolver) -> Iterator[Finding]:
     local = "run a resolver on this machine, such as Unbound, and name it in dns.nameservers"
-    # RFC 6761 section 6.4: names below invalid. do not exist. Some providers answer with an address of theirs.
+    # RFC 6761 section 6.4: names below invalid. do not exist. Some providers answer with an address of their own.
     nothing = _ask(dns, f"{secrets.token_hex(8)}.invalid", RecordKind.A)
     if isinstance(nothing, Answer) and nothing.records:
-        text = f"{server} makes up answers for names that do not exist, which spoils SPF and DMARC"
+        text = f"{server} invents answers for names that do not exist, which breaks SPF and DMARC"
         yield error("resolver", text, local)
     bogus = _ask(dns, BOGUS, RecordKind.A)
     if isinstance(bogus, DnsTempError) and bogus.word == "SERVFAIL":
         yield ok("DNSSEC", f"{server} validates")
     elif isinstance(bogus, Answer) and bogus.records:
-        yield warning("DNSSEC", f"{server} does not validate, so that keys and policies in DNS can be forged", local)
+        yield warning("DNSSEC", f"{server} does not validate, so keys and policies in DNS can be forged", local)
     else:
-        advice = f"look at it with `delv @{server.partition(':')[0]} {BOGUS}`"
-        yield warning("DNSSEC", f"{server} has no answer for {BOGUS}: whether it validates can't be told", advice)
+        advice = f"try `delv @{server.partition(':')[0]} {BOGUS}`"
+        yield warning("DNSSEC", f"{server} has no answer for {BOGUS}, so it is unknown whether it validates", advice)
 
 
 def _ask(dns: DnsResolver, name: str, kind: RecordKind) -> Answer | DnsTempError:
@@ -123,12 +123,13 @@ def _ask(dns: DnsResolver, name: str, kind: RecordKind) -> Answer | DnsTempError
 
 
 def clock(now: float, synchronized: str | None) -> Iterator[Finding]:
-    """Signatures carry the time, and end by it. `now` in seconds since 1970, `synchronized` what timedatectl says."""
+    """Whether the time is right: signatures carry it, and expire by it. `now` is in seconds since 1970,
+    `synchronized` what timedatectl reports."""
     year = time.gmtime(now).tm_year
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
     advice = "run an NTP client, such as systemd-timesyncd or chrony"
     if year not in YEARS:
-        yield error("clock", f"it is not {when}: signatures would bear that time", advice)
+        yield error("clock", f"{when} is wrong, and signatures would carry it", advice)
     elif synchronized == "no":
         yield warning("clock", f"{when}, but not synchronized", advice)
     else:
@@ -136,11 +137,11 @@ def clock(now: float, synchronized: str | None) -> Iterator[Finding]:
 
 
 def synchronized() -> str | None:
-    """Whether NTP keeps the clock: "yes", "no", or None where nobody knows."""
-    said = command("timedatectl", "show", "--property=NTPSynchronized", "--value")
-    return said.strip() if said is not None else None
+    """Whether NTP sets the clock: "yes", "no", or None if that is unknown."""
+    answer = command("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    return answer.strip() if answer is not None else None
 
 
 def first_domain(names: Sequence[str]) -> str:
-    """A domain to ask DNS for: one of the admin's own, else the one that IANA keeps for examples."""
+    """A domain to ask DNS for: one of the admin's own, else the one that IANA reserves for examples."""
     return next((name for name in names if name != "*"), "example.com")

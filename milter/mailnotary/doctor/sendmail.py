@@ -1,4 +1,4 @@
-"""Sendmail: its filters, as sendmail.cf has them."""
+"""Sendmail: the filters in its sendmail.cf."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _USED = re.compile(r"^O\s+InputMailFilters=(.*)$", re.MULTILINE)
 
 
 def read(path: Path = CF) -> str | None:
-    """The configuration; None where there is no Sendmail."""
+    """The configuration; None if there is no Sendmail."""
     try:
         return read_regular(path, MAX_CF).decode("utf-8", "replace")
     except OSError:
@@ -27,18 +27,18 @@ def read(path: Path = CF) -> str | None:
 
 
 def check(cf: str, listen: Listen) -> Iterator[Finding]:
-    """The daemon is among Sendmail's filters, and its absence makes mail wait."""
+    """Whether the daemon is among Sendmail's filters, and whether mail waits while it is down."""
     line = f"INPUT_MAIL_FILTER(`mailnotary', `S={listen}, F=T, T=S:10s;R:30s;E:2m')dnl"
     advice = f"add {line} to /etc/mail/sendmail.mc, run `make -C /etc/mail` and reload Sendmail"
     filters = {name: dict(_EQUATE.findall(rest)) for name, rest in _FILTER.findall(cf)}
     used = {name for value in _USED.findall(cf) for name in re.split(r"[\s,]+", value)}
-    mine = next((name for name, equates in filters.items() if _is(equates.get("S", ""), listen)), None)
-    if mine is None or mine not in used:
-        yield error("Sendmail", "the daemon is not among its filters, so that no mail passes it", advice)
+    ours = next((name for name, equates in filters.items() if _is(equates.get("S", ""), listen)), None)
+    if ours is None or ours not in used:
+        yield error("Sendmail", "the daemon is not among its filters, so no mail passes through it", advice)
         return
-    yield ok("Sendmail", f"calls {listen}, as {printable(mine)}")
-    if filters[mine].get("F", "").strip() != "T":
-        yield warning("Sendmail", "without F=T mail passes unchecked and unsigned while the daemon is away", advice)
+    yield ok("Sendmail", f"calls {listen}, as {printable(ours)}")
+    if filters[ours].get("F", "").strip() != "T":
+        yield warning("Sendmail", "without F=T mail passes unchecked and unsigned while the daemon is down", advice)
 
 
 def _is(text: str, listen: Listen) -> bool:
