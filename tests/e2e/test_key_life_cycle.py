@@ -23,8 +23,8 @@ from support.mail import record_of
 from support.milter_client import MilterClient
 
 MESSAGE = b"From: Alice <alice@example.org>\r\nSubject: lunch\r\nMessage-ID: <%d@example.org>\r\n\r\nNoon.\r\n"
-SIGNS = "a key signs from now on"
-STOPS = "a key no longer signs"
+SIGNS = "a key starts to sign"
+STOPS = "a key stops signing"
 
 
 class Life:
@@ -165,12 +165,12 @@ def test_the_only_key_goes_on_without_its_record_and_that_is_said(life: Life) ->
     life.publish("a")
     with life.daemon as daemon:
         life.dns.set_zone({})
-        (line,) = daemon.wait_for("a key signs that DNS does not serve")
+        (line,) = daemon.wait_for("a key signs although DNS does not serve its record")
         assert " error " in line
         time.sleep(4)  # more looks than a key with a neighbour would get
         assert life.send() == {"a"}
         life.dns.set_zone(life.zone)
-        daemon.wait_for("a key's record is right again")
+        daemon.wait_for("the record of a key is right again")
 
 
 def test_keys_go_on_signing_when_dns_is_down_over_a_restart_too(life: Life) -> None:
@@ -179,11 +179,11 @@ def test_keys_go_on_signing_when_dns_is_down_over_a_restart_too(life: Life) -> N
     with life.daemon as daemon:
         assert life.send() == {"a"}
         life.dns.stop()
-        daemon.wait_for("DNS did not answer for keys", count=2)
+        daemon.wait_for("DNS gave no answer about some keys", count=2)
         assert life.send() == {"a"}
     with life.daemon:
         assert life.send() == {"a"}
-        life.daemon.wait_for("DNS did not answer for keys")
+        life.daemon.wait_for("DNS gave no answer about some keys")
         assert life.send() == {"a"}
 
 
@@ -209,7 +209,7 @@ def test_an_active_key_signs_whatever_dns_says(life: Life) -> None:
     with life.daemon as daemon:
         life.zone = life.records("a")  # what verifiers elsewhere see
         assert life.send() == {"a"}
-        daemon.wait_for("a key signs that DNS does not serve")
+        daemon.wait_for("a key signs although DNS does not serve its record")
 
 
 def test_the_watch_is_replaced_when_it_dies_and_no_mail_notices(life: Life) -> None:
@@ -221,7 +221,7 @@ def test_the_watch_is_replaced_when_it_dies_and_no_mail_notices(life: Life) -> N
         assert life.send() == {"a"}
         _wait(lambda: daemon.key_watch() not in ([], [watch]), 15)
         life.dns.set_zone({})
-        daemon.wait_for("a key signs that DNS does not serve")
+        daemon.wait_for("a key signs although DNS does not serve its record")
         assert life.send() == {"a"}
 
 
@@ -275,7 +275,7 @@ def test_a_rotation_under_load_breaks_no_message(life: Life) -> None:
     assert load.count >= 200
     keys = life.keys()
     assert not keys["rsa1"]["signing"]
-    assert keys["rsa1"]["note"].startswith("its record may go on")
+    assert keys["rsa1"]["note"].startswith("its record can be removed on")
 
 
 class Load:

@@ -81,7 +81,7 @@ def test_errors_are_lines_with_their_place_and_the_exit_is_1(
     lines = captured.err.splitlines()
     assert lines[:2] == [
         f"{directory}/m.yaml:1:1: unknown key 'lisen': did you mean 'listen'?",
-        f"{directory}/m.yaml:2:7: 'y' is not understood: write both, sign or verify",
+        f"{directory}/m.yaml:2:7: 'y' is not a known value: write both, sign or verify",
     ]
     assert lines[2].startswith(
         f"{directory}/keystore.yaml:4:29: {directory}/a.pem: everyone has access to it (mode 0644): run"
@@ -96,7 +96,7 @@ def test_every_key_is_parsed(directory: Path, capsys: pytest.CaptureFixture[str]
 
 def test_warnings_do_not_fail(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(directory, "exempt: {networks: [0.0.0.0/0]}") == 0
-    assert f"{directory}/m.yaml:1:21: 0.0.0.0/0 is every client there is" in capsys.readouterr().err
+    assert f"{directory}/m.yaml:1:21: 0.0.0.0/0 includes every client on the Internet" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,8 +111,8 @@ def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("listen: inet:8891@0.0.0.0", "m.yaml:1:9: inet:8891@0.0.0.0 can be reached from other machines"),
         ("listen: inet:8891@0.0.0.0\nsocket: {peers: [192.0.2.1]}", ""),
         ("listen: inet:8891@0.0.0.0\nsocket: {peers: []}", "can be reached from other machines"),
-        ("socket: {peers: [0.0.0.0/0]}", "0.0.0.0/0 is every client there is"),
-        ("listen: unix:/run/socket\nsocket: {peers: [192.0.2.1]}", "peers are for inet and inet6"),
+        ("socket: {peers: [0.0.0.0/0]}", "0.0.0.0/0 includes every client on the Internet"),
+        ("listen: unix:/run/socket\nsocket: {peers: [192.0.2.1]}", "peers applies to inet and inet6"),
     ],
 )
 def test_a_socket_that_strangers_reach_is_a_warning(

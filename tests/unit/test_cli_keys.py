@@ -156,7 +156,7 @@ def test_keygen_says_why_a_full_disk_or_a_strange_file_stops_it(setup: Setup, mo
         (("example.org", "../x"), "not a selector"),
         (("\x1b[31mx", "s1"), "\\x1b"),
         ((".".join(["a" * 60] * 4), "s" * 60), "longer than DNS allows"),
-        (("example.org", "s1", "--algorithm", "ed25519", "--bits", "2048"), "one size"),
+        (("example.org", "s1", "--algorithm", "ed25519", "--bits", "2048"), "a fixed size"),
     ],
 )
 def test_keygen_refuses_what_dns_can_not_have(setup: Setup, arguments: tuple[str, ...], why: str) -> None:
@@ -208,7 +208,7 @@ def test_keygen_adds_nothing_to_a_file_that_is_no_keystore(setup: Setup) -> None
     system = setup.directory / "netplan.yaml"
     system.write_text("network: {version: 2}\n")
     setup.keystore.symlink_to(system)
-    unchanged(setup, system, says="stands in no keystore")
+    unchanged(setup, system, says="is not a key of a keystore")
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "directory"])
@@ -469,8 +469,8 @@ def test_keys_says_when_the_record_of_a_retired_key_may_go(setup: Setup) -> None
     setup.seen("e1", idle_since=time.time())
     setup.seen("e2", idle_since=time.time() - histories.KEEP_RECORD - 1)
     notes = {key["selector"]: key["note"] for key in setup.json("keys")["keys"]}
-    assert notes["e1"].startswith("its record may go on 20")
-    assert notes["e2"] == "its record may go"
+    assert notes["e1"].startswith("its record can be removed on 20")
+    assert notes["e2"] == "its record can be removed"
     assert notes["e3"] == "its record is gone: the key can be removed from the keystore"
 
 
@@ -499,7 +499,7 @@ def test_rotate_makes_a_successor_for_each_key_that_signs(setup: Setup) -> None:
     assert load_private_key(setup.pem(new_ed["selector"])).algorithm == "ed25519"
     assert out.count("IN TXT") == 2
     load_configuration(setup.config, parse_keys=True)
-    assert "a rotation is under way" in setup.run("rotate", "example.org", status=1)
+    assert "a rotation is in progress" in setup.run("rotate", "example.org", status=1)
 
 
 def test_the_next_rotation_retires_what_the_last_one_replaced(setup: Setup) -> None:
@@ -529,7 +529,7 @@ def test_rotate_replaces_a_weak_key_by_a_good_one(setup: Setup) -> None:
     assert load_private_key(setup.pem(new)).bits == 2048
 
 
-@pytest.mark.parametrize(("domain", "why"), [("example.org", "none to rotate"), ("other.example", "no entry for")])
+@pytest.mark.parametrize(("domain", "why"), [("example.org", "nothing to rotate"), ("other.example", "no entry for")])
 def test_rotate_says_why_there_is_nothing_to_rotate(setup: Setup, domain: str, why: str) -> None:
     setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
     assert why in setup.run("rotate", domain, status=1)

@@ -164,11 +164,14 @@ KEY = "{selector: a, file: a.pem}"
             ["1:29: keys and values where a list is expected: write [{sel"],
         ),
         ("domains: {a.example: {keys: [a.pem]}}", ["1:30: 'a.pem' where keys are expected"]),
-        ("domains: {a.example: {keys: [{file: a.pem}]}}", ["1:30: a key without 'selector': write {selector: rsa2026"]),
-        ("domains: {a.example: {keys: [{selector: a}]}}", ["1:30: a key without 'file': write {selector: rsa2026"]),
+        (
+            "domains: {a.example: {keys: [{file: a.pem}]}}",
+            ["1:30: this key has no 'selector': write {selector: rsa2026"],
+        ),
+        ("domains: {a.example: {keys: [{selector: a}]}}", ["1:30: this key has no 'file': write {selector: rsa2026"]),
         (
             "domains: {a.example: {keys: [{}]}}",
-            ["1:30: a key without 'selector'", "1:30: a key without 'file'"],
+            ["1:30: this key has no 'selector'", "1:30: this key has no 'file'"],
         ),
         (
             "domains: {a.example: {keys: [{selector: a, file: a.pem, stat: auto}]}}",
@@ -176,7 +179,7 @@ KEY = "{selector: a, file: a.pem}"
         ),
         (
             "domains: {a.example: {keys: [{selector: a, file: a.pem, state: on}]}}",
-            ["1:64: 'on' is not understood: write active, auto or retired"],
+            ["1:64: 'on' is not a known value: write active, auto or retired"],
         ),
         (
             "domains: {a.example: {keys: [{selector: 'a b', file: a.pem}]}}",
@@ -190,7 +193,7 @@ KEY = "{selector: a, file: a.pem}"
             f"domains: {{{'.'.join(['b' * 60] * 4)}: {{keys: [{KEY}]}}}}",
             ["1:275: a._domainkey.bbb"],
         ),
-        (f"domains: {{org: {{keys: [{KEY}]}}}}", ["1:11: 'org' has one label only: write a domain like example.org"]),
+        (f"domains: {{org: {{keys: [{KEY}]}}}}", ["1:11: 'org' has only one label: write a domain like example.org"]),
         (f"domains: {{'a b.example': {{keys: [{KEY}]}}}}", ["1:11: 'a b.example' is not a domain name"]),
         (
             f"domains: {{'*.a.example': {{keys: [{KEY}]}}}}",
@@ -201,14 +204,14 @@ KEY = "{selector: a, file: a.pem}"
             ["1:11: '*' covers any domain and needs its own: write 'domain: example.org' below it"],
         ),
         (f"domains: {{'*': {{domain: a b, keys: [{KEY}]}}}}", ["1:25: 'a b' is not a domain name"]),
-        (f"domains: {{'*': {{domain: org, keys: [{KEY}]}}}}", ["1:25: 'org' has one label only"]),
+        (f"domains: {{'*': {{domain: org, keys: [{KEY}]}}}}", ["1:25: 'org' has only one label"]),
         (
             f"domains: {{'*': {{domain: a.example, include_subdomains: true, keys: [{KEY}]}}}}",
             ["1:56: '*' covers every domain: remove this"],
         ),
         (
             f"domains: {{a.example: {{include_subdomains: 1, keys: [{KEY}]}}}}",
-            ["1:43: '1' is not understood: write true"],
+            ["1:43: '1' is neither true nor false: write true"],
         ),
         (f"domains: {{a.example: {{keys: [{KEY}], allow: []}}}}", ["1:66: a list where keys are expected"]),
         (
@@ -225,26 +228,26 @@ KEY = "{selector: a, file: a.pem}"
         ),
         (
             f"domains:\n  a.example: {{keys: [{KEY}]}}\n  A.Example: {{keys: [{KEY}]}}\n",
-            ["3:3: a.example stands twice, first in line 2: put its keys into one entry"],
+            ["3:3: duplicate entry a.example, first in line 2: put all its keys into one entry"],
         ),
         (
             f"domains:\n  a.example: {{keys: [{KEY}]}}\n  a.example: {{keys: [{KEY}]}}\n",
-            ["3:3: key 'a.example' stands twice: remove one of them"],
+            ["3:3: duplicate key 'a.example': remove one of them"],
         ),
         (
             "domains: {a.example: {keys: [{selector: a, file: a.pem}, {selector: A, file: b.pem}]}}",
-            ["1:69: selector 'A' stands twice: give each key a selector of its own"],
+            ["1:69: duplicate selector 'A': give each key a different one"],
         ),
         (
             "domains: {a.example: {keys: [&k {selector: a, file: a.pem}, *k]}}",
-            ["1:44: selector 'a' stands twice"],
+            ["1:44: duplicate selector 'a'"],
         ),
         (
             f"domains:\n  a.example: {{keys: [{KEY}]}}\n"
             "  b.a.example: {domain: a.example, keys: [{selector: a, file: b.pem}]}\n",
-            ["3:54: a._domainkey.a.example belongs to the key of line 2: name the same file, or another selector"],
+            ["3:54: a._domainkey.a.example is already the record of the key in line 2: name the same file"],
         ),
-        ("unsafe_keys: maybe", ["1:14: 'maybe' is not understood: write true or false"]),
+        ("unsafe_keys: maybe", ["1:14: 'maybe' is neither true nor false: write true or false"]),
     ],
 )
 def test_what_is_wrong_has_its_place_and_its_cure(directory: Path, text: str, expected: list[str]) -> None:
@@ -274,7 +277,7 @@ domains:
         ),
         (
             "domains: {a.example: {domain: b.example, keys: [{selector: a, file: a.pem}]}}",
-            "1:31: a signature of b.example never counts for a.example in DMARC",
+            "1:31: DMARC never counts a signature of b.example for a.example",
         ),
     ],
 )

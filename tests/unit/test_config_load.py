@@ -47,7 +47,7 @@ def test_the_default_keystore_may_be_missing(directory: Path) -> None:
 
 def test_a_named_keystore_may_not_be_missing(directory: Path) -> None:
     assert errors(directory, "\nkeystore: none.yaml\n") == [
-        f"m.yaml:2:11: {directory}/none.yaml does not exist: make it, or remove this key to sign nothing"
+        f"m.yaml:2:11: {directory}/none.yaml does not exist: create it, or remove this key to sign nothing"
     ]
 
 
@@ -68,7 +68,7 @@ def test_a_configuration_travels_to_other_processes(directory: Path) -> None:
 def test_the_group_of_a_unix_socket_must_exist(directory: Path) -> None:
     text = "listen: {}\nsocket: {{group: no-such-group}}\n"
     assert errors(directory, text.format("unix:/run/m.sock")) == [
-        "m.yaml:2:17: there is no group 'no-such-group' on this machine: create it, or name another"
+        "m.yaml:2:17: there is no group 'no-such-group' on this machine: create it, or write another"
     ]
     (directory / "m.yaml").write_text(text.format("inet:8891@127.0.0.1") + "user: root\n")
     load_configuration(directory / "m.yaml")

@@ -164,7 +164,7 @@ def test_an_entry_with_errors_is_left_to_check_config(entry: str) -> None:
     "text", ["network:\n  version: 2\n", "domains: {}\nservices: {}\n", "Domains: {}\n", '"": {}\n']
 )
 def test_a_file_that_is_another_ones_is_left_as_it_is(text: str) -> None:
-    with pytest.raises(KeystoreEditError, match="stands in no keystore"):
+    with pytest.raises(KeystoreEditError, match="is not a key of a keystore"):
         add(text)
 
 

@@ -199,7 +199,7 @@ def test_a_key_signs_until_its_successor_does() -> None:
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
-        ("{selector: a, file: k, retire_after: b}", "1:41: no key of example.org has the selector 'b'"),
+        ("{selector: a, file: k, retire_after: b}", "1:41: example.org has no key 'b'"),
         ("{selector: a, file: k, retire_after: a}", "'a' would retire after itself"),
         (
             "{selector: a, file: k, retire_after: b}, {selector: b, file: k, retire_after: a}",

@@ -154,7 +154,7 @@ def test_an_active_key_whose_record_is_wrong_is_reported_loudly(
     played.watch.adopt(played.settings, played.keys)
     played.observe({})
     played.observe({})
-    (report,) = [one for one in caplog.records if one.message == "a key signs that DNS does not serve"]
+    (report,) = [one for one in caplog.records if one.message == "a key signs although DNS does not serve its record"]
     assert report.levelname == "ERROR"
     assert report.fields["selector"] == "rsa"  # type: ignore[attr-defined]
 

@@ -1,7 +1,7 @@
-"""Prints the DNS records to publish for a domain's keys, and looks at its SPF and DMARC records.
+"""Prints the DNS records to publish for a domain's keys, and checks its SPF and DMARC records.
 
-Each record comes as lines of a zone file (in strings of at most 255 octets) and as one line for a web panel. Keys that
-are retired are left out.
+Each record is printed as lines of a zone file (in strings of at most 255 octets) and as one line for a web panel.
+Retired keys are left out.
 
 example: mailnotary dns example.org"""
 
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"records": records, "spf": as_json(spf), "dmarc": as_json(dmarc)})
         return 0
-    for one in records:
-        show_record(one["name"], one["value"])
+    for record in records:
+        show_record(record["name"], record["value"])
         print()
     if not records:
         print(f"The entry {entry.name} has no key that is not retired.\n")

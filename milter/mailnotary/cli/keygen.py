@@ -1,8 +1,8 @@
 """Makes a signing key: the file of the private key, its entry in the keystore, and the DNS record to publish.
 
-The key's file is keys/DOMAIN.SELECTOR.pem beside the keystore, for the daemon's user alone (mode 0600); no file is ever
-overwritten. The keystore keeps its comments and its order, and is made where there is none. The entry is `auto`: the
-daemon signs with the key by itself, as soon as it has seen the record in DNS.
+The key file is keys/DOMAIN.SELECTOR.pem beside the keystore, readable only by the daemon's user (mode 0600); files are
+never overwritten. The keystore keeps its comments and order, and is created if it is missing. The entry is `auto`: the
+daemon signs with the key once it has seen the record in DNS.
 
 example: mailnotary keygen example.org rsa2026
          mailnotary keygen example.org ed2026 --algorithm ed25519"""
@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--algorithm",
         choices=ALGORITHMS,
         default="rsa",
-        help="rsa, which everybody verifies (default), or ed25519, which is short, and for use beside it",
+        help="rsa, which all receivers verify (default), or ed25519, which is short, for use beside an RSA key",
     )
     parser.add_argument("--bits", type=int, choices=BITS, help=f"the size of an RSA key (default: {BITS[0]})")
     add_config(parser)
@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Makes one key."""
     if args.algorithm != "rsa" and args.bits is not None:
-        raise CommandError(f"--bits is for RSA: an {args.algorithm} key has one size")
+        raise CommandError(f"--bits is for RSA: {args.algorithm} keys have a fixed size")
     domain, selector = names(args.domain, args.selector)
     settings = settings_at(args.config)
     owner_, warning = owner_of(settings.user)
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     config = config_option(args.config)
     print(
         "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key\n"
-        f"as soon as DNS serves the record; `mailnotary keys{config}` tells."
+        f"once DNS serves the record; `mailnotary keys{config}` shows whether it does."
     )
     for note in _own_mail(args.config):
         print(note)
@@ -75,13 +75,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _own_mail(config: Path | None) -> Iterator[str]:
-    """What to do where this machine has a Postfix whose own mail the keystore does not cover."""
+    """What to do if this machine has a Postfix whose own mail the keystore does not cover."""
     myorigin = command("postconf", "-xh", "myorigin")
     if not myorigin:
         return
     try:
         keystore = load_configuration(config or DEFAULT_CONFIG).keystore
-    except ConfigError:  # check-config tells
+    except ConfigError:  # check-config reports it
         return
     for finding in own_mail(myorigin.strip(), keystore):
         if finding.advice:
@@ -93,10 +93,12 @@ def names(domain_text: str, selector_text: str) -> tuple[str, str]:
     domain, selector = domain_name(domain_text), to_ascii(selector_text)
     if selector is None or not is_domain_name(selector) or selector_text.endswith("."):
         raise CommandError(
-            f"{printable(selector_text, 80)!r} is not a selector: take letters, digits and hyphens: rsa2026"
+            f"{printable(selector_text, 80)!r} is not a selector: use letters, digits and hyphens, like rsa2026"
         )
     if len(key_record_name(domain, selector)) > MAX_NAME:
-        raise CommandError(f"the record's name would be longer than DNS allows ({MAX_NAME}): take a shorter selector")
+        raise CommandError(
+            f"the record's name would be longer than DNS allows ({MAX_NAME} octets): choose a shorter selector"
+        )
     return domain, selector
 
 
@@ -109,8 +111,8 @@ def domain_name(text: str) -> str:
 
 
 def settings_at(path: Path | None) -> Settings:
-    """The settings alone: a key can be made before the keystore is there, and while another of its keys is in error.
-    Without -c a missing default file means the defaults."""
+    """The settings alone: keygen must also work before there is a keystore, and while it has errors. Without -c, a
+    missing default file means the defaults."""
     if path is None and not DEFAULT_CONFIG.exists():
         return Settings(keystore=DEFAULT_CONFIG.parent / "keystore.yaml")
     try:

@@ -1,6 +1,6 @@
 """Shows every key of the keystore: what it is, whether DNS serves its record, whether it signs, and why not.
 
-DNS is asked now; whether an `auto` key signs is what the daemon last noted down in its state directory.
+DNS is asked now. Whether an `auto` key signs is read from the state that the daemon last saved.
 
 example: mailnotary keys
          mailnotary keys --json | jq '.keys[] | select(.dns != "match")'"""
@@ -33,9 +33,9 @@ AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """All that there is to say of one key. `entry` is the keystore's, `domain` what it signs as (d=); `dns` is
-    "match", "mismatch", "missing" or "error"; `why` says why it signs or not; `note` what the admin should do or may
-    do. Times are seconds since 1970, null where that was never seen."""
+    """Everything about one key. `entry` is its name in the keystore, `domain` the one that it signs as (d=); `dns` is
+    "match", "mismatch", "missing" or "error"; `why` says why it signs or not, `note` what the administrator should do
+    or can do. Times are seconds since 1970, null if never."""
 
     entry: str
     domain: str
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         known: Mapping[KeyId, KeyHistory] = histories.load(configuration.settings.state_dir)
         problem = ""
     except histories.StateError as error:
-        known, problem = {}, f"what the daemon saw is not known: {error}"
+        known, problem = {}, f"the state of the daemon is not known: {error}"
     rows = list(key_rows(configuration, known, resolver, time.time()))
     if args.json:
         print_json({"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {}))
@@ -140,20 +140,20 @@ def _note(
     published: set[tuple[str, str]],
     now: float,
 ) -> str:
-    """What to do about a key, "" for nothing."""
+    """What to do about a key, "" if nothing."""
     idle = entry.idle(key, published)
     good = observation.result is KeyRecordStatus.MATCH
     if idle and (key.state is KeyState.RETIRED or (entry.domain, key.selector) in published or key.retire_after):
         if observation.result is KeyRecordStatus.MISSING:
             return "its record is gone: the key can be removed from the keystore"
         if history.idle_since is None:
-            return "its record may go a week after its last signature"
-        may_go = history.idle_since + histories.KEEP_RECORD
-        return "its record may go" if now >= may_go else f"its record may go on {_day(may_go)}"
+            return "its record can be removed a week after its last signature"
+        end = history.idle_since + histories.KEEP_RECORD
+        return "its record can be removed" if now >= end else f"its record can be removed on {_day(end)}"
     if key.state is KeyState.AUTO and idle:
-        return "it will sign by itself soon" if good else f"publish its record: mailnotary dns {entry.domain}"
+        return "it will start to sign soon" if good else f"publish its record: mailnotary dns {entry.domain}"
     if observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING):
-        return f"what it signs fails wherever DNS looks like this: mailnotary dns {entry.domain}"
+        return f"receivers that see this can't verify its signatures: mailnotary dns {entry.domain}"
     return ""
 
 

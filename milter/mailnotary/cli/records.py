@@ -8,9 +8,9 @@ from mailnotary.dkim.publish import zone_lines
 def show_record(name: str, value: str) -> None:
     """Prints a TXT record both ways."""
     print(f"In a zone file:\n\n{zone_lines(name, value)}\n")
-    print(f"In a web panel (type TXT; many want the name without the domain):\n\n{name}\n{value}")
+    print(f"In a web panel (type TXT; many ask for the name without the domain):\n\n{name}\n{value}")
 
 
 def config_option(path: Path | None) -> str:
-    """What a command that is suggested needs to find the same configuration."""
+    """The option with which a suggested command finds the same configuration."""
     return "" if path is None else f" -c {path}"

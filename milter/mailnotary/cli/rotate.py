@@ -1,9 +1,9 @@
-"""Rotates the keys of a domain: makes new ones, and marks the old ones to retire once the new ones sign.
+"""Rotates the keys of a domain: makes new ones, and marks the old ones to retire when the new ones sign.
 
-For each key that signs, a new one of its algorithm and size is made and added as `auto`. The old one gets
-`retire_after: SELECTOR` in the keystore: it signs until the new key does, which is when the daemon has seen the new
-record in DNS, so that every message is signed with a key that can be verified. Old keys whose successors sign
-already are set to `state: retired`.
+For each key that signs, a new one with the same algorithm and size is made and added as `auto`. The old one gets
+`retire_after: SELECTOR` in the keystore: it signs until the daemon has seen the new record in DNS and signs with the
+new key instead. So every message has a signature that can be verified. Old keys whose successors already sign are set
+to `state: retired`.
 
 example: mailnotary rotate example.org"""
 
@@ -25,7 +25,7 @@ from mailnotary.keys import histories
 from mailnotary.keys.create import DIRECTORY, NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
 
-LEAST_BITS = 2048  # of a new RSA key, however short the old one was (RFC 8301 section 3.2)
+LEAST_BITS = 2048  # of a new RSA key, even if the old one was shorter (RFC 8301 section 3.2)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     key_owner, warning = owner_of(settings.user)
     try:
         with locked(settings.keystore):
-            configuration = read_configuration(args.config)  # as it is now that nobody else changes it
+            configuration = read_configuration(args.config)  # again, now that no other command changes it
             entry = _entry(configuration, domain)
             published = _published(configuration)
             olds = _to_rotate(entry, published)
@@ -60,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
     for old, pem in new:
-        print(f"{pem.selector} takes the place of {old.selector} once DNS serves it:\n")
+        print(f"{pem.selector} replaces {old.selector} once DNS serves its record:\n")
         show_record(key_record_name(entry.domain, pem.selector), key_record_text(load_private_key(pem.octets)))
         print()
     print(
-        "Next: publish the records and reload the daemon (systemctl reload mailnotary). Leave the old records where\n"
-        f"they are: `mailnotary keys{config_option(args.config)}` tells when they may go."
+        "Next: publish the records and reload the daemon (systemctl reload mailnotary). Keep the old records:\n"
+        f"`mailnotary keys{config_option(args.config)}` says when they can be removed."
     )
     if warning:
         print(f"mailnotary rotate: warning: {warning}", file=sys.stderr)
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _entry(configuration: Configuration, domain: str) -> KeyEntry:
     entries = configuration.keystore.entries
-    entry = entries.get(domain) or next((one for one in entries.values() if one.domain == domain), None)
+    entry = entries.get(domain) or next((entry for entry in entries.values() if entry.domain == domain), None)
     if entry is None:
         raise CommandError(f"the keystore has no entry for {domain}: make a key with `mailnotary keygen`")
     sharing = [
@@ -84,8 +84,8 @@ def _entry(configuration: Configuration, domain: str) -> KeyEntry:
     ]
     if sharing:
         print(
-            f"mailnotary rotate: warning: {', '.join(sharing[:5])} shares keys with {entry.name}, and goes on with the "
-            "old ones",
+            f"mailnotary rotate: warning: {', '.join(sharing[:5])} shares keys with {entry.name}, and will continue to "
+            "use the old ones",
             file=sys.stderr,
         )
     return entry
@@ -95,26 +95,26 @@ def _published(configuration: Configuration) -> Collection[tuple[str, str]]:
     try:
         return histories.remembered(configuration.settings.state_dir, configuration.keystore)
     except histories.StateError as error:
-        raise CommandError(f"which keys sign is not known: {error}") from error
+        raise CommandError(f"it is not known which keys sign: {error}") from error
 
 
 def _to_rotate(entry: KeyEntry, published: Collection[tuple[str, str]]) -> list[tuple[StoredKey, PrivateKey]]:
-    """The keys that sign at present. Raises CommandError where there are none, or where a rotation is under way."""
+    """The keys that sign at present. Raises CommandError if there are none, or if a rotation is in progress."""
     for key in entry.keys:
         if key.retire_after is not None and not entry.idle(key, published):
             raise CommandError(
-                f"a rotation is under way: {key.selector} still signs until {key.retire_after} does; publish the "
+                f"a rotation is in progress: {key.selector} still signs until {key.retire_after} does; publish the "
                 f"record of {key.retire_after} first (mailnotary dns {entry.domain})"
             )
     olds = [(key, _load(key)) for key in entry.keys if not entry.idle(key, published)]
     if not olds:
         reasons = "; ".join(entry.idle(key, published) for key in entry.keys)
-        raise CommandError(f"no key of {entry.name} signs yet, so there is none to rotate: {reasons}")
+        raise CommandError(f"no key of {entry.name} signs yet, so there is nothing to rotate: {reasons}")
     return olds
 
 
 def _left_behind(keystore: Path, domain: str) -> set[str]:
-    """The selectors of key files that may be in no entry any more."""
+    """The selectors of key files, which may no longer be in an entry."""
     files = (keystore.parent / DIRECTORY).glob(f"{domain}.*.pem")
     return {file.name.removeprefix(f"{domain}.").removesuffix(".pem") for file in files}
 
@@ -137,4 +137,4 @@ def new_selector(algorithm: str, taken: Collection[str], now: float) -> str:
     for suffix in ("", *(chr(code) for code in range(ord("b"), ord("z") + 1))):
         if base + suffix not in lowered:
             return base + suffix
-    raise CommandError(f"all selectors from {base} to {base}z are taken: wait for tomorrow, or use keygen")
+    raise CommandError(f"all selectors from {base} to {base}z are taken: wait until tomorrow, or use keygen")

@@ -8,17 +8,17 @@ from mailnotary.config.settings import Network
 
 
 class KeyState(StrEnum):
-    """The admin's word on a key."""
+    """What the administrator has decided about a key."""
 
     ACTIVE = "active"  # signs
-    AUTO = "auto"  # signs once DNS was seen serving its record
+    AUTO = "auto"  # signs once its record has been seen in DNS
     RETIRED = "retired"  # never signs
 
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
     """One key of an entry, with its PEM octets as they were read and checked at load. `retire_after` is the selector of
-    the key that takes its place: once that one signs, this one does not."""
+    the key that takes its place: once that one signs, this one stops."""
 
     selector: str
     file: str  # absolute path, for messages
@@ -29,7 +29,7 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """Who may sign as an entry's domain. Nothing given: everyone that is ours."""
+    """Whose mail is signed as an entry's domain. If empty: all mail of ours."""
 
     auth_users: tuple[str, ...] = ()  # shell patterns, "*@example.org"
     networks: tuple[Network, ...] = ()
@@ -48,8 +48,8 @@ class KeyEntry:
     allow: Allow
 
     def idle(self, key: StoredKey, published: Collection[tuple[str, str]]) -> str:
-        """Why one of the entry's keys does not sign at present, "" where it does. `published` are the auto keys, as
-        (domain, selector), whose record DNS was seen serving."""
+        """Why one of the entry's keys does not sign at present; "" if it does. `published`: the auto keys, as
+        (domain, selector), whose records have been seen in DNS."""
         if key.state is KeyState.RETIRED:
             return f"{key.selector} is retired"
         if not self._may_sign(key, published):

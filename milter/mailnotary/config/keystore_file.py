@@ -34,9 +34,9 @@ _KEY_EXAMPLE = "{selector: rsa2026, file: keys/example.org.rsa2026.pem}"
 
 
 def load(path: Path, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
-    """Reads keystore.yaml and its key files, which must be closed to all but root and the daemon (`uid` and `gids`, see
-    `keyfile.read_key`). `parse_keys`: parse each key too; it takes time, so the daemon leaves it to the first use.
-    Raises ConfigError with everything that is wrong."""
+    """Reads keystore.yaml and its key files, to which only root and the daemon may have access (`uid` and `gids`, see
+    `private_key.read_key`). `parse_keys`: parse each key too; as this takes time, the daemon parses a key when it is
+    first used. Raises ConfigError with everything that is wrong."""
     report = Report(path)
     keystore = read(path, report, uid=uid, gids=gids, parse_keys=parse_keys)
     report.raise_problems()
@@ -44,8 +44,8 @@ def load(path: Path, *, uid: int, gids: Collection[int], parse_keys: bool = Fals
 
 
 def read(path: Path, report: Report, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
-    """`load` for those who go on after errors: what is wrong is in the report and not in the keystore."""
-    with yaml_nodes.collector_off():  # the nodes are gone when it comes back: it would look at each of them
+    """Like `load`, but continues after errors: they are in the report, and what they concern is not in the keystore."""
+    with yaml_nodes.collector_off():  # it would visit every node, and none is garbage before the end
         return _read(path, report, _KeyFiles(path.absolute().parent, uid, gids, parse=parse_keys))
 
 
@@ -58,11 +58,11 @@ def _read(path: Path, report: Report, key_files: "_KeyFiles") -> KeyStore:
 
 
 def _unsafe(root: YamlMapping) -> bool:
-    """Whether the file waives the rules on key files. Asked first, wherever it stands."""
+    """Whether the file waives the rules for key files. Must be known before the first key is read."""
     node = root.get("unsafe_keys")
     try:
         return node is not None and boolean()(node, Report(""))
-    except ValueError:  # reported when the file is read in its order
+    except ValueError:  # reported later, with the file's other errors
         return False
 
 
@@ -81,12 +81,12 @@ class _KeyFiles:
 
     def load(self, path: str) -> bytes:
         """The PEM octets of a key. Raises KeyLoadError."""
-        found = self._read.get(path)
-        if found is None:
-            found = self._read[path] = self._load(path)
-        if isinstance(found, KeyLoadError):
-            raise found
-        return found
+        outcome = self._read.get(path)
+        if outcome is None:
+            outcome = self._read[path] = self._load(path)
+        if isinstance(outcome, KeyLoadError):
+            raise outcome
+        return outcome
 
     def _load(self, path: str) -> bytes | KeyLoadError:
         try:
@@ -107,7 +107,7 @@ class _KeystoreReader:
         self._report = report
         self._key_files = key_files
         self._selectors: list[tuple[YamlScalar, StoredKey]] = []  # of the entry that is being read
-        self._successors: list[tuple[YamlNode, StoredKey]] = []  # its keys with retire_after, and where that stands
+        self._successors: list[tuple[YamlNode, StoredKey]] = []  # its keys with retire_after, and the place of that
         self._records: dict[str, tuple[int, str]] = {}  # a DNS name -> the line of its selector, and the key's file
         patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
         self._allow: dict[str, Converter[Any]] = {
@@ -125,13 +125,13 @@ class _KeystoreReader:
             "selector": scalar(_selector, "a selector like rsa2026"),
             "file": self._read_file,
             "state": choice(KeyState),
-            "retire_after": scalar(_selector, "the selector of the key that takes this one's place"),
+            "retire_after": scalar(_selector, "the selector of the key that replaces this one"),
         }
 
     def read(self, root: YamlMapping) -> KeyStore:
-        """The keystore, without what is wrong."""
-        found = values(root, self._report, {"domains": self._domains, "unsafe_keys": boolean()})
-        return KeyStore(found.get("domains", {}))
+        """The keystore, without the parts that have errors."""
+        top = values(root, self._report, {"domains": self._domains, "unsafe_keys": boolean()})
+        return KeyStore(top.get("domains", {}))
 
     def _domains(self, node: YamlNode, report: Report) -> dict[str, KeyEntry]:
         entries: dict[str, KeyEntry] = {}
@@ -140,7 +140,9 @@ class _KeystoreReader:
             try:
                 name = _entry_name(key.text)
                 if name in lines:
-                    raise ValueError(f"{name} stands twice, first in line {lines[name]}: put its keys into one entry")
+                    raise ValueError(
+                        f"duplicate entry {name}, first in line {lines[name]}: put all its keys into one entry"
+                    )
             except ValueError as error:
                 report.error(key, str(error))
                 continue
@@ -181,7 +183,8 @@ class _KeystoreReader:
                 self._report.error(section.get("include_subdomains"), "'*' covers every domain: remove this")
         elif not is_subdomain(entry.name, entry.domain) and not is_subdomain(entry.domain, entry.name):
             self._report.warn(
-                signs_as, f"a signature of {entry.domain} never counts for {entry.name} in DMARC: they are not aligned"
+                signs_as,
+                f"DMARC never counts a signature of {entry.domain} for {entry.name}: the domains are not aligned",
             )
 
     def _check_keys(self, entry: KeyEntry, place: YamlScalar, section: YamlMapping) -> None:
@@ -194,29 +197,28 @@ class _KeystoreReader:
         seen: set[str] = set()
         for where, key in self._selectors:
             if key.selector.lower() in seen:
-                self._report.error(
-                    where, f"selector {shown(key.selector)} stands twice: give each key a selector of its own"
-                )
+                self._report.error(where, f"duplicate selector {shown(key.selector)}: give each key a different one")
             else:
                 seen.add(key.selector.lower())
                 self._check_record(entry, where, key)
-        # Else a key that could not be read would seem to be missing.
+        # Otherwise a key that could not be read would be reported as missing.
         if isinstance(written, YamlSequence) and len(written.items) == len(entry.keys):
             for node, key in self._successors:
                 if problem := _successor_problem(entry, key):
                     self._report.error(node, problem)
 
     def _check_record(self, entry: KeyEntry, where: YamlScalar, key: StoredKey) -> None:
-        """DNS has one key record for a selector of a domain. Another entry may share the key, but not name another."""
+        """A selector of a domain has one key record in DNS, so entries that share both must name the same key."""
         record = key_record_name(entry.domain, key.selector.lower())
         if len(record) > MAX_NAME:
             self._report.error(
-                where, f"{record} is longer than the {MAX_NAME} octets of a DNS name: take a shorter one"
+                where, f"{record} is longer than the {MAX_NAME} octets of a DNS name: choose a shorter selector"
             )
         line, file = self._records.setdefault(record, (where.line, key.file))
         if file != key.file:
             self._report.error(
-                where, f"{record} belongs to the key of line {line}: name the same file, or another selector"
+                where,
+                f"{record} is already the record of the key in line {line}: name the same file, or another selector",
             )
 
     def _key(self, node: YamlNode, report: Report) -> StoredKey | None:
@@ -226,7 +228,7 @@ class _KeystoreReader:
         if "selector" not in fields or "file" not in fields or not isinstance(selector, YamlScalar):
             for name in ("selector", "file"):
                 if section.get(name) is None:
-                    report.error(node, f"a key without '{name}': write {_KEY_EXAMPLE}")
+                    report.error(node, f"this key has no '{name}': write {_KEY_EXAMPLE}")
             return None
         path, pem = fields["file"]
         key = StoredKey(fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"))
@@ -250,21 +252,19 @@ _file_name = text("the file of a private key, like keys/example.org.rsa2026.pem"
 
 
 def _successor_problem(entry: KeyEntry, key: StoredKey) -> str:
-    """What is wrong with a key's retire_after: some key of the entry must be left to sign."""
-    if key.state is KeyState.RETIRED:  # its successor may have gone already
+    """What is wrong with a key's retire_after: following it must end at a key of the entry that does not retire."""
+    if key.state is KeyState.RETIRED:  # its successor may already have been removed
         return ""
     by_selector = {other.selector: other for other in entry.keys}
-    passed = {key.selector}
+    visited = {key.selector}
     last = key
     while last.retire_after is not None:
         following = by_selector.get(last.retire_after)
         if following is None:
-            return (
-                f"no key of {entry.name} has the selector {shown(last.retire_after)}: write that of another of its keys"
-            )
-        if following.selector in passed:
-            return f"{shown(key.selector)} would retire after itself: remove one retire_after"
-        passed.add(following.selector)
+            return f"{entry.name} has no key {shown(last.retire_after)}: write the selector of another of its keys"
+        if following.selector in visited:
+            return f"{shown(key.selector)} would retire after itself: remove one of the retire_after"
+        visited.add(following.selector)
         last = following
     return ""
 
@@ -281,10 +281,10 @@ def _entry_name(text: str) -> str:
 
 
 def _signing_domain(text: str) -> str:
-    """domain-name = sub-domain 1*("." sub-domain): d= has two labels at least (RFC 6376 section 3.5)."""
+    """domain-name = sub-domain 1*("." sub-domain): d= has at least two labels (RFC 6376 section 3.5)."""
     name = domain(text)
     if "." not in name:
-        raise ValueError(f"{shown(text)} has one label only: write a domain like example.org")
+        raise ValueError(f"{shown(text)} has only one label: write a domain like example.org")
     return name
 
 

@@ -40,12 +40,12 @@ class Listen:
 
     @property
     def exposure(self) -> str:
-        """What an admin should know of a socket that other machines may reach; "" for one that they can't."""
+        """A warning about a socket that other machines can reach; "" if they can't."""
         if self.family == "unix" or _is_loopback(self.host):
             return ""
         return (
-            f"{self} can be reached from other machines, and whoever reaches it has mail signed as yours: name the "
-            "addresses of your mail servers in socket.peers, or listen on a unix socket or on 127.0.0.1"
+            f"{self} can be reached from other machines, and anyone who reaches it can have mail signed as yours: list "
+            "your mail servers' addresses in socket.peers, or listen on a unix socket or on 127.0.0.1"
         )
 
     def __str__(self) -> str:
@@ -54,9 +54,9 @@ class Listen:
 
 def _is_loopback(host: str) -> bool:
     try:
-        address = ip_address(host)  # whose is_loopback holds for ::ffff:127.0.0.1 from Python 3.13 on
+        address = ip_address(host)  # is_loopback is true for ::ffff:127.0.0.1 only since Python 3.13
         return any(address in network for network in _LOOPBACK)
-    except ValueError:  # a name: only this one tells (RFC 6761 section 6.3)
+    except ValueError:  # a name: only this one is certain (RFC 6761 section 6.3)
         return host == "localhost"
 
 
@@ -66,12 +66,14 @@ def _checked_path(path: str) -> str:
             f"'{printable(path, 120)}' is not an absolute path: write unix:/run/mailnotary/mailnotary.sock"
         )
     if not path.isprintable():
-        raise ValueError(f"'{printable(path, 120)}' has characters that can't be printed: take another path")
+        raise ValueError(f"'{printable(path, 120)}' has characters that can't be printed: choose another path")
     if path.endswith("/"):
         raise ValueError(f"'{printable(path, 120)}' is a directory: add the socket's name")
     octets = len(path.encode())
     if octets > MAX_UNIX_PATH:
-        raise ValueError(f"a socket's path has at most {MAX_UNIX_PATH} octets, this one {octets}: take a shorter one")
+        raise ValueError(
+            f"the path of a socket can have {MAX_UNIX_PATH} octets, and this has {octets}: choose a shorter one"
+        )
     return path
 
 
@@ -102,8 +104,8 @@ def _address(text: str) -> IPv4Address | IPv6Address:
         address = ip_address(text)
     except ValueError:
         raise ValueError(f"'{printable(text, 80)}' is not an IP address: write {EXAMPLES}") from None
-    if address.version == 6 and address.scope_id:  # inet_pton, which libmilter calls, knows no zones
-        raise ValueError(f"a zone ('%{address.scope_id}') can't be listened on: leave it out")
+    if address.version == 6 and address.scope_id:  # libmilter calls inet_pton, which does not accept zones
+        raise ValueError(f"a socket address can't have a zone ('%{address.scope_id}'): remove it")
     return address
 
 

@@ -18,7 +18,7 @@ __all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the admin wants, checked. `warnings` are for the log: nothing of it is an error."""
+    """The configuration, checked. `warnings` are for the log; none of them is an error."""
 
     settings: Settings
     keystore: KeyStore
@@ -45,7 +45,9 @@ def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration
     keystore = KeyStore()
     with _acting_as(account):
         if not report.problems and not os.access(path, os.R_OK, effective_ids=True):
-            report.warn(None, f"the user {settings.user} can't read it, so a reload will fail: let it")
+            report.warn(
+                None, f"the user {settings.user} can't read it, so a reload will fail: make it readable for that user"
+            )
         if _has_keystore(settings.keystore, root, report):
             keystore = keystore_file.read(
                 settings.keystore, keys_report, uid=account.uid, gids=(account.gid,), parse_keys=parse_keys
@@ -57,13 +59,14 @@ def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration
 
 
 def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:
-    """The default keystore may be missing: then nothing is signed. One that is named may not."""
+    """Whether there is a keystore. The default one may be missing: then nothing is signed. One that the file names must
+    exist."""
     named = root.get("keystore")
     try:
         path.stat()
     except FileNotFoundError:
         if named is not None:
-            report.error(named, f"{path} does not exist: make it, or remove this key to sign nothing")
+            report.error(named, f"{path} does not exist: create it, or remove this key to sign nothing")
         return False
     except OSError as error:
         report.error(named, f"{path} can't be read: {error.strerror}")
@@ -72,37 +75,37 @@ def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:
 
 
 def _account(user: str, root: YamlMapping, report: Report) -> _Account:
-    """The user that the daemon drops to, which it only does as root."""
-    mine = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
-    if mine.uid != 0:
-        return mine
+    """The user that the daemon switches to if started as root; otherwise the user of this process."""
+    own = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    if own.uid != 0:
+        return own
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         report.warn(
             root.get("user"), f"there is no user '{user}' on this machine, so root can't start the daemon: create it"
         )
-        return mine
+        return own
     return _Account(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
 
 
 def _check_group(settings: Settings, root: YamlMapping, report: Report) -> None:
-    """The group of a unix socket exists. For others it is not used."""
+    """Reports a group that does not exist. Only unix sockets have one."""
     section = root.get("socket")
     if settings.socket.group is None or not settings.listen.startswith("unix:") or not isinstance(section, YamlMapping):
         return
     try:
         grp.getgrnam(settings.socket.group)
     except KeyError:
-        message = f"there is no group '{settings.socket.group}' on this machine: create it, or name another"
+        message = f"there is no group '{settings.socket.group}' on this machine: create it, or write another"
         report.error(section.get("group"), message)
 
 
 @contextmanager
 def _acting_as(account: _Account) -> Iterator[None]:
-    """Has root's file accesses inside judged as those of another user."""
-    mine = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
-    if mine.uid != 0 or account.uid == 0:
+    """Inside, file accesses by root have the rights of another user."""
+    own = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    if own.uid != 0 or account.uid == 0:
         yield
         return
     try:
@@ -112,5 +115,5 @@ def _acting_as(account: _Account) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
-        os.setegid(mine.gid)
-        os.setgroups(mine.groups)
+        os.setegid(own.gid)
+        os.setgroups(own.groups)

@@ -20,7 +20,7 @@ class Mode(StrEnum):
 
 
 class SpfAction(StrEnum):
-    """What an SPF result comes to."""
+    """The action for an SPF result."""
 
     ACCEPT = "accept"
     REJECT = "reject"
@@ -28,7 +28,7 @@ class SpfAction(StrEnum):
 
 
 class DmarcMode(StrEnum):
-    """How far DMARC goes: not at all, the header and the log, or action."""
+    """How far DMARC goes: not at all, only header and log, or actions."""
 
     OFF = "off"
     MONITOR = "monitor"
@@ -36,7 +36,7 @@ class DmarcMode(StrEnum):
 
 
 class DmarcAction(StrEnum):
-    """What p=reject and p=quarantine come to: the header alone, the MTA's hold queue, a 550 reply."""
+    """The action for p=reject and p=quarantine: only the header, the MTA's hold queue, a 550 reply."""
 
     TAG = "tag"
     HOLD = "hold"
@@ -44,42 +44,42 @@ class DmarcAction(StrEnum):
 
 
 class InternalError(StrEnum):
-    """What a message gets on which mailnotary itself failed."""
+    """The action for a message on which mailnotary itself fails."""
 
     TEMPFAIL = "tempfail"
     ACCEPT = "accept"
 
 
 class OnRefused(StrEnum):
-    """What our own mail gets that its keystore entry does not allow to be signed."""
+    """The action for mail of ours that its keystore entry does not allow to be signed."""
 
     UNSIGNED = "unsigned"
     REJECT = "reject"
 
 
 class OnBadAuthor(StrEnum):
-    """What our own mail gets that claims a domain of the keystore, but has no single author domain to sign for."""
+    """The action for mail of ours that claims a domain of the keystore but has no single author domain to sign for."""
 
     TEMPFAIL = "tempfail"
     REJECT = "reject"
 
 
 class OnOwnVerdict(StrEnum):
-    """What mail of our networks gets that was judged by us when it came from elsewhere, and did not pass."""
+    """The action for mail from our networks that we judged when it arrived from elsewhere, and that did not pass."""
 
     UNSIGNED = "unsigned"
     SIGN = "sign"
 
 
 class OnTemperror(StrEnum):
-    """What a message gets whose policy or authentication DNS gave no answer for."""
+    """The action for a message if DNS gave no answer about its policy or authentication."""
 
     ACCEPT = "accept"
     TEMPFAIL = "tempfail"
 
 
 class OnAuthor(StrEnum):
-    """What a message gets that DMARC has no author domain for. POLICY: what a message gets that fails p=reject."""
+    """The action for a message in which DMARC finds no author domain. POLICY: as for one that fails p=reject."""
 
     POLICY = "policy"
     ACCEPT = "accept"
@@ -111,10 +111,10 @@ class SocketSettings:
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
-    """Whom the daemon asks, and how long."""
+    """Which name servers the daemon asks, and for how long."""
 
     nameservers: tuple[tuple[str, int], ...] = ()  # (address, port); none: the system's
-    timeout: float = 5.0  # seconds for one question, all tries together
+    timeout: float = 5.0  # seconds for one question, including retries
     cache_entries: int = 10_000
 
 
@@ -138,7 +138,7 @@ class Exempt:
 
 @dataclass(frozen=True, slots=True)
 class TrustedRelays:
-    """Clients that hand on what others sent, with a Received field on top that tells from whom."""
+    """Clients that forward mail of others, with a Received field on top that names the sender's host."""
 
     networks: tuple[Network, ...] = ()
     daemon_names: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ class TrustedRelays:
 
 @dataclass(frozen=True, slots=True)
 class SigningSettings:
-    """`headers` are signed where present; `oversign` are signed once more than they stand in the message."""
+    """`headers` are signed where present; `oversign` are signed once more often than the message has them."""
 
     canonicalization: str = "relaxed/simple"
     headers: tuple[str, ...] = DEFAULT_HEADERS
@@ -180,7 +180,7 @@ class SpfSettings:
 
 @dataclass(frozen=True, slots=True)
 class DmarcExempt:
-    """Mail that DMARC's policy is not applied to: from these clients, or with a valid signature of these domains or
+    """Mail to which DMARC's policy is not applied: from these clients, or with a valid signature of these domains or
     one below them (forwarders and mailing lists that are trusted)."""
 
     networks: tuple[Network, ...] = ()
@@ -190,7 +190,7 @@ class DmarcExempt:
 @dataclass(frozen=True, slots=True)
 class DmarcSettings:
     """`domains` overrides mode, reject and quarantine for an author domain and all below it; its values are complete
-    in these three, and their own `domains`, `exempt` and `temperror` mean nothing."""
+    in these three; their own `domains`, `exempt` and `temperror` are not used."""
 
     mode: DmarcMode = DmarcMode.MONITOR
     reject: DmarcAction = DmarcAction.REJECT
@@ -222,8 +222,8 @@ class AuthenticationResultsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one message may take: octets of its header, seconds of DNS at its end (keys and policies), and
-    seconds of both SPF checks."""
+    """What one message may use: octets of header, seconds of DNS at its end (keys and policies), and seconds for both
+    SPF checks."""
 
     header_bytes: int = 1_048_576
     message_seconds: float = 30.0
@@ -232,7 +232,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How much is logged, in which form, and where to."""
+    """How much is logged, in which format, and where."""
 
     level: str = "info"
     format: LogFormat = LogFormat.TEXT
@@ -247,8 +247,8 @@ class Settings:
     socket: SocketSettings = field(default_factory=SocketSettings)
     user: str = "mailnotary"
     workers: int | None = None  # None: one per core
-    stop_seconds: float = 10.0  # how long sessions may take to their end when the daemon stops
-    state_dir: Path = Path("/var/lib/mailnotary")  # what the daemon found out; never the admin's
+    stop_seconds: float = 10.0  # how long sessions may take to finish when the daemon stops
+    state_dir: Path = Path("/var/lib/mailnotary")  # written by the daemon alone, never by the administrator
     key_check_seconds: float = 300.0  # between two looks at the DNS records of the keys
     mode: Mode = Mode.BOTH
     authserv_id: str | None = None

@@ -1,4 +1,4 @@
-"""Reads mailnotary.yaml: what each key may hold, and what to write instead of what it may not."""
+"""Reads mailnotary.yaml: which values each key can have, and what to write instead of others."""
 
 import re
 from dataclasses import replace
@@ -62,7 +62,7 @@ from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScal
 from mailnotary.domain import to_ascii
 
 MAX_BYTES = 1_048_576  # of mailnotary.yaml
-MAX_PEERS = 64  # networks; the kernel looks through them at each packet
+MAX_PEERS = 64  # networks; the kernel compares each packet with all of them
 
 
 def load(path: Path) -> Settings:
@@ -74,12 +74,12 @@ def load(path: Path) -> Settings:
 
 
 def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
-    """`load` for those who go on after errors: what is wrong is in the report, and has its default in the settings.
-    Gives the file's own nodes too, for errors that only show later."""
+    """Like `load`, but continues after errors: they are in the report, and the keys they concern have their defaults.
+    Also returns the file's root node, to place errors that are found later."""
     root = yaml_nodes.read(path, report, MAX_BYTES) or YamlMapping([], 1, 1)
     settings = Settings(**values(root, report, _SETTINGS))
-    _look_at_times(settings, root, report)
-    _look_at_callers(settings, root, report)
+    _check_times(settings, root, report)
+    _check_peers(settings, root, report)
     return replace(settings, keystore=path.absolute().parent / settings.keystore), root
 
 
@@ -117,7 +117,7 @@ def _workers(text: str) -> int | None:
 
 def _authserv_id(text: str) -> str:
     """RFC 8601 section 2.5 wants something like a domain name, its grammar (section 2.2) a MIME token; U-labels
-    become A-labels, which every reader of the header understands."""
+    become A-labels, which all readers of the header understand."""
     name = text if text.isascii() else to_ascii(text)
     if name is None or not _TOKEN.match(name) or "{" in name:
         raise ValueError(f"{shown(text)} is not an authserv-id: write a name like mx.example.org, or remove the key")
@@ -125,9 +125,9 @@ def _authserv_id(text: str) -> str:
 
 
 def _other_authserv_id(text: str) -> str:
-    """Both signs of a pattern are allowed in a token, but stand in nobody's name."""
+    """A token may contain * and ?, but no host has such a name."""
     if "*" in text or "?" in text:
-        raise ValueError(f"{shown(text)} is a pattern, and whole names alone are compared: write each name out")
+        raise ValueError(f"{shown(text)} is a pattern, but only whole names are compared: write out each name")
     return _authserv_id(text)
 
 
@@ -165,20 +165,20 @@ def _directory(node: YamlNode, report: Report) -> Path:
 
 def _level(text: str) -> str:
     if text not in _LEVELS:
-        raise ValueError(f"{shown(text)} is not understood: write {in_words(_LEVELS)}")
+        raise ValueError(f"{shown(text)} is not a known value: write {in_words(_LEVELS)}")
     return text
 
 
 # --- signing --------------------------------------------------------------------------------------------------------
 
-# What must not or can't be signed, and why.
+# What must not be signed, or can't be, and why.
 _UNSIGNABLE = {
-    "dkim-signature": "its own handling is written in RFC 6376 section 3.7",
+    "dkim-signature": "RFC 6376 section 3.7 defines how it is hashed",
     "return-path": "the last hop replaces it, so the signature would break (RFC 6376 section 5.4.1)",
     "bcc": "mail programs remove it, so the signature would break",
     "resent-bcc": "mail programs remove it, so the signature would break",
 }
-# What may be signed, but is better not.
+# What can be signed, but should not be.
 _CHANGING = {
     "received": "every hop adds one (RFC 6376 section 5.4.1)",
     "comments": "there may be several and they change on the way (RFC 6376 section 5.4.1)",
@@ -219,7 +219,7 @@ def _fields(node: YamlNode, report: Report) -> tuple[str, ...]:
     for item in node.items if isinstance(node, YamlSequence) else ():
         name = item.text.lower() if isinstance(item, YamlScalar) else ""
         if name in seen and _FIELD_NAME.match(name):
-            report.error(item, f"{shown(name)} stands twice: remove one of them")
+            report.error(item, f"duplicate {shown(name)}: remove one of them")
         if (why := _CHANGING.get(name)) is not None:
             report.warn(item, f"signing {name} makes signatures fragile: {why}")
         seen.add(name)
@@ -243,9 +243,9 @@ def _oversign(node: YamlNode, report: Report) -> tuple[str, ...]:
 # --- DMARC ----------------------------------------------------------------------------------------------------------
 
 _WRITE_REJECT = (
-    "enforce needs 'reject:' to be written out, because receivers must not reject on p=reject alone (RFC 9989 "
+    "enforce needs an explicit 'reject:', because receivers must not reject on p=reject alone (RFC 9989 "
     "section 7.4: mailing lists break): write 'reject: tag' to mark such mail, 'reject: hold' to have it held, "
-    "or 'reject: reject' to reject it all the same"
+    "or 'reject: reject' to reject it anyway"
 )
 _RULE: dict[str, Converter[Any]] = {
     "mode": choice(DmarcMode),
@@ -255,9 +255,9 @@ _RULE: dict[str, Converter[Any]] = {
 
 
 def _dmarc(node: YamlNode, report: Report) -> DmarcSettings:
-    found = values(node, report, _DMARC)
-    overrides: dict[str, dict[str, Any]] = found.pop("domains", {})
-    settings = DmarcSettings(**found)
+    fields = values(node, report, _DMARC)
+    overrides: dict[str, dict[str, Any]] = fields.pop("domains", {})
+    settings = DmarcSettings(**fields)
     written = mapping_of(node)
     _demand_reject(written, None, report)
     for _, override in _entries(written.get("domains")):
@@ -282,7 +282,7 @@ def _dmarc_domains(node: YamlNode, report: Report) -> dict[str, dict[str, Any]]:
         try:
             name = domain(key.text)
             if name in rules:
-                raise ValueError(f"{name} stands twice: remove one of them")
+                raise ValueError(f"duplicate {name}: remove one of them")
         except ValueError as error:
             report.error(key, str(error))
             continue
@@ -308,16 +308,16 @@ _DMARC: dict[str, Converter[Any]] = _RULE | {
 
 
 def _client_networks(node: YamlNode, report: Report) -> tuple[Network, ...]:
-    """Networks whose clients are trusted: all of the Internet is hardly meant."""
+    """Networks whose clients are trusted. Warns of one that is the whole Internet."""
     found = networks(node, report)
     for item, network in zip(node.items if isinstance(node, YamlSequence) else (), found, strict=False):
         if network.prefixlen == 0:
-            report.warn(item, f"{network} is every client there is: write the networks that are meant")
+            report.warn(item, f"{network} includes every client on the Internet: write only your own networks")
     return found
 
 
-def _look_at_times(settings: Settings, root: YamlMapping, report: Report) -> None:
-    """Postfix's patience: milter_command_timeout is 30 s, milter_content_timeout 300 s."""
+def _check_times(settings: Settings, root: YamlMapping, report: Report) -> None:
+    """Warns of times that Postfix does not wait: milter_command_timeout is 30 s, milter_content_timeout 300 s."""
     limits = root.get("limits")
     if not isinstance(limits, YamlMapping):
         return
@@ -332,16 +332,16 @@ def _look_at_times(settings: Settings, root: YamlMapping, report: Report) -> Non
 def _peers(node: YamlNode, report: Report) -> tuple[Network, ...]:
     found = _client_networks(node, report)
     if len(found) > MAX_PEERS:
-        raise ValueError(f"{len(found)} networks, and {MAX_PEERS} are the most there can be: write larger ones")
+        raise ValueError(f"{len(found)} networks, but at most {MAX_PEERS} are possible: combine them into larger ones")
     return found
 
 
-def _look_at_callers(settings: Settings, root: YamlMapping, report: Report) -> None:
+def _check_peers(settings: Settings, root: YamlMapping, report: Report) -> None:
     listen, peers = Listen.parse(settings.listen), settings.socket.peers
     if not peers and (text := listen.exposure):
         report.warn(root.get("listen"), text)
     if peers and listen.family == "unix":
-        report.warn(root.get("socket"), "peers are for inet and inet6: who may write to a unix socket, may connect")
+        report.warn(root.get("socket"), "peers applies to inet and inet6: a unix socket has mode and group instead")
 
 
 def _whole(converter: Converter[float]) -> Converter[int]:

@@ -1,7 +1,7 @@
-"""What turns nodes of a YAML file into values: small converters, and ways to put them together.
+"""Turns nodes of a YAML file into values: small converters, and ways to combine them.
 
 A converter takes a node and returns its value, or raises ValueError with what is wrong and what to write instead.
-Sections and lists catch that for each of their parts, so that one look at a file finds everything.
+Sections and lists catch that for each of their parts, so that reading a file once finds all its errors.
 """
 
 import re
@@ -22,7 +22,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 Converter = Callable[[YamlNode, Report], T]
 
-_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML 1.1's words
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # as in YAML 1.1
 _OCTAL = re.compile(r"(?:0o)?([0-7]{1,4})\Z")
 _INTEGER = re.compile(r"[0-9][0-9_]{0,20}\Z")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)?\Z")
@@ -35,7 +35,7 @@ _POWERS = {None: 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def mapping_of(node: YamlNode, example: str = "key: value") -> YamlMapping:
-    """The node as a mapping. No value is an empty one: all its keys may be commented out."""
+    """The node as a mapping. No value means an empty one: perhaps all its keys are commented out."""
     if isinstance(node, YamlScalar) and node.is_null:
         return YamlMapping([], node.line, node.column)
     if not isinstance(node, YamlMapping):
@@ -74,7 +74,7 @@ def _unknown(key: str, known: dict[str, Converter[Any]]) -> str:
 
 
 class Section(Generic[T]):
-    """Reads a mapping whose keys are all optional: what the file does not say is left to make's defaults."""
+    """Reads a mapping whose keys are all optional: keys that are missing get the defaults of `make`."""
 
     def __init__(self, make: Callable[..., T], **converters: Converter[Any]) -> None:
         self.converters = converters
@@ -86,7 +86,7 @@ class Section(Generic[T]):
 
 
 def list_of(item: Converter[T], example: str) -> Converter[tuple[T, ...]]:
-    """A list whose items one converter takes."""
+    """A list whose items all have the same converter."""
 
     def read(node: YamlNode, report: Report) -> tuple[T, ...]:
         if isinstance(node, YamlScalar) and node.is_null:
@@ -105,7 +105,7 @@ def list_of(item: Converter[T], example: str) -> Converter[tuple[T, ...]]:
 
 
 def scalar(parse: Callable[[str], T], example: str) -> Converter[T]:
-    """One word of the file, as it stands there."""
+    """A single value, as written in the file."""
 
     def read(node: YamlNode, _report: Report) -> T:
         if not isinstance(node, YamlScalar):
@@ -118,7 +118,7 @@ def scalar(parse: Callable[[str], T], example: str) -> Converter[T]:
 
 
 def optional(converter: Converter[T]) -> Converter[T | None]:
-    """`null`, `~` and nothing at all are None."""
+    """`null`, `~` and an empty value are None."""
     return lambda node, report: None if isinstance(node, YamlScalar) and node.is_null else converter(node, report)
 
 
@@ -126,7 +126,7 @@ def optional(converter: Converter[T]) -> Converter[T | None]:
 
 
 def in_words(words: Sequence[str]) -> str:
-    """a, b or c."""
+    """The words as "a, b or c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
@@ -137,18 +137,18 @@ def choice(words: type[E]) -> Converter[E]:
 
     def parse(text: str) -> E:
         if text not in known:
-            raise ValueError(f"{shown(text)} is not understood: write {instead}")
+            raise ValueError(f"{shown(text)} is not a known value: write {instead}")
         return known[text]
 
     return scalar(parse, instead)
 
 
 def boolean() -> Converter[bool]:
-    """true or false, in any of YAML 1.1's words."""
+    """true or false, in any spelling of YAML 1.1."""
 
     def parse(text: str) -> bool:
         if text.lower() not in _BOOLEANS:
-            raise ValueError(f"{shown(text)} is not understood: write true or false")
+            raise ValueError(f"{shown(text)} is neither true nor false: write true or false")
         return _BOOLEANS[text.lower()]
 
     return scalar(parse, "true or false")
@@ -195,23 +195,23 @@ def octets(low: int, high: int) -> Converter[int]:
 
 
 def text(example: str) -> Converter[str]:
-    """A string as it stands in the file, of printable characters."""
+    """A string of printable characters, as written in the file."""
 
     def parse(text: str) -> str:
         if not text.isprintable():
-            raise ValueError(f"{shown(text)} has characters that can't be printed: write {example}")
+            raise ValueError(f"{shown(text)} has unprintable characters: write {example}")
         return text
 
     return scalar(parse, example)
 
 
 def file_mode() -> Converter[int]:
-    """File permissions in octal, with or without quotes: YAML's own idea of 0660 is 432."""
+    """File permissions in octal, with or without quotes (YAML itself reads 0660 as 432)."""
 
     def parse(text: str) -> int:
         match = _OCTAL.match(text)
         if match is None or not 0o600 <= int(match[1], 8) <= 0o777 or int(match[1], 8) & 0o600 != 0o600:
-            raise ValueError(f"{shown(text)} is not a mode for a socket: write an octal number like 0660")
+            raise ValueError(f"{shown(text)} is not a mode that a socket can have: write an octal number like 0660")
         return int(match[1], 8)
 
     return scalar(parse, "0660")
@@ -227,26 +227,26 @@ def domain(text: str) -> str:
 
 @lru_cache(maxsize=1024)  # thousands of domains name the same few
 def network(text: str) -> Network:
-    """A network, or an address alone as /32 or /128. One whose host bits are set is an error: which of the two was
-    meant can't be known."""
+    """A network; a single address is /32 or /128. A network with host bits set is an error, because it is unclear
+    whether the network or the address is meant."""
     address, slash, length = text.partition("/")
     try:
         host = ip_address(address)
         if slash and not (length.isascii() and length.isdigit()):
             raise ValueError
-        found = ip_network(text, strict=False)
+        parsed = ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
             f"{shown(text)} is not a network: write one like 192.0.2.0/24, 2001:db8::/32 or 192.0.2.1"
         ) from None
     if host.version == 6 and host.scope_id:
-        raise ValueError(f"{shown(text)} has a zone: leave the '%{host.scope_id}' out")
-    if slash and host != found.network_address:
-        raise ValueError(f"{shown(text)} has host bits set: write {found} for the network or {host} for the address")
-    if isinstance(found, IPv6Network) and found.prefixlen >= 96 and (mapped := found.network_address.ipv4_mapped):
-        # Clients that come as IPv4-mapped addresses are looked at as what they are.
-        raise ValueError(f"{shown(text)} is IPv4 in IPv6's clothes: write {mapped}/{found.prefixlen - 96}")
-    return found
+        raise ValueError(f"{shown(text)} has a zone: remove '%{host.scope_id}'")
+    if slash and host != parsed.network_address:
+        raise ValueError(f"{shown(text)} has host bits set: write {parsed} for the network or {host} for the address")
+    if isinstance(parsed, IPv6Network) and parsed.prefixlen >= 96 and (mapped := parsed.network_address.ipv4_mapped):
+        # IPv4-mapped addresses of clients are compared as IPv4.
+        raise ValueError(f"{shown(text)} is an IPv4-mapped network: write {mapped}/{parsed.prefixlen - 96}")
+    return parsed
 
 
 networks = list_of(scalar(network, "a network like 192.0.2.0/24"), "192.0.2.0/24")

@@ -1,9 +1,9 @@
-"""The first mistake of a text that is not good YAML, in our words and at our place.
+"""Finds the first mistake in a text that is not valid YAML, with our own message and place.
 
-YAML libraries differ in what they refuse, in where they see it and in how they say it, from one release to the next. So
-where one refuses a text, or another might, this decides. It knows what configuration files are made of: keys, lists,
-words with and without quotes, brackets, blocks of text, anchors, comments. What it knows, every library reads alike;
-what it does not know, it refuses.
+YAML libraries, and their releases, differ in what they reject, where they report it, and how. So if a library rejects a
+text, or another one might, this module decides. It supports what configuration files are made of: keys, lists, scalars
+with and without quotes, brackets, block scalars, anchors, comments. What it supports, all libraries read alike; it
+rejects everything else.
 """
 
 import re
@@ -16,17 +16,30 @@ from mailnotary.escape import printable
 
 MAX_DEPTH = 20  # the deepest key of our files is at 6
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets"
-SECOND_DOCUMENT = "a second document: a file has one, so remove the '---' and what is not wanted"
+SECOND_DOCUMENT = "a second document, but a file must have only one: remove the '---' and what you don't need"
 
 _MAX_KEY = 1024  # characters from the beginning of a key to its ':' (YAML 1.1, section 7.2.3)
-_NO_KEY = "a ':' where no key may stand: check the indentation, put quotes around a text with ': ' in it"
+_NO_KEY = "a ':' where no key is allowed: check the indentation, put quotes around a text with ': ' in it"
 _CLOSING = {"[": "]", "{": "}"}
 
 # What libraries read in different ways: tabs, directives, escapes of half a character; and outside of comment lines
-# '?', tags, blocks of text, and a ':' at the end of a word in brackets.
+# '?', tags, block scalars, and a ':' at the end of a plain scalar in brackets.
 _DISPUTED = re.compile(r"\t|^%|\\[uU]|^(?! *#).*(?:[?!|>]|:[,\[\]{}])", re.MULTILINE)
 _BLANK = re.compile(r"[ \n]*")
-_SIGNS = ("\t", "%", "\\", "?", "!", "|", ">", ":,", ":[", ":]", ":{", ":}")  # without one of these, nothing is
+_SIGNS = (
+    "\t",
+    "%",
+    "\\",
+    "?",
+    "!",
+    "|",
+    ">",
+    ":,",
+    ":[",
+    ":]",
+    ":{",
+    ":}",
+)  # a text without any of these is not disputed
 _SPACES = re.compile(r" *")
 _MARKER = re.compile(r"(?:---|\.\.\.)(?=[ \t\n]|\Z)")
 _PROPERTY = re.compile(r"(?:&([A-Za-z0-9_-]+)|!|!!str)(?=[ \t\n]|\Z)")
@@ -41,7 +54,7 @@ _ESCAPE = re.compile(
     r"[0-9A-Fa-f]{4})|.)"
 )
 _BLOCK_HEADER = re.compile(r"[|>](?:[+-]?([1-9])?|([1-9])[+-])(?: *| +#[^\n]*)(?:\n|\Z)")
-# A word without quotes: how it begins, and its characters up to the end of the line; in brackets they end it, too.
+# A plain scalar: how it begins, and its characters up to the end of the line; in brackets, ',' and brackets end it.
 _BEGINS = re.compile(r"""[^ \t\n\-?:,\[\]{}#&*!|>'"%@`]|[-?:](?=[^ \t\n])""")
 _BEGINS_IN_BRACKETS = re.compile(r"""[^ \t\n\-?:,\[\]{}#&*!|>'"%@`]|-(?=[^ \t\n,\[\]{}?])""")
 _LINE = re.compile(r"(?:(?! #|:(?:[ \t\n]|\Z))[^\t\n])*")
@@ -57,38 +70,39 @@ class Mistake:
     message: str
 
 
-# For a text that a parser refuses and first_mistake does not; none is known.
-UNKNOWN = Mistake(1, 1, "not YAML: look for a quote or bracket that is not closed, and at the indentation of all lines")
+# For a text that a parser rejects and first_mistake accepts; none is known.
+UNKNOWN = Mistake(
+    1, 1, "not valid YAML: look for a quote or bracket that is not closed, and check the indentation of all lines"
+)
 
 
 def disputed(text: str) -> bool:
-    """Whether there is anything in a text that YAML libraries might not agree on."""
+    """Whether a text has anything that YAML libraries might read differently."""
     return any(sign in text for sign in _SIGNS) and _DISPUTED.search(text) is not None
 
 
 def first_mistake(text: str) -> Mistake | None:
-    """What has to be changed first in a text with LF line ends, None if nothing has. Takes time in proportion to the
-    length of the text."""
+    """The first mistake in a text with LF line ends, or None. Takes time in proportion to the length of the text."""
     try:
         _Check(text).document()
-    except _FoundError as found:
-        line = text.count("\n", 0, found.index) + 1
-        return Mistake(line, found.index - text.rfind("\n", 0, found.index), found.message)
+    except _MistakeError as error:
+        line = text.count("\n", 0, error.index) + 1
+        return Mistake(line, error.index - text.rfind("\n", 0, error.index), error.message)
     return None
 
 
 def shown(text: str) -> str:
-    """A word of the file as a message quotes it."""
+    """A text of the file as messages quote it."""
     return f"'{printable(text, limit=80)}'"
 
 
 def unknown_alias(name: str) -> str:
-    """The message for an alias whose anchor does not stand before it."""
-    return f"{shown('*' + name)} stands for nothing before it: a text that begins with '*' needs quotes"
+    """The message for an alias with no anchor before it."""
+    return f"alias {shown('*' + name)} has no anchor before it: a text that begins with '*' needs quotes"
 
 
-class _FoundError(SetupError):
-    """The first mistake of the text, at an index of it."""
+class _MistakeError(SetupError):
+    """The first mistake in the text, at an index."""
 
     def __init__(self, index: int, message: str) -> None:
         super().__init__(message)
@@ -96,7 +110,7 @@ class _FoundError(SetupError):
 
 
 class _In(Enum):
-    """Where in brackets something stands."""
+    """A position in brackets."""
 
     ENTRY = "at the beginning of an entry"
     VALUE = "after the ':' of a key"
@@ -105,13 +119,13 @@ class _In(Enum):
 
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping whose end has not been read yet."""
+    """A list or mapping whose end has not been reached."""
 
     kind: str  # "keys", "list", the bracket that began it, or "pair" for a key in [brackets]
     column: int  # of its keys or dashes; in brackets, of what is around them
     start: int  # where it begins
     anchors: tuple[str, ...]
-    may_be_key: bool = False  # brackets: what ends with them can be a key
+    may_be_key: bool = False  # brackets: the value in them can be a key
 
 
 class _Check:
@@ -119,38 +133,38 @@ class _Check:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.index = 0  # the first character that was not looked at
+        self.index = 0  # the first character that was not read
         self.line_start = 0  # where its line begins
         self.stack: list[_Open] = []
-        self.anchors: set[str] = set()  # of values that are complete
-        self.waiting: tuple[str, ...] = ()  # the anchor and tag of a value that comes on a later line
+        self.anchors: set[str] = set()  # of complete values
+        self.waiting: tuple[str, ...] = ()  # the anchor and tag of a value on a later line
         self.waiting_start = 0
-        self.wants_value = True  # a value may come: at the beginning, after a ':' and after a '-'
-        self.may_begin = True  # keys or a list may: nothing but dashes stands before on this line
+        self.wants_value = True  # a value may follow: at the beginning, after a ':' and after a '-'
+        self.may_begin = True  # keys or a list may begin: there is nothing but dashes before on this line
 
     def fail(self, index: int, message: str) -> NoReturn:
-        raise _FoundError(index, message)
+        raise _MistakeError(index, message)
 
     # -- characters and lines
 
     def at(self, index: int) -> str:
-        """The character there, "" at the end."""
+        """The character at an index, "" at the end."""
         return self.text[index : index + 1]
 
     def spaces(self, index: int) -> int:
-        """Where the spaces from there on end."""
-        found = _SPACES.match(self.text, index)
-        return found.end() if found else index
+        """Where the spaces that begin at an index end."""
+        match = _SPACES.match(self.text, index)
+        return match.end() if match else index
 
     def move(self, index: int) -> None:
-        """Goes on to a later place."""
+        """Moves on to a later index."""
         end = self.text.rfind("\n", self.index, index)
         if end >= 0:
             self.line_start = end + 1
         self.index = index
 
     def next_token(self) -> bool:
-        """Goes on to the next one, over spaces, comments and ends of lines. False at the end."""
+        """Moves on to the next token, over spaces, comments and line ends. False at the end."""
         while True:
             self.skip_spaces()
             character = self.at(self.index)
@@ -177,8 +191,8 @@ class _Check:
 
     def marker(self) -> str:
         """The '---' or '...' at this place, or ""."""
-        found = _MARKER.match(self.text, self.index) if self.index == self.line_start else None
-        return found.group() if found else ""
+        match = _MARKER.match(self.text, self.index) if self.index == self.line_start else None
+        return match.group() if match else ""
 
     # -- the document
 
@@ -220,27 +234,27 @@ class _Check:
 
     @property
     def column(self) -> int:
-        """That of the innermost keys or list, -1 outside of all."""
+        """The column of the innermost keys or list, -1 outside of all."""
         return self.stack[-1].column if self.stack else -1
 
-    def goes_on(self, kind: str, column: int) -> bool:
-        """Whether a key or a dash in this column goes on with the innermost collection."""
+    def continues(self, kind: str, column: int) -> bool:
+        """Whether a key or a dash in this column continues the innermost collection."""
         return bool(self.stack) and self.stack[-1].kind == kind and self.stack[-1].column == column
 
     def dedent(self, column: int, dash: bool) -> None:
-        """What a new line in this column closes, and whether it fits what is left."""
+        """Closes what a new line in this column ends, and checks that the line fits what is left."""
         while self.column > column:
             self.complete()
             self.close()
-        if self.goes_on("list", column) and not dash:  # a list may stand in the column of its key
+        if self.continues("list", column) and not dash:  # a list may have the column of its key
             if len(self.stack) < 2 or self.stack[-2].column != column:
                 self.fail(self.index, "expected a '-': check the indentation")
             self.complete()
             self.close()
-        if self.goes_on("keys", column) and dash and not self.wants_value:
+        if self.continues("keys", column) and dash and not self.wants_value:
             self.fail(self.index, "a '-' where a key is expected: check the indentation")
         if self.column < column and not self.wants_value:
-            self.fail(self.index, "this belongs to nothing before it: check the indentation")
+            self.fail(self.index, "this line belongs to nothing before it: check the indentation")
 
     def open(self, kind: str, column: int, start: int) -> _Open:
         if self.waiting:
@@ -257,7 +271,7 @@ class _Check:
         return done
 
     def complete(self) -> None:
-        """A value is, be it empty."""
+        """The value that was expected is complete, or empty."""
         self.anchors.update(self.waiting)
         self.waiting = ()
         self.wants_value = False
@@ -265,7 +279,7 @@ class _Check:
     def dash(self, column: int) -> None:
         if not self.may_begin:
             self.fail(self.index, "a list can't begin here: begin it on the next line, or put quotes around the text")
-        if self.goes_on("list", column):
+        if self.continues("list", column):
             self.complete()
         else:
             self.open("list", column, self.index)
@@ -273,7 +287,7 @@ class _Check:
         self.wants_value = True
 
     def content(self, column: int) -> None:
-        """A key with its ':', or a value; or what stands before one that comes on a later line."""
+        """A key with its ':', or a value, or the anchor and tag of a value on a later line."""
         start = self.index
         names = self.properties()
         if self.at(self.index) in ("", "\n", "#"):
@@ -286,7 +300,7 @@ class _Check:
         if self.at(self.index) in _CLOSING:
             self.brackets(start)
         else:
-            self.scalar(lines=not self.goes_on("keys", column))
+            self.scalar(lines=not self.continues("keys", column))
         colon = self.spaces(self.index)
         if self.at(colon) == ":" and self.at(colon + 1) in ("", " ", "\t", "\n"):
             if not self.may_begin or not self.fits_key(start, colon):
@@ -299,39 +313,39 @@ class _Check:
                 self.fail(start, "a second anchor or tag for one value: remove one")
             self.complete()
         self.anchors.update(names)
-        self.may_begin = self.index == self.line_start  # behind a block of text
+        self.may_begin = self.index == self.line_start  # after a block scalar
 
     def fits_key(self, start: int, colon: int) -> bool:
         return colon - start <= _MAX_KEY and "\n" not in self.text[start:colon]
 
     def key(self, start: int, column: int) -> None:
-        if self.goes_on("keys", column):
+        if self.continues("keys", column):
             self.complete()
         else:
             self.open("keys", column, start)
         self.wants_value = True
 
     def expect_value(self, start: int, column: int) -> None:
-        if self.goes_on("keys", column) and self.is_blank(self.line_start, start):
+        if self.continues("keys", column) and self.is_blank(self.line_start, start):
             self.fail(start, "a key without its ':': write 'key: value'")
         if not self.wants_value:
             self.fail(start, "expected a key: check the indentation, put quotes around the whole value")
 
     def properties(self) -> tuple[str, ...]:
-        """Takes the anchor (its name) and the tag ("") before a value, as far as they stand on this line."""
+        """Reads the anchor (its name) and the tag ("") before a value, if they are on this line."""
         names: tuple[str, ...] = ()
         while self.at(self.index) in ("&", "!"):
-            found = _PROPERTY.match(self.text, self.index)
-            if found is None and self.at(self.index) == "&":
+            match = _PROPERTY.match(self.text, self.index)
+            if match is None and self.at(self.index) == "&":
                 self.fail(self.index, "a text that begins with '&' needs quotes")
-            if found is None:
+            if match is None:
                 tag = re.split(r"[ \t\n]", self.text[self.index : self.index + 100])[0]
-                self.fail(self.index, f"tag {shown(tag)} is not understood: leave it out")
-            name = found[1] or ""
+                self.fail(self.index, f"tag {shown(tag)} is not supported: remove it")
+            name = match[1] or ""
             if names and bool(name) in map(bool, names):
                 self.fail(self.index, "a second anchor or tag for one value: remove one")
             names += (name,)
-            self.index = found.end()
+            self.index = match.end()
             self.skip_spaces()
         if names and self.at(self.index) == "*":
             self.fail(self.index, "an anchor or tag before an alias: remove it")
@@ -340,7 +354,7 @@ class _Check:
     # -- brackets
 
     def brackets(self, start: int) -> None:
-        """All from a bracket to the one that closes it. `start`: with what stands before it."""
+        """Everything from a bracket to its closing one. `start` includes an anchor or tag before it."""
         around, place = len(self.stack), _In.ENTRY
         while True:
             if not self.next_token() or self.marker():
@@ -351,7 +365,7 @@ class _Check:
                 names = self.properties()
             character = self.at(self.index)
             if names and character in ("", "\n", "#", ",", ":", "]", "}"):
-                self.fail(start, "an anchor or tag with no value behind it: remove it")
+                self.fail(start, "an anchor or tag with no value after it: remove it")
             if character == ",":
                 if place is _In.ENTRY:
                     self.fail(self.index, "a ',' with nothing before it: remove it")
@@ -383,15 +397,15 @@ class _Check:
                 place = self.after_value(start, may_be_key=place is _In.ENTRY, closed=character in _QUOTED)
 
     def after_value(self, start: int, *, may_be_key: bool, closed: bool) -> _In:
-        """Where what follows a value stands: behind its ':' if it is a key. `closed`: by a quote or bracket, so that
-        the ':' needs no space behind it."""
+        """The position after a value: if it is a key, after its ':'. `closed`: the value ends with a quote or bracket,
+        so the ':' needs no space after it."""
         colon = self.spaces(self.index)
         if self.at(colon) != ":":
             return _In.END
         if not may_be_key or not self.fits_key(start, colon):
             self.fail_in_brackets(colon)
         if not closed and self.at(colon + 1) not in ("", " ", "\t", "\n"):
-            self.fail(colon, "a ':' with no space behind it: write a space, or put quotes around the text")
+            self.fail(colon, "a ':' with no space after it: write a space, or put quotes around the text")
         if self.stack[-1].kind == "[":
             self.open("pair", self.column, start)
         self.index = colon + 1
@@ -402,14 +416,14 @@ class _Check:
             self.close()
 
     def fail_in_brackets(self, index: int) -> NoReturn:
-        opened = next(one for one in reversed(self.stack) if one.kind in _CLOSING)
+        opened = next(collection for collection in reversed(self.stack) if collection.kind in _CLOSING)
         line = self.text.count("\n", 0, opened.start) + 1
-        self.fail(index, f"expected ',' or the end of what the bracket in line {line} begins: close it")
+        self.fail(index, f"expected ',' or the end of the brackets that begin in line {line}: close them")
 
-    # -- words
+    # -- scalars
 
     def scalar(self, *, in_brackets: bool = False, lines: bool = True) -> None:
-        """A word, or a text. `lines`: it may go on behind the end of its line."""
+        """A scalar of any style, or an alias. `lines`: a plain scalar may continue on the next line."""
         character = self.at(self.index)
         if character in _QUOTED:
             self.quoted(character)
@@ -421,25 +435,25 @@ class _Check:
             self.plain(in_brackets, lines or in_brackets)
 
     def quoted(self, quote: str) -> None:
-        found = _QUOTED[quote].match(self.text, self.index)
-        if found is None or _MARKER_INSIDE.search(found.group()):
+        match = _QUOTED[quote].match(self.text, self.index)
+        if match is None or _MARKER_INSIDE.search(match.group()):
             self.fail(self.index, "a quote that is never closed: close it")
-        for escape in _ESCAPE.finditer(found.group()) if quote == '"' else ():
+        for escape in _ESCAPE.finditer(match.group()) if quote == '"' else ():
             if escape[1] is None:
-                said = "a backslash that stands for nothing: write two, or put the text in single quotes"
-                self.fail(found.start() + escape.start(), said)
-        self.move(found.end())
+                message = "an unknown escape: write two backslashes, or put the text in single quotes"
+                self.fail(match.start() + escape.start(), message)
+        self.move(match.end())
 
     def alias(self) -> None:
-        found = _ALIAS.match(self.text, self.index)
-        if found is None:
+        match = _ALIAS.match(self.text, self.index)
+        if match is None:
             self.fail(self.index, "a text that begins with '*' needs quotes: \"*\"")
-        if found[1] not in self.anchors:
-            self.fail(self.index, unknown_alias(found[1]))
-        self.index = found.end()
+        if match[1] not in self.anchors:
+            self.fail(self.index, unknown_alias(match[1]))
+        self.index = match.end()
 
     def block(self) -> None:
-        """A block of text: all lines that are indented as deep as its first one."""
+        """A block scalar: all lines that are indented at least as deep as its first one."""
         header = _BLOCK_HEADER.match(self.text, self.index)
         if header is None:
             self.fail_at_begin()
@@ -462,13 +476,13 @@ class _Check:
         self.move(index)
 
     def plain(self, in_brackets: bool, lines: bool) -> None:
-        """A word without quotes."""
+        """A plain scalar."""
         begins, line = (_BEGINS_IN_BRACKETS, _LINE_IN_BRACKETS) if in_brackets else (_BEGINS, _LINE)
         if not begins.match(self.text, self.index):
             self.fail_at_begin(in_brackets)
         begin = self.index
-        while found := line.match(self.text, begin):
-            end = found.end()
+        while match := line.match(self.text, begin):
+            end = match.end()
             if not lines or self.at(end) != "\n":
                 break
             begin = self.text_after(end, in_brackets)
@@ -478,7 +492,7 @@ class _Check:
         self.move(self.index + len(self.text[self.index : end].rstrip(" ")))
 
     def text_after(self, end: int, in_brackets: bool) -> int:
-        """Where the next line of a word without quotes begins; the end of this line if there is none."""
+        """Where the next line of a plain scalar begins; the end of this line if there is none."""
         blank = _BLANK.match(self.text, end)
         begin = blank.end() if blank else end
         if self.at(begin) == "\t":
@@ -489,7 +503,7 @@ class _Check:
         return end if self.at(begin) in ("", "#") or is_marker or outside else begin
 
     def fail_at_begin(self, in_brackets: bool = False) -> NoReturn:
-        """What stands here can't begin a word."""
+        """Nothing can begin with the character at this place."""
         character = self.at(self.index)
         if character == ":" and not in_brackets:
             self.fail(self.index, _NO_KEY)

@@ -1,12 +1,12 @@
-"""A YAML file as nodes that know their line and column, with every string as it stands in the file.
+"""A YAML file as nodes that know their line and column, with every string as written in the file.
 
 PyYAML's constructors turn `off` into False, `0660` into 432 and a selector `0123` into 83, and its composers
-recurse: a file of 100,000 brackets ends the process. So the nodes are built here, from the parser's events, with the
-depth, the size and what aliases multiply bounded. What is wrong with a text that the parser refuses, yaml_check says:
-the same with every release of PyYAML, with and without the C library beneath it.
+recurse: a file of 100,000 brackets ends the process. So the nodes are built here from the parser's events, with
+limits on the depth, the size and the expansion of aliases. If the parser rejects a text, yaml_check says what is wrong
+with it: the same with every release of PyYAML, with and without its C library.
 
-Loading is on nobody's mail path, but 10,000 domains should not take longer than a breath: the garbage collector is off
-meanwhile, for it finds nothing in a tree that only grows.
+Loading does not delay mail, but 10,000 domains should take no more than a second or two. So the garbage collector is
+switched off meanwhile: there is no garbage in a tree that only grows.
 """
 
 import gc
@@ -25,11 +25,11 @@ from mailnotary.errors import SetupError
 from mailnotary.escape import printable
 from mailnotary.files import read_regular
 
-MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted as if aliases were written out
-MAX_PROBLEMS = 1000  # that are kept of one file; the others are counted
+MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted with aliases expanded
+MAX_PROBLEMS = 1000  # that are kept for one file; further ones are only counted
 
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-# What YAML 1.1 has no place for, and its three line breaks that no editor counts as such.
+# Characters that YAML 1.1 does not allow, and three that it takes for line breaks but editors do not.
 _FORBIDDEN = re.compile(
     "\r(?!\n)|[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -39,8 +39,8 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML can be bui
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a file, where, and what to write instead. Line and column count from 1; line 0 stands for
-    the file as a whole."""
+    """What is wrong with a file, where, and what to write instead. Line and column count from 1; line 0 means
+    the whole file."""
 
     file: str
     line: int
@@ -53,8 +53,8 @@ class Problem:
 
 
 class ConfigError(SetupError):
-    """The configuration can't be used. `problems` has every reason that was found, in the order of the files;
-    `str()` gives one a line."""
+    """The configuration can't be used. `problems` has every error that was found, in the order of the files;
+    `str()` has one on each line."""
 
     def __init__(self, problems: "list[Problem] | tuple[Problem, ...]") -> None:
         super().__init__(tuple(problems))
@@ -66,7 +66,7 @@ class ConfigError(SetupError):
 
 @dataclass(slots=True, eq=False)
 class YamlScalar:
-    """A word of the file: its text without quotes, and whether it had any."""
+    """A single value: its text without quotes; `plain` if it had none."""
 
     text: str
     plain: bool
@@ -75,7 +75,7 @@ class YamlScalar:
 
     @property
     def is_null(self) -> bool:
-        """Whether it stands for "no value"."""
+        """Whether it means "no value"."""
         return self.plain and self.text in _NULLS
 
 
@@ -97,7 +97,7 @@ class YamlMapping:
     column: int
 
     def get(self, key: str) -> "YamlNode | None":
-        """The value of a key, or None if the file does not have it."""
+        """The value of a key, or None if there is no such key."""
         for name, value in self.items:
             if name.text == key:
                 return value
@@ -108,7 +108,7 @@ YamlNode = YamlScalar | YamlSequence | YamlMapping
 
 
 class Report:
-    """Collects what is wrong, and what is merely strange, with one file."""
+    """Collects the errors of a file, and its warnings."""
 
     def __init__(self, file: Path | str) -> None:
         self.file = printable(str(file))
@@ -117,28 +117,28 @@ class Report:
         self._beyond = 0  # errors that were not kept
 
     def error(self, node: YamlNode | None, message: str) -> None:
-        """The file can't be used. No node: the file as a whole."""
+        """Adds an error: the file can't be used. Without a node it concerns the whole file."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(self._problem(node, message))
         else:
             self._beyond += 1
 
     def warn(self, node: YamlNode | None, message: str) -> None:
-        """The file can be used, but the admin should know."""
+        """Adds a warning: the file can be used, but the administrator should know."""
         if len(self.warnings) < MAX_PROBLEMS:
             self.warnings.append(self._problem(node, message))
 
     def raise_problems(self) -> None:
-        """Raises ConfigError with all errors so far, if there are any."""
+        """Raises ConfigError if there are errors so far, with all of them."""
         if self.problems:
             raise ConfigError(self.sorted_problems())
 
     def sorted_problems(self) -> list[Problem]:
-        """The errors in the order of the file, each once: what an alias stands for is looked at more than once."""
-        found = sorted(dict.fromkeys(self.problems), key=lambda problem: (problem.line, problem.column))
+        """The errors in the order of the file, without repetitions: what an alias refers to is read several times."""
+        ordered = sorted(dict.fromkeys(self.problems), key=lambda problem: (problem.line, problem.column))
         if self._beyond:
-            found.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: fix these first"))
-        return found
+            ordered.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: fix these first"))
+        return ordered
 
     def _problem(self, node: YamlNode | None, message: str) -> Problem:
         return Problem(self.file, node.line if node else 0, node.column if node else 0, message)
@@ -157,40 +157,40 @@ def collector_off() -> Iterator[None]:
 
 
 def read(path: Path, report: Report, max_bytes: int) -> YamlMapping | None:
-    """The mapping that a file holds; an empty file holds an empty one. Where the file can't be read, is larger than
-    `max_bytes` or no YAML mapping, says why in the report and returns None. Duplicate keys and the like are
-    reported too, but leave a mapping to be looked at further. OSError never escapes."""
+    """The top-level mapping of a file; that of an empty file is empty. If the file can't be read, is larger than
+    `max_bytes` or is not a YAML mapping, the report gets the reason and the result is None. Other errors, such as
+    duplicate keys, are reported too, but leave a mapping to continue with. Never raises OSError."""
     try:
         data = read_regular(path, max_bytes + 1)
     except OSError as error:
-        report.error(None, f"can't be read: {error.strerror}: check the name and who may read it")
+        report.error(None, f"can't be read: {error.strerror}: check the name and the permissions")
         return None
     if len(data) > max_bytes:
-        report.error(None, f"larger than {max_bytes} octets: this can't be the file that is meant")
+        report.error(None, f"larger than {max_bytes} octets: this is hardly the right file")
         return None
     return parse(data, report)
 
 
 def parse(data: bytes, report: Report) -> YamlMapping | None:
-    """`read`, for octets."""
+    """Like `read`, for the octets of a file."""
     known = len(report.problems)
     try:
         text = _decode(data)
         root = _Composer(text, report).compose()
-    except _BrokenFileError as error:  # what else was found depends on how far the parser had come
+    except _BrokenFileError as error:  # other errors depend on how far the parser got
         mistake = error.mistake
         report.problems[known:] = [Problem(report.file, mistake.line, mistake.column, mistake.message)]
         return None
     if root is None or (isinstance(root, YamlScalar) and root.is_null):
         return YamlMapping([], 1, 1)
     if not isinstance(root, YamlMapping):
-        report.error(root, f"{kind(root)} where the file should have keys: write 'key: value' lines")
+        report.error(root, f"{kind(root)} where keys are expected: write lines like 'key: value'")
         return None
     return root
 
 
 def kind(node: YamlNode) -> str:
-    """What a node is, in words for a message."""
+    """What a node is, for a message."""
     if isinstance(node, YamlMapping):
         return "keys and values"
     if isinstance(node, YamlSequence):
@@ -199,7 +199,7 @@ def kind(node: YamlNode) -> str:
 
 
 class _BrokenFileError(SetupError):
-    """The file can't be understood from some place on."""
+    """The file can't be parsed beyond this place."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(mistake.message)
@@ -214,15 +214,15 @@ def _decode(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"octet 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
-        raise _BrokenFileError(_mistake_behind(data[: error.start].decode("utf-8"), message)) from None
+        raise _BrokenFileError(_mistake_after(data[: error.start].decode("utf-8"), message)) from None
     forbidden = _FORBIDDEN.search(text)
     if forbidden:
-        message = f"character U+{ord(forbidden.group()):04X} may not stand in YAML: remove it"
-        raise _BrokenFileError(_mistake_behind(text[: forbidden.start()], message))
+        message = f"character U+{ord(forbidden.group()):04X} is not allowed in YAML: remove it"
+        raise _BrokenFileError(_mistake_after(text[: forbidden.start()], message))
     return text.replace("\r\n", "\n")
 
 
-def _mistake_behind(before: str, message: str) -> Mistake:
+def _mistake_after(before: str, message: str) -> Mistake:
     return Mistake(before.count("\n") + 1, len(before) - before.rfind("\n"), message)
 
 
@@ -263,7 +263,7 @@ class _Composer:
 
     def _handle(self, event: Any) -> None:
         kind = type(event)
-        if kind is yaml.ScalarEvent:  # most of them, 300,000 in a large file: no call that can be spared
+        if kind is yaml.ScalarEvent:  # the most frequent, 300,000 in a large file: no unneeded calls here
             mark = event.start_mark
             node = YamlScalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
             if not event.value:
@@ -282,7 +282,7 @@ class _Composer:
             self._fail(event, yaml_check.SECOND_DOCUMENT)
 
     def _place_nothing(self, node: YamlScalar) -> None:
-        """A value that is not there has its place behind the ':' of its key, which is where parsers differ."""
+        """An empty value is placed after the ':' of its key; parsers differ in where they place it."""
         end = self._last.end_mark
         colon = _COLON.match(self._text, end.index)
         if node.plain and colon:
@@ -317,25 +317,25 @@ class _Composer:
 
     def _check_count(self, event: Any) -> None:
         if self._nodes > MAX_NODES:
-            self._fail(event, f"more than {MAX_NODES} values, aliases written out: this can't be meant")
+            self._fail(event, f"more than {MAX_NODES} values with all aliases expanded: this is hardly intended")
 
     def _pairs(self, items: "list[YamlNode]") -> "list[tuple[YamlScalar, YamlNode]]":
-        """Keys with their values; those whose key can't be used are reported and left out."""
+        """Keys with their values; unusable keys are reported and left out."""
         pairs, seen = [], set()
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, YamlScalar):
                 self._report.error(key, f"{kind(key)} as a key: write a word before the ':'")
             elif key.text == "<<" and key.plain:
-                self._report.error(key, "merge keys are not understood: write the keys out")
+                self._report.error(key, "merge keys are not supported: write the keys out")
             elif key.text in seen:
-                self._report.error(key, f"key {shown(key.text)} stands twice: remove one of them")
+                self._report.error(key, f"duplicate key {shown(key.text)}: remove one of them")
             else:
                 seen.add(key.text)
                 pairs.append((key, value))
         return pairs
 
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
-        """What is wrong with an event. A mistake before it comes first, whether the parser has seen it or not."""
+        """Fails at an event; but an earlier mistake comes first, even if the parser has not noticed it."""
         raise _BrokenFileError(yaml_check.first_mistake(self._text) or Mistake(*_start(event), message))
 
 

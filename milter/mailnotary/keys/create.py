@@ -1,4 +1,4 @@
-"""New keys on the disk: the private key beside the keystore, its entry in it; both or neither."""
+"""Stores new keys: the private key in a file, and its entry in the keystore; both or neither."""
 
 import fcntl
 import os
@@ -18,12 +18,12 @@ MAX_KEYSTORE = 64 * 1_048_576  # octets
 
 
 class NewKeyError(DkimKeyError):
-    """A key can't be stored; the text says why and what to do. Nothing was changed."""
+    """A key can't be stored; the text says why and what to do. Nothing has been changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whom key files are to belong to."""
+    """The owner that key files get."""
 
     uid: int
     gid: int
@@ -48,8 +48,8 @@ def owner_of(user: str) -> tuple[Owner | None, str]:
 
 @contextmanager
 def locked(keystore: Path) -> Iterator[None]:
-    """Nobody else changes this keystore meanwhile. The lock is on its directory: a file would be replaced under it, and
-    a lock file of its own would be left behind."""
+    """No other command changes this keystore meanwhile. The lock is on its directory, because the file itself is
+    replaced and a separate lock file would be left over."""
     directory = keystore.parent
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -86,7 +86,7 @@ def store(
     files = [keys_directory / f"{domain}.{key.selector}.pem" for key in keys]
     added = [NewKey(key.selector, f"{DIRECTORY}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)]
     try:
-        target = resolve(keystore)  # a symbolic link stays one
+        target = resolve(keystore)  # a symbolic link is kept
         with open_directory(target.parent) as home:
             old = _read(home, target, owner)
             result = edit(old.octets if old else b"", entry, added, changed, file=str(keystore))
@@ -101,7 +101,7 @@ def store(
 
 
 def _failed(path: Path, error: OSError) -> NewKeyError:
-    """What went wrong with a path, or with the one of its parts that the error names."""
+    """The error for a path, or for the part of it that the system names."""
     named = str(error.filename or "")
     return NewKeyError(f"{named if named.startswith('/') else path}: {error.strerror}")
 
@@ -115,8 +115,8 @@ class _Old:
 
 
 def _read(home: int, path: Path, owner: Owner | None) -> _Old | None:
-    """The keystore in the directory `home`; None where there is none. One that somebody else may write to is not
-    ours."""
+    """The keystore in the directory `home`, or None. It must belong to root, the daemon's user or the user of this
+    process."""
     try:
         descriptor = open_regular(path.name, dir_fd=home)
     except FileNotFoundError:
@@ -128,8 +128,8 @@ def _read(home: int, path: Path, owner: Owner | None) -> _Old | None:
         data = file.read(MAX_KEYSTORE + 1)
     if status.st_uid not in (0, os.geteuid(), owner.uid if owner else 0):
         raise NewKeyError(
-            f"{path}: belongs to the user {status.st_uid}, neither to root, nor to you or the daemon's user: this is "
-            "not our keystore; name another, or give it to root with chown"
+            f"{path}: belongs to the user {status.st_uid}, neither to root, nor to you or the daemon's user: check "
+            "that this is the right keystore, and run `chown root` on it"
         )
     if len(data) > MAX_KEYSTORE:
         raise NewKeyError(f"{path}: larger than {MAX_KEYSTORE} octets: this can't be a keystore")
@@ -138,7 +138,7 @@ def _read(home: int, path: Path, owner: Owner | None) -> _Old | None:
 
 @contextmanager
 def _made(path: Path, owner: Owner | None) -> Iterator[int]:
-    """The directory of the keys, made where it is missing; see `files.directory`."""
+    """The directory of the keys, which is created if missing; see `files.open_directory`."""
     with open_directory(path.parent) as home:
         try:
             os.mkdir(path.name, 0o750, dir_fd=home)
@@ -148,18 +148,18 @@ def _made(path: Path, owner: Owner | None) -> Iterator[int]:
             raise _failed(path, error) from error
         else:
             new = True
-    with open_directory(path) as made:
+    with open_directory(path) as descriptor:
         if new:
             if owner is not None:
-                os.fchown(made, -1, owner.gid)  # root's own, so that the daemon can't put keys there
-            os.fchmod(made, 0o750)  # whatever the umask says; the daemon must get in
-        yield made
+                os.fchown(descriptor, -1, owner.gid)  # owned by root, so that the daemon can't put keys there
+            os.fchmod(descriptor, 0o750)  # regardless of the umask: the daemon must be able to enter
+        yield descriptor
 
 
 @contextmanager
 def _all_or_none(home: int) -> Iterator[list[Path]]:
-    """The files that are written inside; they go again where something fails, an interrupt too: a key without its
-    entry would stand in the next one's way."""
+    """The list of files written inside. They are removed on any failure, even an interrupt: a key file without an entry
+    would block the next attempt."""
     written: list[Path] = []
     try:
         yield written
@@ -176,7 +176,7 @@ def _write_key(home: int, file: Path, octets: bytes, owner: Owner | None, writte
         descriptor = os.open(file.name, flags, 0o600, dir_fd=home)
     except FileExistsError as error:
         raise NewKeyError(
-            f"{file} exists already, and keys are never overwritten: choose another selector, or move it away"
+            f"{file} exists already, and keys are never overwritten: choose another selector, or move the file away"
         ) from error
     except OSError as error:
         raise _failed(file, error) from error
@@ -191,13 +191,13 @@ def _write_key(home: int, file: Path, octets: bytes, owner: Owner | None, writte
 
 
 def _replace(home: int, path: Path, data: bytes, old: _Old | None) -> None:
-    """Puts the octets into the place of a file, at once and for good; its owner and mode stay."""
+    """Replaces a file atomically and durably; owner and mode are kept."""
     name = f".{path.name}.{secrets.token_hex(8)}"
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=home)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             if old is None:
-                os.fchmod(descriptor, 0o644)  # the daemon reads it as its own user; no secret stands in it
+                os.fchmod(descriptor, 0o644)  # the daemon reads it as its own user, and it holds no secret
             else:
                 _keep_owner_and_mode(path, old.status, descriptor)
             stream.write(data)
@@ -217,5 +217,7 @@ def _keep_owner_and_mode(path: Path, old: os.stat_result, descriptor: int) -> No
         try:
             os.fchown(descriptor, old.st_uid, old.st_gid)
         except PermissionError as error:
-            raise NewKeyError(f"{path} belongs to somebody else, and would no longer: run this as root") from error
+            raise NewKeyError(
+                f"{path} belongs to another user, and its owner could not be kept: run this as root"
+            ) from error
     os.fchmod(descriptor, old.st_mode & 0o777)

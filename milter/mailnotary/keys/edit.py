@@ -1,7 +1,7 @@
-"""Changes to keystore.yaml as its admin would make them by hand: every comment, blank line and order stays.
+"""Changes keystore.yaml as an administrator would by hand: comments, blank lines and order are kept.
 
-The places are the marks of YAML's own nodes. What comes out is read again and compared, value by value, with what was
-meant; a file whose form can't be kept (an alias, a tag) is refused, never guessed at.
+Positions are the marks of YAML's own nodes. The result is parsed again and compared, value by value, with what is
+intended; a file whose layout can't be kept (an alias, a tag) is refused.
 """
 
 import json
@@ -30,7 +30,7 @@ _PLAIN = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@-]|:(?=[^\s,\]}]))*\Z")
 
 
 class KeystoreEditError(DkimKeyError, ValueError):
-    """The file is not in a form that can be changed; the text says what to do by hand."""
+    """The file can't be changed safely; the text says what to do by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +54,26 @@ def edit(
     *,
     file: str = "keystore.yaml",
 ) -> bytes:
-    """The keystore with keys added to the entry of that name (made where it is missing), and with fields of its other
-    keys set (`changed`: selector -> field -> value). `file` is how errors name it. Raises yaml_nodes.ConfigError for a
-    file that is not YAML, KeystoreEditError where its form stands in the way."""
+    """The keystore with keys added to the entry of that name (which is created if missing), and with fields of its
+    other keys set (`changed`: selector -> field -> value). `file` is its name in errors. Raises yaml_nodes.ConfigError
+    for a file that is not YAML, KeystoreEditError for one that can't be changed safely."""
     changed = changed or {}
     before = _read(data, file)
-    meant = _apply(before, entry, added, changed, file)
+    intended = _apply(before, entry, added, changed, file)
     bom = _BOM if data.startswith(_BOM) else b""
     text = data.removeprefix(_BOM).decode("utf-8")
     try:
         editor = _Editor(text or EMPTY)
         editor.change(entry, changed)
         editor.add(entry, added)
-    except (_FormError, yaml.YAMLError) as error:  # PyYAML's composer refuses an anchor that stands twice
+    except (_FormError, yaml.YAMLError) as error:  # PyYAML's composer refuses a duplicate anchor
         raise KeystoreEditError(_by_hand(file, entry, added, changed)) from error
     result = bom + editor.result().encode()
     try:
-        found = _read(result, file)
+        written = _read(result, file)
     except yaml_nodes.ConfigError as error:
         raise KeystoreEditError(_by_hand(file, entry, added, changed)) from error
-    if found != meant:
+    if written != intended:
         raise KeystoreEditError(_by_hand(file, entry, added, changed))
     return result
 
@@ -83,8 +83,8 @@ def _by_hand(file: str, entry: str, added: Sequence[NewKey], changed: Mapping[st
     for selector, fields in changed.items():
         wanted += [f"set {name}: {value} on the key {selector}" for name, value in fields.items()]
     return (
-        f"{file}: the form of the entry {entry} is one that can't be changed safely (an alias or a tag, perhaps): "
-        f"{'; '.join(wanted)} by hand, or write the entry out"
+        f"{file}: the entry {entry} can't be changed safely, perhaps because of an alias or a tag: "
+        f"{'; '.join(wanted)} by hand, or write the entry without it"
     )
 
 
@@ -111,18 +111,18 @@ def _plain(node: yaml_nodes.YamlNode) -> Any:
 def _apply(
     values: Any, entry: str, added: Sequence[NewKey], changed: Mapping[str, Mapping[str, str]], file: str
 ) -> Any:
-    """What the file shall hold. Sub-trees that stay are shared with `values`, which stays as it is."""
-    strange = sorted(set(values) - KEYS)
-    if strange:  # whatever the configuration names, or a link leads to: nothing of ours is added to it
+    """The intended values of the file. Unchanged parts are shared with `values`, which is not modified."""
+    unknown = sorted(set(values) - KEYS)
+    if unknown:  # the configuration or a link leads to some other file: leave that alone
         raise KeystoreEditError(
-            f"{file}: {shown(strange[0])} stands in no keystore, so this may be another file: name the "
+            f"{file}: {shown(unknown[0])} is not a key of a keystore, so this may be another file: name the "
             "right one in `keystore`, or remove that key"
         )
     try:
         domains = dict(values.get("domains") or {})
         name = next((key for key in domains if _names(key, entry)), entry)
-        found = dict(domains.get(name) or {})
-        old = {key["selector"]: key for key in found.get("keys") or []}
+        fields = dict(domains.get(name) or {})
+        old = {key["selector"]: key for key in fields.get("keys") or []}
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise KeystoreEditError(f"{file}: the entry {entry} has errors: run `mailnotary check-config`") from error
     for new in added:
@@ -130,8 +130,8 @@ def _apply(
             raise KeystoreEditError(f"{file}: the entry {entry} has a key {new.selector}: choose another selector")
     keys = [key | changed.get(selector, {}) for selector, key in old.items()]
     keys += [{"selector": key.selector, "file": key.file, "state": key.state} for key in added]
-    found["keys"] = keys
-    domains[name] = found
+    fields["keys"] = keys
+    domains[name] = fields
     return values | {"domains": domains}
 
 
@@ -143,7 +143,7 @@ def _names(key: str, entry: str) -> bool:
 
 
 class _FormError(DkimKeyError):
-    """A node stands where its kind can't be changed."""
+    """A node is of a kind that can't be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,11 @@ class _Edit:
     start: int
     end: int
     text: str
-    lines: bool  # whole lines: they begin on a line of their own
+    lines: bool  # whole lines, which must begin at the start of a line
 
 
 class _Editor:
-    """Collects edits of a text, found by the marks of its nodes."""
+    """Collects edits of a text, placed by the marks of its nodes."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -165,22 +165,22 @@ class _Editor:
             self._root: Node | None = yaml.compose(text, Loader=yaml_nodes.LOADER)
 
     def result(self) -> str:
-        """The text with all edits made; those at one place in the order in which they came."""
+        """The text with all edits applied; those at the same place in the order in which they were added."""
         parts: list[str] = []
         position = 0
         ends_line = True
-        for one in sorted(self._edits, key=lambda edit: edit.start):
-            parts.append(self._text[position : one.start])
+        for change in sorted(self._edits, key=lambda change: change.start):
+            parts.append(self._text[position : change.start])
             ends_line = parts[-1].endswith("\n") if parts[-1] else ends_line
-            if one.lines and not ends_line:
+            if change.lines and not ends_line:
                 parts.append(self._newline)
-            parts.append(one.text)
-            ends_line = one.text.endswith("\n")
-            position = one.end
+            parts.append(change.text)
+            ends_line = change.text.endswith("\n")
+            position = change.end
         parts.append(self._text[position:])
         return "".join(parts)
 
-    # --- what is asked for ---
+    # --- the requests ---
 
     def change(self, entry: str, changed: Mapping[str, Mapping[str, str]]) -> None:
         """Sets fields of keys."""
@@ -207,10 +207,10 @@ class _Editor:
         else:
             self._put(self._root, path, keys)
 
-    # --- one step ---
+    # --- the steps ---
 
     def _put(self, node: Node, path: list[str], keys: Sequence[NewKey]) -> None:
-        """Adds the keys below a node that is there; `path` leads from it to their list."""
+        """Adds the keys below an existing node; `path` leads from it to their list."""
         if not path:
             self._append(node, keys)
             return
@@ -260,17 +260,17 @@ class _Editor:
         self._edits.append(_Edit(node.start_mark.index, node.end_mark.index, text, lines=False))
 
     def _remove(self, node: Node) -> None:
-        """A word, and the spaces before it."""
+        """Removes a scalar, and the spaces before it."""
         start, end = node.start_mark.index, node.end_mark.index
         if start < end:
             self._edits.append(_Edit(len(self._text[:start].rstrip(" ")), end, "", lines=False))
 
     def _is_empty_pair(self, node: Node) -> bool:
-        """Whether it is written {} or []."""
+        """Whether it is written as {} or []."""
         return self._text[node.start_mark.index : node.end_mark.index] in ("{}", "[]")
 
     def _insert_flow(self, node: Node, last: Node | None, text: str) -> None:
-        """Into [...] or {...}, behind its last part."""
+        """Inserts into [...] or {...}, after its last part."""
         if last is not None:
             self._edits.append(_Edit(last.end_mark.index, last.end_mark.index, ", " + text, lines=False))
             return
@@ -283,13 +283,13 @@ class _Editor:
         self._edits.append(_Edit(place, place, "".join(line + self._newline for line in lines), lines=True))
 
     def _end(self, node: Node) -> int:
-        """Where a node's last word ends; its own mark stands behind the comments that follow it."""
+        """Where a node's last scalar ends; the node's own mark is after the comments that follow it."""
         parts: list[Node] = [node]
         while True:
             last = parts[-1]
             if isinstance(last, MappingNode) and not last.flow_style and last.value:
                 key, value = last.value[-1]
-                parts.append(value if value.start_mark.index > key.start_mark.index else key)  # else an alias
+                parts.append(value if value.start_mark.index > key.start_mark.index else key)  # otherwise an alias
             elif isinstance(last, SequenceNode) and not last.flow_style and last.value:
                 parts.append(last.value[-1])
             else:
@@ -299,8 +299,8 @@ class _Editor:
         """The start of the line after a place."""
         if place and self._text[place - 1] == "\n":  # a block scalar ends there itself
             return place
-        found = self._text.find("\n", place)
-        return len(self._text) if found < 0 else found + 1
+        newline = self._text.find("\n", place)
+        return len(self._text) if newline < 0 else newline + 1
 
 
 def _pair(node: Node | None, name: str) -> tuple[Node, Node] | None:
@@ -322,14 +322,14 @@ def _is_empty(node: Node) -> bool:
 
 
 def _block(path: Sequence[str], keys: Sequence[NewKey], column: int) -> list[str]:
-    """The keys below the names of a path, in lines."""
+    """The names of a path with the keys below them, as lines."""
     lines = [" " * (column + INDENT * depth) + scalar(name) + ":" for depth, name in enumerate(path)]
     indent = " " * (column + INDENT * len(path))
     return lines + [f"{indent}- {key.flow()}" for key in keys]
 
 
 def _flow(path: Sequence[str], keys: Sequence[NewKey], *, braces: bool = False) -> str:
-    """The keys below the names of a path, in brackets."""
+    """The names of a path with the keys below them, in brackets."""
     text = "[" + ", ".join(key.flow() for key in keys) + "]"
     for depth, name in reversed(list(enumerate(path))):
         text = f"{scalar(name)}: {text}"
@@ -339,8 +339,10 @@ def _flow(path: Sequence[str], keys: Sequence[NewKey], *, braces: bool = False) 
 
 
 def scalar(text: str) -> str:
-    """A word as any YAML reader takes it for a string, in brackets too: the selector 0123 in quotes, and "*"."""
+    """A text as a scalar that every YAML reader takes for a string, in brackets too: 0123 and * get quotes."""
     if _PLAIN.match(text) and _RESOLVER.resolve(ScalarNode, text, (True, False)) == _STRING:
         return text
-    quoted = json.dumps(text.encode("utf-8", "backslashreplace").decode(), ensure_ascii=False)  # JSON is YAML, but for:
+    quoted = json.dumps(
+        text.encode("utf-8", "backslashreplace").decode(), ensure_ascii=False
+    )  # JSON is YAML except for:
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)

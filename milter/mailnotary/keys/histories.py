@@ -1,13 +1,13 @@
-"""What the daemon saw of its keys in DNS, and which `auto` keys therefore sign.
+"""What the daemon has seen of its keys in DNS, and which `auto` keys therefore sign.
 
-The rules, as pure functions over looks at DNS (`keys.observe.KeyObservation`):
+The rules, as pure functions over observations of DNS (`keys.observe.KeyObservation`):
 
-- An `auto` key signs once DNS was seen serving its record, and goes on while nothing says otherwise.
-- A look that DNS did not answer says nothing: keys that were signing go on when DNS is down, over a restart too.
-- A key whose record is missing or another in `BAD_LOOKS` looks, each a while after the one before, stops if the last
-  look at another key of the domain that is not retired was good. It signs again with the first good look.
+- An `auto` key signs once its record has been seen in DNS, and continues until the rules below stop it.
+- An observation without an answer changes nothing: while DNS is down, and over a restart, keys that sign continue.
+- A key stops if its record was missing or wrong in `BAD_LOOKS` looks, with some time between them, and the last look at
+  another key of the domain that is not retired was good. It signs again after the first good look.
 
-A key is known by domain, selector and public key: another key in the same file begins anew.
+A key is identified by domain, selector and public key: another key in the same file starts afresh.
 """
 
 import json
@@ -29,10 +29,10 @@ from mailnotary.keys.observe import KeyObservation, KeyRecordStatus
 FILE = "keys.json"  # in the state directory
 MAX_FILE = 64 * 1_048_576  # octets; 20,000 keys take 8 MB
 BAD_LOOKS = 3  # in a row, after which a key stops
-FORGET_AFTER = 90 * 86400  # seconds for which a key that is in no keystore any more is remembered
+FORGET_AFTER = 90 * 86400  # seconds for which a key is remembered after it was removed from the keystore
 
-# How long a record has to stay in DNS after its key's last signature, in seconds: mail waits in queues for up to five
-# days (RFC 5321 4.5.4.1), and what is forwarded or verified late for some more.
+# How long a record must remain in DNS after its key's last signature, in seconds: mail waits in queues for up to five
+# days (RFC 5321 4.5.4.1), and some is forwarded or verified even later.
 KEEP_RECORD = 7 * 86400
 
 
@@ -51,18 +51,18 @@ def fingerprint(key: PrivateKey) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeyHistory:
-    """What was seen of one key. Times in seconds since 1970, None: never."""
+    """What has been seen of one key. Times are in seconds since 1970; None: never."""
 
     signing: bool = False  # of an auto key: whether it signs
     first_good: float | None = None
     last_good: float | None = None
     bad_since: float | None = None  # the first of the bad looks in a row, None after a good one
-    last_bad: float | None = None  # the last of them that counted
+    last_bad: float | None = None  # the last of them that was counted
     bad_looks: int = 0
     last_look: float | None = None  # answered or not
-    result: str = ""  # the last answered look's
+    result: str = ""  # of the last look that DNS answered
     reason: str = ""
-    idle_since: float | None = None  # retired, or another key signs in its place
+    idle_since: float | None = None  # retired, or replaced by a key that signs
 
     @property
     def good(self) -> bool:
@@ -71,7 +71,7 @@ class KeyHistory:
 
 
 def after_look(history: KeyHistory, observation: KeyObservation, now: float, gap: float) -> KeyHistory:
-    """The history after one more observation. Bad looks count when they are `gap` seconds apart."""
+    """The history after another observation. Bad looks are counted if they are `gap` seconds apart."""
     history = replace(history, last_look=now)
     if observation.result is KeyRecordStatus.ERROR:
         return history
@@ -79,7 +79,7 @@ def after_look(history: KeyHistory, observation: KeyObservation, now: float, gap
     if observation.result is KeyRecordStatus.MATCH:
         first = now if history.first_good is None else history.first_good
         return replace(history, first_good=first, last_good=now, bad_since=None, last_bad=None, bad_looks=0)
-    # abs(): a clock that was set back is not a reason to wait.
+    # abs(): a clock that was set back is no reason to wait.
     if history.last_bad is not None and abs(now - history.last_bad) < gap:
         return history
     since = now if history.bad_since is None else history.bad_since
@@ -99,7 +99,7 @@ KeyHistories = Mapping[KeyId, KeyHistory]
 
 
 def decide(states: Mapping[KeyId, KeyState], known: KeyHistories) -> dict[KeyId, KeyHistory]:
-    """What is known, with `signing` as it is from now on, for the keys of a keystore (`states`)."""
+    """What is known, with `signing` updated for the keys of a keystore (`states`)."""
     by_domain: dict[str, list[KeyId]] = {}
     for key, state in states.items():
         if state is not KeyState.RETIRED:
@@ -115,7 +115,7 @@ def decide(states: Mapping[KeyId, KeyState], known: KeyHistories) -> dict[KeyId,
 
 
 def forget(known: KeyHistories, keep: Iterable[KeyId], now: float) -> dict[KeyId, KeyHistory]:
-    """Without what was last seen long ago and is in no keystore (`keep`) any more."""
+    """Without keys that were last seen long ago and are not in the keystore (`keep`)."""
     kept = set(keep)
     return {key: past for key, past in known.items() if key in kept or now - (past.last_look or 0) < FORGET_AFTER}
 
@@ -124,7 +124,7 @@ def forget(known: KeyHistories, keep: Iterable[KeyId], now: float) -> dict[KeyId
 
 SigningSet = frozenset[tuple[str, str, bytes]]
 """The auto keys that sign: domain, selector, and the SHA-256 of the private key's file, which workers can compare
-without parsing any key."""
+without parsing a key."""
 
 
 def file_digest(pem: bytes) -> bytes:
@@ -145,7 +145,7 @@ def published(keystore: KeyStore, signing: SigningSet) -> frozenset[tuple[str, s
 
 
 def remembered(directory: Path, keystore: KeyStore) -> frozenset[tuple[str, str]]:
-    """`published` for a process that is not the daemon: by what the daemon last wrote down. Raises StateError."""
+    """Like `published`, for other processes than the daemon: according to its state file. Raises StateError."""
     if not any(key.state is KeyState.AUTO for entry in keystore.entries.values() for key in entry.keys):
         return frozenset()
     signing = {name for name, history in load(directory).items() if history.signing}
@@ -161,7 +161,7 @@ def remembered(directory: Path, keystore: KeyStore) -> frozenset[tuple[str, str]
 def _id(domain: str, key: StoredKey) -> KeyId | None:
     try:
         return KeyId(domain, key.selector, fingerprint(load_private_key(key.pem)))
-    except KeyLoadError:  # it signs nothing
+    except KeyLoadError:  # it can't sign
         return None
 
 
@@ -173,7 +173,7 @@ class StateError(DkimKeyError):
 
 
 def load(directory: Path) -> dict[KeyId, KeyHistory]:
-    """What an earlier daemon saw; nothing where there was none. Raises StateError."""
+    """What the state file says; nothing if there is none. Raises StateError."""
     path = directory / FILE
     try:
         data = read_regular(path, MAX_FILE + 1)
@@ -185,7 +185,7 @@ def load(directory: Path) -> dict[KeyId, KeyHistory]:
     except OSError as error:
         raise StateError(f"{path}: can't be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise StateError(f"{path}: is damaged, remove it: {error}") from error
+        raise StateError(f"{path}: damaged, remove it: {error}") from error
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -206,14 +206,14 @@ def _entry(item: Any) -> tuple[KeyId, KeyHistory]:
 
 
 def save(directory: Path, known: KeyHistories) -> None:
-    """Writes the state file, at once or not at all. Raises StateError."""
+    """Writes the state file atomically. Raises StateError."""
     items = [key._asdict() | asdict(history) for key, history in known.items()]
     data = json.dumps({"version": 1, "keys": items}, indent=1).encode()
     name = ""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=directory)
         with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, 0o644)  # no secret stands in it, and `mailnotary keys` wants to read it
+            os.fchmod(descriptor, 0o644)  # it holds no secret, and `mailnotary keys` reads it
             stream.write(data)
             stream.flush()
             os.fsync(descriptor)

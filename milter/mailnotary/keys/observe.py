@@ -11,17 +11,17 @@ from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 
 
 class KeyRecordStatus(StrEnum):
-    """What DNS says of a key."""
+    """What DNS says about a key."""
 
     MATCH = "match"  # it serves the key's record
-    MISMATCH = "mismatch"  # something else stands there
+    MISMATCH = "mismatch"  # it serves something else
     MISSING = "missing"
     ERROR = "error"  # it did not answer
 
 
 @dataclass(frozen=True, slots=True)
 class KeyObservation:
-    """One look at DNS; `reason` says more, for an admin, "" where there is nothing to say."""
+    """The result of one look at DNS; `reason` has details for the administrator, or ""."""
 
     result: KeyRecordStatus
     reason: str = ""
@@ -40,7 +40,7 @@ def observe(resolver: Resolver, domain: str, selector: str, key: PrivateKey) -> 
         )
     if len(answer.texts) > 1:
         # "If there are multiple records in an RRset, the results are undefined" (RFC 6376 3.6.2.2): some verifiers try
-        # each, OpenDKIM takes none.
+        # each, OpenDKIM uses none.
         return KeyObservation(
             KeyRecordStatus.MISMATCH, f"{name} has {len(answer.texts)} TXT records, verifiers expect one"
         )
@@ -58,7 +58,7 @@ def _compare(text: bytes, key: PrivateKey) -> KeyObservation:
         return KeyObservation(KeyRecordStatus.MISMATCH, "the record is not for email (its s=)")
     if served.public.algorithm != key.algorithm:
         return KeyObservation(KeyRecordStatus.MISMATCH, f"the record has an {served.public.algorithm} key")
-    # The proof that verifiers will go by, whichever form the record has the key in.
+    # The proof that verifiers rely on, in whichever format the record has the key.
     digest = sha256(b"mailnotary").digest()
     if not served.public.verify(digest, key.sign(digest)):
         return KeyObservation(KeyRecordStatus.MISMATCH, f"the record has another {key.algorithm} key")

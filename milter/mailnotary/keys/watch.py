@@ -1,7 +1,7 @@
-"""The watch over the keys' DNS records: looks at them in rounds and decides which `auto` keys sign.
+"""Watches the keys' DNS records: looks them up in rounds and decides which `auto` keys sign.
 
 A round begins at the start, at each reload, and every `key_check_seconds`; the state directory keeps what was seen.
-The rules are in `keys.histories`; the process that does it is `daemon.keywatch`.
+The rules are in `keys.histories`; the process is `daemon.keywatch`.
 """
 
 import logging
@@ -21,30 +21,30 @@ from mailnotary.resolver import Resolver
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16  # questions under way
-BATCH = 64  # looks between two times at which the process listens to the supervisor
-DECIDE_SECONDS = 2.0  # of a round, after which what was seen so far is passed on
+AT_ONCE = 16  # concurrent questions
+BATCH = 64  # looks, after which the process listens to the supervisor again
+DECIDE_SECONDS = 2.0  # in a round, after which the results so far are passed on
 REPEAT = 3600.0  # seconds after which a bad record is reported again
 _STRENGTH = {KeyState.RETIRED: 0, KeyState.ACTIVE: 1, KeyState.AUTO: 2}
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A key of the keystore, with all entries that it stands in (`"*"` may share one with a domain's own)."""
+    """A key of the keystore, with all entries that have it (`"*"` may share a key with a domain's own entry)."""
 
     digest: bytes
-    state: KeyState  # of several that of the entry that leaves most to us
+    state: KeyState  # of several: auto before active before retired
     places: list[tuple[KeyEntry, StoredKey]]
 
     @property
     def private(self) -> PrivateKey:
-        """The key itself; parsed anew each time, for ten thousand of them would fill the memory."""
+        """The key itself; parsed each time, because ten thousand parsed keys would take too much memory."""
         return load_private_key(self.places[0][1].pem)
 
 
 def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> dict[KeyId, _Watched]:
-    """The keys of a keystore in some states. What can't be parsed signs nothing and needs no look; that is said when
-    the configuration is checked and when a message is to be signed."""
+    """The keys of a keystore that are in some states. Keys that can't be parsed are left out: they can't sign, which is
+    reported when the configuration is checked and when a message should be signed."""
     wanted = set(states)
     keys: dict[KeyId, _Watched] = {}
     for entry in keystore.entries.values():
@@ -73,14 +73,14 @@ def _signing_set(keys: dict[KeyId, _Watched], known: histories.KeyHistories) -> 
 
 @dataclass(frozen=True, slots=True)
 class Initial:
-    """What the daemon begins with: the auto keys that signed before, and whether there are others."""
+    """What the daemon begins with: the auto keys that signed before, and whether others have never been looked up."""
 
     signing: SigningSet
     unseen: bool
 
 
 def initial(settings: Settings, keystore: KeyStore) -> Initial:
-    """From the state file alone, so that DNS may be down at the start."""
+    """From the state file alone, so that DNS can be down at the start."""
     keys = watched_keys(keystore, (KeyState.AUTO,))
     if not keys or settings.mode is Mode.VERIFY:
         return Initial(frozenset(), False)
@@ -92,12 +92,12 @@ def _load(directory: Path) -> dict[KeyId, KeyHistory]:
     try:
         return histories.load(directory)
     except StateError as error:
-        log.error("what was seen of the keys in DNS is lost", extra={"fields": {"error": str(error)}})
+        log.error("what was known about the keys in DNS is lost", extra={"fields": {"error": str(error)}})
         return {}
 
 
 class KeyWatch:
-    """The looks at one keystore after the other. `announce` takes each new set of auto keys that sign."""
+    """Looks up the keys of the current keystore. `announce` is called with each new set of auto keys that sign."""
 
     def __init__(
         self, announce: Callable[[SigningSet], object], signing: SigningSet, clock: Callable[[], float] = time.time
@@ -117,7 +117,7 @@ class KeyWatch:
 
     @property
     def busy(self) -> bool:
-        """Whether looks of this round are left."""
+        """Whether this round has keys left to look up."""
         return bool(self._queue)
 
     def adopt(self, settings: Settings, keystore: KeyStore) -> None:
@@ -129,20 +129,20 @@ class KeyWatch:
         self._keys = {} if settings.mode is Mode.VERIFY else watched_keys(keystore)
         for name, watched in self._keys.items():
             if name not in self._histories and (name.domain, name.selector, watched.digest) in self.signing:
-                self._histories[name] = KeyHistory(signing=True)  # a state file that can't be written has not kept it
+                self._histories[name] = KeyHistory(signing=True)  # the state file could not be written
         self._reported.clear()
         self.begin()
         self._decide()
 
     def begin(self) -> None:
-        """Begins a round: every key is due, first those that were never looked at, then the oldest look."""
+        """Begins a round: every key is due, those never looked up first, then by the age of the last look."""
         self._unanswered = 0
         self._queue = sorted(
             self._keys, key=lambda name: self._histories.get(name, KeyHistory()).last_look or 0, reverse=True
         )
 
     def step(self, resolver: Resolver) -> None:
-        """Some looks of the round, together."""
+        """Looks up some keys of the round, concurrently."""
         batch = [self._queue.pop() for _ in range(min(BATCH, len(self._queue)))]
         if not batch:
             return
@@ -153,7 +153,7 @@ class KeyWatch:
             history = self._histories.get(name, KeyHistory())
             self._histories[name] = histories.after_look(history, observation, now, self._interval / 2)
             self._unanswered += observation.result is KeyRecordStatus.ERROR
-        # Not after each batch, for each time all workers look through all keys.
+        # Not after each batch, because each time all workers go through all keys.
         if not self._queue or abs(now - self._decided) >= DECIDE_SECONDS:
             self._decide()
         if not self._queue:
@@ -162,29 +162,29 @@ class KeyWatch:
     def _observe(self, name: KeyId, resolver: Resolver) -> KeyObservation:
         return observe(resolver, name.domain, name.selector, self._keys[name].private)
 
-    # --- what follows from the looks ---
+    # --- decisions ---
 
     def _decide(self) -> None:
-        """Decides which keys sign, says what is new of it, and passes it on."""
+        """Decides which keys sign, logs changes, and passes them on."""
         self._decided = self._clock()
         before = self._histories
         self._histories = histories.decide({name: watched.state for name, watched in self._keys.items()}, before)
         for name in self._keys:
             old, new = before.get(name, KeyHistory()), self._histories.get(name, KeyHistory())
             if new.signing and not old.signing:
-                log.info("a key signs from now on", extra={"fields": _fields(name)})
+                log.info("a key starts to sign", extra={"fields": _fields(name)})
             elif old.signing and not new.signing:
                 fields = _fields(name) | {"reason": new.reason, "bad_looks": new.bad_looks}
-                log.error("a key no longer signs, for its record is gone", extra={"fields": fields})
+                log.error("a key stops signing because its record is gone", extra={"fields": fields})
         signing = _signing_set(self._keys, self._histories)
         if signing != self.signing:
             self.signing = signing
             self._note_idle()
-            self._save()  # first: what is in force must not be forgotten
+            self._save()  # first, so that what is in force is not lost
             self._announce(signing)
 
     def _note_idle(self) -> None:
-        """Since when the keys do not sign that made room for others or are retired."""
+        """Notes since when keys no longer sign because they are retired or replaced."""
         now = self._clock()
         published = {(domain, selector) for domain, selector, _ in self.signing}
         for name, watched in self._keys.items():
@@ -205,23 +205,23 @@ class KeyWatch:
             self._report(name, watched, now)
         if self._unanswered:
             fields = {"keys": self._unanswered, "of": len(self._keys)}
-            log.warning("DNS did not answer for keys; those that sign go on", extra={"fields": fields})
+            log.warning("DNS gave no answer about some keys; those that sign continue", extra={"fields": fields})
         self._histories = histories.forget(self._histories, self._keys, now)
         self._save()
 
     def _report(self, name: KeyId, watched: _Watched, now: float) -> None:
-        """Says so, and again after some time, when a key signs whose record is not right."""
+        """Logs, and repeats after some time, that a key signs although its record is not right."""
         history = self._histories.get(name, KeyHistory())
         signs = history.idle_since is None and (watched.state is KeyState.ACTIVE or history.signing)
         if not signs or not history.bad_looks:
             if self._reported.pop(name, None) is not None and history.good:
-                log.info("a key's record is right again", extra={"fields": _fields(name)})
+                log.info("the record of a key is right again", extra={"fields": _fields(name)})
             return
         reason, when = self._reported.get(name, ("", 0.0))
         if history.reason != reason or abs(now - when) >= REPEAT:
             self._reported[name] = (history.reason, now)
             fields = _fields(name) | {"dns": history.result, "reason": history.reason}
-            log.error("a key signs that DNS does not serve", extra={"fields": fields})
+            log.error("a key signs although DNS does not serve its record", extra={"fields": fields})
 
     def _save(self) -> None:
         if self._directory is None or not self._keys:
@@ -231,7 +231,7 @@ class KeyWatch:
             self._save_failed = False
         except StateError as error:
             if not self._save_failed:
-                log.warning("what was seen of the keys can't be kept", extra={"fields": {"error": str(error)}})
+                log.warning("the state of the keys can't be saved", extra={"fields": {"error": str(error)}})
             self._save_failed = True
 
 
