@@ -115,9 +115,20 @@ def show(console: Console, number: int, scene: Scene, outcome: Outcome, log: dic
     label = "Why"
     for key, name in REASONS.items():
         if key in log:
-            table.add_row(label, Text(f"{name}: ", style="dim").append(str(log[key]), style="default"))
+            table.add_row(label, Text(f"{name}: ", style="dim").append(told(log[key]), style="default"))
             label = ""
     console.print(Padding(table, (1, 0)))
+
+
+def told(value: Any) -> str:
+    """A value of the log's JSON for a reader."""
+    if isinstance(value, list):
+        return "; ".join(told(item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(
+            filter(None, (value.get("result"), value["domain"], value.get("selector"), value.get("reason")))
+        )
+    return str(value)
 
 
 def reply_text(outcome: Outcome) -> Text:

@@ -15,14 +15,18 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from functools import cache, lru_cache
 from typing import Protocol
 
 from mailnotary.config.settings import LogFormat, LogSettings, LogTarget
 from mailnotary.escape import printable
+from mailnotary.session.outcome import LoggedList
 
 MAX_LINE = 4000  # octets; a write to a pipe is in one piece up to 4096 (pipe(7)), whoever else writes there
-_LIMITS = (1000, 200, 40, 10)  # characters of one value: the first with which the line is short enough
+_LIMITS = (1000, 200, 40, 10, 4)  # characters of one value: the first with which the line is short enough
+_ITEM = 10  # an array has an item for every so many of these characters, and always two
 _FRAMES = 12  # of a traceback
 _FACILITY_MAIL = 2 << 3  # RFC 5424 section 6.2.1
 _SEVERITY = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
@@ -170,8 +174,19 @@ def format_json(level: str, event: str, fields: Mapping[str, object], timestamp:
     """One JSON object, in ASCII."""
     record: dict[str, object] = {"time": _now()} if timestamp else {}
     record |= {"level": level, "event": _json_text(event, limit)}
-    record |= {k: v if isinstance(v, int | float) else _json_text(str(v), limit) for k, v in fields.items()}
+    record |= {key: _json_value(value, limit) for key, value in fields.items()}
     return json.dumps(record)
+
+
+def _json_value(value: object, limit: int) -> object:
+    """Numbers as they are, dataclasses as objects, lists as arrays; everything else as text."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, LoggedList):
+        return [_json_value(item, limit) for item in value.items[: max(limit // _ITEM, 2)]]
+    if is_dataclass(value):
+        return {field.name: _json_value(getattr(value, field.name), limit) for field in dataclass_fields(value)}
+    return _json_text(str(value), limit)
 
 
 def _json_text(text: str, limit: int) -> str:

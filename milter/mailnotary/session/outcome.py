@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from mailnotary.authres import Results
 from mailnotary.mail.address import Author
 from mailnotary.session.policy import Action, DeleteHeader, DmarcVerdict, Quarantine, Reply
+from mailnotary.status import DkimStatus
 
 MAX_LISTED = 20  # items of one log field: a message with a thousand signatures gets a line, not a page
 
@@ -17,6 +18,45 @@ class MessageMode(StrEnum):
     SIGN = "sign"
     VERIFY = "verify"
     NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedResult:
+    """A result in the log: "pass:example.org/selector (reason)" as text, an object in JSON. `selector` is DKIM's."""
+
+    method: str
+    result: str
+    domain: str = ""
+    selector: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.domain}/{self.selector}" if self.method == "dkim" else self.domain
+        text = f"{self.result}:{where}" if self.domain or self.reason else self.result
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedSignature:
+    """A signature that was made."""
+
+    domain: str
+    selector: str
+
+    def __str__(self) -> str:
+        return f"{self.domain}/{self.selector}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedList:
+    """Several values of one field: an array in JSON, joined in text, where an empty one reads `empty`."""
+
+    items: tuple[object, ...]
+    separator: str = ","
+    empty: str = ""
+
+    def __str__(self) -> str:
+        return self.separator.join(map(str, self.items)) or self.empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +92,10 @@ class MessageRecord:
                 word = "hold"
         return word
 
-    def log_fields(self) -> dict[str, str]:
-        """The log line's keys and values, in order. The values hold untrusted text: whoever writes them escapes it."""
-        fields = {
+    def log_fields(self) -> dict[str, object]:
+        """The log line's keys and values, in order; config/log.md explains them. The values hold untrusted text:
+        whoever writes them escapes it. Text is `str` of a value; JSON has numbers, objects and arrays."""
+        fields: dict[str, object] = {
             "queue_id": self.queue_id,
             "mode": self.mode,
             "why": self.why,
@@ -65,19 +106,38 @@ class MessageRecord:
         if self.auth_user is not None:
             fields["user"] = self.auth_user
         if self.author is not None:
-            fields["author"] = ",".join(self.author.domains[:MAX_LISTED]) or f"({self.author.reason})"
-            if self.author.problem is not None and self.author.domains:
+            fields["author"] = LoggedList(self.author.domains[:MAX_LISTED], empty="none")
+            if self.author.problem is not None:
                 fields["author_problem"] = self.author.reason
+        fields |= self._results()
+        if self.signed:
+            fields["signed"] = LoggedList(tuple(LoggedSignature(domain, selector) for domain, selector in self.signed))
+        if removed := sum([isinstance(action, DeleteHeader) for action in self.actions]):
+            fields["forged_removed"] = removed
+        fields["action"] = self.action
+        for action in self.actions:
+            if isinstance(action, Reply):
+                fields["reply"] = action
+        if self.error:
+            fields["error"] = self.error
+        fields["ms"] = round(self.milliseconds, 1)
+        fields["dns"] = self.questions
+        return fields
+
+    def _results(self) -> dict[str, object]:
+        fields: dict[str, object] = {}
         for spf in self.results.spf:
-            fields[f"spf_{spf.identity}"] = _with_reason(f"{spf.status}:{spf.domain}", spf.reason)
-        if signatures := self.results.signatures:
-            listed = signatures[:MAX_LISTED]
-            each = [_with_reason(f"{one.status}:{one.domain}/{one.selector}", one.reason) for one in listed]
-            fields["dkim"] = "; ".join(each)
+            fields[f"spf_{spf.identity}"] = LoggedResult("spf", spf.status, spf.domain, reason=spf.reason)
+        if signatures := self.results.signatures[:MAX_LISTED]:
+            each = (
+                LoggedResult("dkim", result.status, result.domain, result.selector, result.reason)
+                for result in signatures
+            )
+            fields["dkim"] = LoggedList(tuple(each), "; ")
         elif self.mode is MessageMode.VERIFY:
-            fields["dkim"] = "none"
+            fields["dkim"] = LoggedList((LoggedResult("dkim", DkimStatus.NONE),))
         if (dmarc := self.results.dmarc) is not None:
-            fields["dmarc"] = _with_reason(f"{dmarc.status}:{dmarc.domain}", dmarc.reason)
+            fields["dmarc"] = LoggedResult("dmarc", dmarc.status, dmarc.domain, reason=dmarc.reason)
             if dmarc.policy is not None:
                 fields["policy"] = dmarc.policy
         if self.verdict is not None:
@@ -85,20 +145,4 @@ class MessageRecord:
                 fields["would"] = self.verdict.would
             if self.verdict.why:
                 fields["dmarc_why"] = self.verdict.why
-        if self.signed:
-            fields["signed"] = ",".join(f"{domain}/{selector}" for domain, selector in self.signed)
-        if removed := sum([isinstance(action, DeleteHeader) for action in self.actions]):
-            fields["forged_removed"] = str(removed)
-        fields["action"] = self.action
-        for action in self.actions:
-            if isinstance(action, Reply):
-                fields["reply"] = f"{action.code} {action.enhanced_code} {action.text}"
-        if self.error:
-            fields["error"] = self.error
-        fields["ms"] = f"{self.milliseconds:.1f}"
-        fields["dns"] = str(self.questions)
         return fields
-
-
-def _with_reason(text: str, reason: str) -> str:
-    return f"{text} ({reason})" if reason else text

@@ -62,6 +62,9 @@ class Reply:
     enhanced_code: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.code} {self.enhanced_code} {self.text}"
+
 
 Action = InsertHeader | DeleteHeader | Quarantine | Reply
 
