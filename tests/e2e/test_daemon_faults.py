@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.daemon import COMMAND, FAULTY, Daemon, descriptors, resident_kib
+from support.daemon import COMMAND, FAULTY, Daemon, descriptors, open_files, resident_kib
 from support.dns_server import DnsServer
 from support.milter_client import MilterClient, MilterClosedError, MilterTimeoutError, Outcome
 
@@ -504,8 +504,7 @@ def test_no_process_keeps_an_old_configuration(tmp_path: Path) -> None:
 
 def snapshots(pid: int) -> int:
     """How many configurations and the like a process has open."""
-    names = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-    return sum("mailnotary-snapshot" in name for name in names)
+    return sum("mailnotary-snapshot" in name for name in open_files(pid))
 
 
 def test_sessions_of_one_worker_wait_for_dns_side_by_side(tmp_path: Path) -> None:

@@ -273,6 +273,15 @@ def resident_kib(pid: int) -> int:
     )
 
 
+def open_files(pid: int) -> list[str]:
+    """What the descriptors of a process lead to; one that it closes meanwhile may be left out."""
+    found = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(descriptor))
+    return found
+
+
 def descriptors(pid: int) -> int:
     """How many descriptors a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
