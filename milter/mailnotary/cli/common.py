@@ -1,4 +1,4 @@
-"""Shared by several commands: zone files, recorded DNS questions, JSON, the input file."""
+"""Shared by several commands: zone files, recorded DNS questions, JSON."""
 
 import argparse
 import dataclasses
@@ -33,7 +33,6 @@ from mailnotary.resolver import (
 from mailnotary.resolver.zone import ZoneError
 
 DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
-MAX_MESSAGE = 256 * 1024 * 1024  # octets; no MTA takes larger mail by default
 
 
 def client_address(text: str) -> IPv4Address | IPv6Address:
@@ -109,21 +108,6 @@ def resolver_for(zone: Path | None, settings: Settings) -> Resolver:
         return read_zone(zone)
     dns = settings.dns
     return DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=dns.cache_entries)
-
-
-def read_message(path: str) -> bytes:
-    """The octets of a message file, "-" for standard input."""
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_MESSAGE + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MAX_MESSAGE + 1)
-    except OSError as error:
-        raise CommandError(f"{path}: can't be read: {error.strerror}") from error
-    if len(data) > MAX_MESSAGE:
-        raise CommandError(f"{path}: larger than {MAX_MESSAGE} octets")
-    return data
 
 
 class RecordingResolver:

@@ -1,5 +1,8 @@
 """Runs a message through the daemon's own session and says what the daemon would do with it, and why.
 
+Each message of an mbox or a Maildir is explained with the same client and envelope. The exit status does not depend on
+the results; scripts use --json.
+
 example: mailnotary explain suspicious.eml --ip 192.0.2.7 --helo mail.example.org --mail-from bob@example.org"""
 
 import argparse
@@ -15,18 +18,18 @@ from mailnotary.cli.common import (
     add_json,
     add_zone,
     client_address,
-    print_json,
     read_configuration,
-    read_message,
     resolver_for,
     to_json,
 )
 from mailnotary.cli.explain_text import render
+from mailnotary.cli.messages import MESSAGE_HELP, for_each
 from mailnotary.config.load import Configuration
 from mailnotary.dkim.diagnose import Diagnosis, diagnose
 from mailnotary.escape import printable
 from mailnotary.keys import histories
-from mailnotary.mail.message import HeaderField, crlf, parse
+from mailnotary.mail.message import HeaderField, parse
+from mailnotary.resolver import Resolver
 from mailnotary.session.inbound import Traces
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import DeleteHeader, InsertHeader, Reply
@@ -48,7 +51,7 @@ class Explanation:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
+    parser.add_argument("message", metavar="MESSAGE", help=MESSAGE_HELP)
     parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
     parser.add_argument("--helo", required=True, metavar="NAME", help="the name that the client gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
@@ -67,20 +70,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explains one message."""
-    explanation = explain(args)
-    if args.json:
-        print_json(as_json(explanation))
-    else:
-        render(explanation)
-    return 0
-
-
-def explain(args: argparse.Namespace) -> Explanation:
-    """Runs a session in this process, in the role of the MTA."""
+    """Explains each message."""
     configuration = read_configuration(args.config)
-    resolver = RecordingResolver(resolver_for(args.zone, configuration.settings))
-    message = parse(crlf(read_message(args.message)))
+    resolver = resolver_for(args.zone, configuration.settings)
+    published = _published(configuration)
+
+    def one(octets: bytes) -> Explanation:
+        return explain(octets, args, configuration, resolver, published)
+
+    return for_each(args.message, one, render, as_json if args.json else None)
+
+
+def explain(
+    octets: bytes,
+    args: argparse.Namespace,
+    configuration: Configuration,
+    inner: Resolver,
+    published: frozenset[tuple[str, str]],
+) -> Explanation:
+    """Runs one message (with CRLF line ends) through a session, in the role of the MTA."""
+    resolver = RecordingResolver(inner)
+    message = parse(octets)
     records: list[MessageRecord] = []
     traces = Traces()
     now = args.now
@@ -91,7 +101,7 @@ def explain(args: argparse.Namespace) -> Explanation:
         records.append,
         socket.getfqdn(),
         clock=time.time if now is None else lambda: float(now),
-        published=_published(configuration),
+        published=published,
         traces=traces,
     )
     session = Session(lambda: environment)

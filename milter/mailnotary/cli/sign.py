@@ -1,5 +1,7 @@
 """Signs a message with every key of its From domain that is not retired, and prints it.
 
+A byte order mark or an mbox separator (a From_ line) before the header is left out.
+
 example: mailnotary sign draft.eml -c /etc/mailnotary/mailnotary.yaml > signed.eml"""
 
 import argparse
@@ -8,7 +10,8 @@ import time
 
 from mailnotary import dkim
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import add_config, read_configuration, read_message
+from mailnotary.cli.common import add_config, read_configuration
+from mailnotary.cli.messages import read_message
 from mailnotary.config.keystore import KeyState
 from mailnotary.crypto import KeyLoadError
 from mailnotary.mail.address import author
@@ -25,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the signed message with its original line ends."""
     configuration = read_configuration(args.config)
-    raw = read_message(args.message)
+    raw = read_message(args.message).octets
     message = parse(crlf(raw))
     who = author(message.fields)
     if who.problem is not None:

@@ -1,33 +1,35 @@
-"""Verifies the DKIM signatures of a message file.
+"""Verifies the DKIM signatures of a message, or of each message of an mbox or a Maildir.
 
-example: mailnotary verify message.eml"""
+The exit status does not depend on the results; scripts use --json.
+
+example: mailnotary verify message.eml
+         mailnotary verify ~/Maildir --json | jq '.messages[] | select(any(.dkim[]; .status == "fail")) | .message'"""
 
 import argparse
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from mailnotary import dkim
 from mailnotary.cli.common import (
-    RecordingResolver,
     add_config,
     add_json,
     add_zone,
-    print_json,
-    read_message,
     read_settings,
     resolver_for,
     result_style,
+    to_json,
 )
+from mailnotary.cli.messages import MESSAGE_HELP, for_each
 from mailnotary.escape import printable
-from mailnotary.mail.message import crlf
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("message", metavar="MESSAGE", help="the message file, - for standard input")
+    parser.add_argument("message", metavar="MESSAGE", help=MESSAGE_HELP)
     add_config(parser)
     add_zone(parser)
     parser.add_argument("--now", type=int, metavar="EPOCH", help="use this as the current time (seconds since 1970)")
@@ -37,20 +39,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints one result per signature, the topmost first."""
     settings = read_settings(args.config)
-    resolver = RecordingResolver(resolver_for(args.zone, settings))
+    resolver = resolver_for(args.zone, settings)
     now = int(time.time()) if args.now is None else args.now
-    results = dkim.verify(
-        crlf(read_message(args.message)),
-        resolver,
-        now=now,
-        max_signatures=settings.verify.max_signatures,
-        min_rsa_bits=settings.verify.min_rsa_bits,
-    )
-    if args.json:
-        print_json({"dkim": results})
-    else:
-        _render(results)
-    return 0
+
+    def verify(message: bytes) -> Sequence[dkim.DkimResult]:
+        return dkim.verify(
+            message,
+            resolver,
+            now=now,
+            max_signatures=settings.verify.max_signatures,
+            min_rsa_bits=settings.verify.min_rsa_bits,
+        )
+
+    return for_each(args.message, verify, _render, _as_json if args.json else None)
+
+
+def _as_json(results: Sequence[dkim.DkimResult]) -> dict[str, Any]:
+    return {"dkim": to_json(results)}
 
 
 def _render(results: Sequence[dkim.DkimResult]) -> None:

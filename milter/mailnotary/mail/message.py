@@ -76,6 +76,18 @@ def parse(data: bytes) -> Message:
     return Message(tuple(fields), data[position:])
 
 
+def first_bad_line(data: bytes) -> tuple[int, bytes] | None:
+    """The first line of a header that is neither a field nor a continuation, and its number from 0; None if every line
+    is. `parse` ends the header there. Lines end with CRLF."""
+    message = parse(data)
+    if not message.fields:
+        return 0, data.partition(b"\r\n")[0]
+    header = data[: len(data) - len(message.body)]
+    if header.endswith(b"\r\n\r\n") or not message.body:
+        return None
+    return header.count(b"\r\n"), message.body.partition(b"\r\n")[0]
+
+
 class FieldIndex:
     """The fields of a message by name, for selecting among them again and again."""
 
