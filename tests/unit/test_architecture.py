@@ -57,6 +57,7 @@ FLOORS = [
     {"dmarc", "config"},
     {"authres", "keys"},
     {"session", "opendkim"},
+    {"history"},
     {"daemon"},
     {"doctor"},
     {"cli"},

@@ -95,6 +95,8 @@ def test_an_empty_file_means_the_documented_defaults(file: Path) -> None:
     limits = found.limits
     assert (limits.header_bytes, limits.message_seconds, limits.spf_seconds) == (1_048_576, 30, 20)
     assert (found.log.level, found.log.format, found.log.to) == ("info", LogFormat.TEXT, LogTarget.STDERR)
+    history = found.history
+    assert (history.enabled, history.store, history.days, history.size) == (False, None, 30, 10 * 2**30)
 
 
 def test_every_key_of_the_contract_is_read(file: Path) -> None:
@@ -138,6 +140,7 @@ authors: {none: reject, several_fields: reject, several_domains: accept, unparsa
 authentication_results: {remove_from: [mx2.example.org, mail], authenticated: true}
 reachable_recipients: [Postmaster, abuse@Bücher.example]
 on_internal_error: accept
+history: {enabled: true, store: "postgresql://db.example.org/mail", days: 7, size: 2G, addresses: hash}
 limits: {header_bytes: 512K, message_seconds: 60, spf_seconds: 10}
 log: {level: debug, format: json, to: syslog}
 """,
@@ -189,6 +192,9 @@ log: {level: debug, format: json, to: syslog}
     )  # fmt: skip
     assert found.authentication_results.remove_from == ("mx2.example.org", "mail")
     assert found.authentication_results.authenticated
+    history = found.history
+    assert (history.enabled, history.store, history.days) == (True, "postgresql://db.example.org/mail", 7)
+    assert (history.size, history.addresses) == (2 * 2**30, "hash")
     assert found.reachable_recipients == ("postmaster", "abuse@xn--bcher-kva.example")
     assert found.on_internal_error is InternalError.ACCEPT
     assert (found.limits.header_bytes, found.limits.message_seconds, found.limits.spf_seconds) == (524_288, 60, 10)
@@ -235,7 +241,12 @@ def test_the_example_shows_every_key_with_its_default(file: Path) -> None:
 def test_every_example_in_the_comments_is_valid(file: Path) -> None:
     examples = re.findall(r"Example: ([a-z_]+: .*)$", CONFIG.read_text(), re.MULTILINE)
     assert len(examples) >= 8
-    parents = {"nameservers": "dns", "expire_after": "signing", "remove_from": "authentication_results"}
+    parents = {
+        "store": "history",
+        "nameservers": "dns",
+        "expire_after": "signing",
+        "remove_from": "authentication_results",
+    }
     for example in examples:
         key = example.partition(":")[0]
         parent = "dmarc" if "dkim_domains" in example or key == "domains" else parents.get(key)
@@ -323,6 +334,9 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("listen: ''", "1:9: no value: write inet:8891@127.0.0.1"),
         ("mode: ~", "1:7: '~' is not a known value: write both, sign or verify"),
         # wrong values
+        ("history: {store: history.db}", "1:18: 'history.db' is not a store: write an absolute path like"),
+        ("history: {size: 10}", "1:17: '10' does not fit: write octets from 1048576"),
+        ("history: {addresses: none}", "1:22: 'none' is not a known value: write full, domain or hash"),
         ("listen: 8891", "1:9: '8891' is not a socket: write inet:8891@127.0.0.1, inet6:8891@::1 or unix:"),
         ("listen: inet:8891@::1", "1:9: ::1 is an IPv6 address: write inet6:8891@::1"),
         ("socket: {mode: 0999}", "1:16: '0999' is not a mode that a socket can have: write an octal number like 0660"),

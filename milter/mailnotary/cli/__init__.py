@@ -16,6 +16,7 @@ COMMANDS = {
     "verify": "verify the DKIM signatures of a message file",
     "sign": "sign a message file",
     "explain": "say what the daemon would do with a message, and why",
+    "history": "show what became of messages, and why",
     "keygen": "make a signing key: its file, its keystore entry, its DNS record",
     "keys": "show every key, whether it signs, and whether DNS serves its record",
     "rotate": "replace the keys of a domain by new ones",

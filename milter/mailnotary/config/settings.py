@@ -230,6 +230,26 @@ class Limits:
     spf_seconds: float = 20.0
 
 
+class HistoryAddresses(StrEnum):
+    """What the history keeps of a sender's address or login name: all, its domain, or a keyed hash and its domain."""
+
+    FULL = "full"
+    DOMAIN = "domain"
+    HASH = "hash"
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySettings:
+    """Whether each message's outcome is kept, where, and for how long: `store` is a path or a postgresql:// URL (None:
+    history.db in state_dir), `days` and `size` (octets) bound what is kept."""
+
+    enabled: bool = False
+    store: str | None = None
+    days: int = 30
+    size: int = 10 * 2**30
+    addresses: HistoryAddresses = HistoryAddresses.FULL
+
+
 @dataclass(frozen=True, slots=True)
 class LogSettings:
     """How much is logged, in which format, and where."""
@@ -267,3 +287,4 @@ class Settings:
     on_internal_error: InternalError = InternalError.TEMPFAIL
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)

@@ -17,6 +17,8 @@ from mailnotary.config.settings import (
     DmarcSettings,
     DnsSettings,
     Exempt,
+    HistoryAddresses,
+    HistorySettings,
     InternalError,
     Limits,
     LogFormat,
@@ -161,6 +163,17 @@ def _directory(node: YamlNode, report: Report) -> Path:
     if not path.is_absolute():
         raise ValueError(f"{shown(str(path))} is not an absolute path: write one like /var/lib/mailnotary")
     return path
+
+
+def _store(text: str) -> str:
+    if text.startswith(("postgresql://", "postgres://")):
+        return text
+    if not text.isprintable() or not Path(text).is_absolute():
+        raise ValueError(
+            f"{shown(text)} is not a store: write an absolute path like /var/lib/mailnotary/history.db, or a URL like "
+            "postgresql://db.example.org/mailnotary"
+        )
+    return text
 
 
 def _level(text: str) -> str:
@@ -431,6 +444,14 @@ _SETTINGS: dict[str, Converter[Any]] = {
         header_bytes=octets(4096, 64 * 1_048_576),
         message_seconds=seconds(1, 3600),
         spf_seconds=seconds(1, 300),
+    ),
+    "history": Section(
+        HistorySettings,
+        enabled=boolean(),
+        store=optional(scalar(_store, "a path like /var/lib/mailnotary/history.db")),
+        days=integer(1, 3650),
+        size=octets(1_048_576, 2**50),
+        addresses=choice(HistoryAddresses),
     ),
     "log": Section(
         LogSettings, level=scalar(_level, in_words(_LEVELS)), format=choice(LogFormat), to=choice(LogTarget)

@@ -166,6 +166,14 @@ def integer(low: int, high: int) -> Converter[int]:
     return scalar(parse, instead)
 
 
+def duration(text: str) -> float:
+    """Seconds of a text like 90, 90s, 5m, 12h or 7d. Raises ValueError."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{shown(text)} is not a time span: write one like 90s, 5m, 12h or 7d")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
 def seconds(low: float, high: float) -> Converter[float]:
     """A duration: seconds, or a number with ms, s, m, h or d."""
     instead = f"seconds from {low:g} to {high:g} (or with a unit, like 90s, 5m, 12h, 7d)"

@@ -43,5 +43,13 @@ def shortage(sessions: int) -> Shortage | None:
     return Shortage(count, limit) if count >= limit * _NEAR else None
 
 
+def close_all_but(*kept: int) -> None:
+    """Closes what a process was forked with and has no business with: it must not outlive its parent here."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with suppress(OSError):  # the descriptor of the listing itself
+                os.close(int(name))
+
+
 def _limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -80,6 +80,10 @@ class StderrSink:
         if self.descriptor < 0:
             self.descriptor = os.dup(fd)
 
+    def fileno(self) -> int:
+        """What it writes to; -1 where standard error is closed."""
+        return self.descriptor if self._socket is None else self._socket.fileno()
+
     def write(self, level: int, line: bytes) -> bool:
         """See `Sink.write`."""
         if self._journal:  # sd-daemon(3): the priority as a prefix

@@ -18,6 +18,7 @@ from mailnotary.daemon.listener import Listener, ListenError, StandIns, open_lis
 from mailnotary.daemon.log import logger, set_up, standard_error
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
+from mailnotary.daemon.recorder_parent import RecorderProcess
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.supervisor import Supervisor, Timing
 
@@ -78,6 +79,7 @@ def _supervisor(
         callbacks=callbacks,
         stand_ins=stand_ins,
         key_watch=KeyWatchProcess(snapshot, configuration),
+        recorder=RecorderProcess(configuration.settings),
         notifier=Notifier(),
         timing=timing,
         log_pump=pump,

@@ -22,6 +22,7 @@ from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import set_up
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
+from mailnotary.daemon.recorder_parent import RecorderProcess
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.worker import Worker
 
@@ -74,6 +75,7 @@ class Supervisor:
     callbacks: Adapter
     stand_ins: StandIns
     key_watch: KeyWatchProcess
+    recorder: RecorderProcess
     notifier: Notifier
     timing: Timing = field(default_factory=Timing)
     log_pump: LogPump | None = None
@@ -122,6 +124,7 @@ class Supervisor:
     def _fill_places(self) -> None:
         if self.log_pump is not None:
             self.log_pump.keep()
+        self.recorder.keep()
         self.key_watch.keep([self.listener.socket, *(place.control for place in self._places if place.control)])
         if not self._ready and self.key_watch.holds_start:
             return
@@ -159,7 +162,16 @@ class Supervisor:
             if other is not None:
                 other.close()
         snapshots = (self.snapshot, self.key_watch.signing)
-        Worker(place.number, control, *snapshots, self._heartbeats, self.callbacks, self.listener, self.stand_ins).run()
+        Worker(
+            place.number,
+            control,
+            *snapshots,
+            self._heartbeats,
+            self.callbacks,
+            self.listener,
+            self.stand_ins,
+            self.recorder.writer,
+        ).run()
 
     def _not_started(self, place: _Place, error: OSError) -> None:
         """No descriptors, no memory, no processes: perhaps later."""
@@ -169,6 +181,7 @@ class Supervisor:
     def _reap(self) -> None:
         for pid, status in _ended_children():
             self.key_watch.ended(pid, status)
+            self.recorder.ended(pid, status)
             if self.log_pump is not None:
                 self.log_pump.ended(pid)
             for place in self._places:
@@ -258,6 +271,7 @@ class Supervisor:
         self._adopt(new)
         self._tell(CONFIGURATION, snapshot)
         self.key_watch.reload(new, snapshot)
+        self.recorder.reload(self.settings)
 
     def _adopt(self, new: Configuration) -> None:
         if new.settings.log != self.settings.log:
@@ -303,9 +317,12 @@ class Supervisor:
                 for place in self._places:
                     if place.pid:
                         os.kill(place.pid, signal.SIGKILL)
-            gone = {pid for pid, _ in _ended_children()}
+            gone = dict(_ended_children())
+            for pid, status in gone.items():
+                self.recorder.ended(pid, status)
             for place in self._places:
                 place.pid = 0 if place.pid in gone else place.pid
+        self.recorder.finish()
         log.info("stopped")
         return 0
 

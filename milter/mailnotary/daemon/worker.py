@@ -28,8 +28,10 @@ from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
 from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, set_up
+from mailnotary.daemon.recording import Recording
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.waker import Waker
+from mailnotary.history.privacy import hide
 from mailnotary.keys import histories
 from mailnotary.resolver import DnsResolver
 from mailnotary.resolver.dns import system_nameservers
@@ -47,8 +49,8 @@ ACCEPT_SECONDS = 0.1  # in which a connection that was just accepted shows up as
 
 
 class Worker:
-    """The life of one worker. `control` is where the supervisor speaks; at its end he is gone. `signing`: the auto keys
-    that sign, as the key watch has found out."""
+    """The life of one worker. `control` is where the supervisor speaks; at its end it is gone. `signing`: the auto keys
+    that sign, as the key watch has found out. `recorder` is where outcomes go for the history."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Worker:
         callbacks: Adapter,
         listener: Listener,
         stand_ins: StandIns,
+        recorder: socket.socket,
     ) -> None:
         self._number = number
         self._control = control
@@ -71,7 +74,7 @@ class Worker:
         self._stand_ins = stand_ins
         self._generation = 0
         self._waker = Waker()
-        self._environments = Environments(self._waker.wake)
+        self._environments = Environments(self._waker.wake, recorder)
         self._terminated = False
         self._said_stuck = False
         self._said_short = False
@@ -104,6 +107,7 @@ class Worker:
     def _step(self) -> None:
         readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
         self._beat()
+        self._environments.flush()
         self._waker.wake()  # whatever else a session may wait for; and libmilter closes one that is silent for 2 hours
         if self._terminated:
             self._drain()
@@ -189,15 +193,18 @@ class Worker:
             log.warning(
                 "stopping with messages under way", extra={"fields": {"worker": self._number, "messages": left}}
             )
+        self._environments.flush()
         os._exit(status)
 
 
 class Environments:
     """What the sessions of this process judge with; taking over a new configuration replaces it in one step.
-    `before_wait` is the resolver's."""
+    `before_wait` is the resolver's, `recorder` where outcomes go for the history."""
 
-    def __init__(self, before_wait: Callable[[], object]) -> None:
+    def __init__(self, before_wait: Callable[[], object], recorder: socket.socket) -> None:
         self._before_wait = before_wait
+        self._recorder = recorder
+        self._recording: Recording | None = None
         self._current: Environment | None = None
         self._dns: tuple[DnsSettings, list[tuple[str, int]]] | None = None
 
@@ -219,21 +226,43 @@ class Environments:
             resolver = DnsResolver(
                 wanted[1], timeout=dns.timeout, cache_entries=dns.cache_entries, before_wait=self._before_wait
             )
-        if old is None or old.settings.log != settings.log:
-            self._log = MessageLog(set_up(settings.log))
+        if old is None or (old.settings.log, old.settings.history) != (settings.log, settings.history):
+            self.flush()
+            self._recording = _recording(settings, self._recorder)
+            self._outcome = Outcome(set_up(settings.log), self._recording)
         hostname = settings.authserv_id or (old.hostname if old is not None else _hostname())
-        self._current = Environment(settings, keystore, resolver, self._log, hostname, published=published)
+        self._current = Environment(settings, keystore, resolver, self._outcome, hostname, published=published)
         self._dns = wanted
 
+    def flush(self) -> None:
+        """Hands over what has been gathered for the history."""
+        if self._recording is not None:
+            self._recording.flush()
 
-class MessageLog:
-    """Writes one line a message."""
 
-    def __init__(self, log: Log) -> None:
+def _recording(settings: Settings, recorder: socket.socket) -> Recording | None:
+    history = settings.history
+    if not history.enabled:
+        return None
+    try:
+        return Recording(recorder, hide(history.addresses, settings.state_dir))
+    except OSError as error:
+        text = "the history is not kept: the key of its hashes can be neither read nor made"
+        log.error(text, extra={"fields": {"error": str(error)}})
+        return None
+
+
+class Outcome:
+    """Writes one log line a message, and hands the message over to the history."""
+
+    def __init__(self, log: Log, recording: Recording | None) -> None:
         self._log = log
+        self._recording = recording
 
     def __call__(self, record: MessageRecord) -> None:
         """Never raises: what a message came to does not depend on its log line."""
+        if self._recording is not None:
+            self._recording(record)
         try:
             level = logging.ERROR if record.error else logging.INFO
             if level >= self._log.level:

@@ -10,6 +10,7 @@ from mailnotary.dmarc.policy_record import Alignment, PolicyRecord
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
+from mailnotary.remember import size
 from mailnotary.resolver import DnsTempError, Memo, NotingResolver, RecordKind, Resolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
@@ -24,7 +25,10 @@ _Facts = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
 # What comes of an author domain beside the domains that passed SPF and DKIM or ended in a DNS error there: nothing else
 # that these say matters here.
 _memo: Memo[_Facts, DmarcResult] = Memo(
-    4 * 1024 * 1024, lambda facts, result: 600 + len(result.reason) + 320 * sum([len(names) for names in facts[1:]])
+    4 * 1024 * 1024,
+    lambda facts, result: (
+        600 + len(result.reason) + size(result.record) + 320 * sum([len(names) for names in facts[1:]])
+    ),
 )
 
 
@@ -248,6 +252,8 @@ class _Evaluation:
             dkim_aligned=bool(dkim_aligned),
             reason=reason,
             brief=brief,
+            record=self.record,
+            policy_domain=self.step.domain,
         )
 
     def _org_domain(self, identifiers: set[str]) -> str | None:

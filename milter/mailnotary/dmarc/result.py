@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from mailnotary.status import DmarcStatus
+
+if TYPE_CHECKING:
+    from mailnotary.dmarc.policy_record import PolicyRecord
 
 
 class Policy(StrEnum):
@@ -21,8 +25,8 @@ class DmarcResult:
     gave no answer, a temperror, what it would come to if the message failed, as far as that is known),
     `org_domain` the author's organizational domain ("" where there is no record; the author domain itself where it has
     one and the organization makes no difference: RFC 9989 4.10.2), `spf_aligned` and `dkim_aligned` whether an aligned
-    identifier passed; `reason` one sentence for an admin; `brief` the same
-    in our own fixed words, for a header that others trust."""
+    identifier passed; `reason` one sentence for an admin; `brief` the same in our own fixed words, for a header that
+    others trust; `record` the policy record that was applied and `policy_domain` where it was found (4.10.1)."""
 
     status: DmarcStatus
     domain: str
@@ -33,3 +37,5 @@ class DmarcResult:
     dkim_aligned: bool = False
     reason: str = ""
     brief: str = field(default="", metadata={"json": False})
+    record: "PolicyRecord | None" = field(default=None, metadata={"json": False})
+    policy_domain: str = field(default="", metadata={"json": False})

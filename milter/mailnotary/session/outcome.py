@@ -61,9 +61,9 @@ class LoggedList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
-    """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made; `error`
-    what kept mailnotary from doing its work; `milliseconds` of our own work, waiting for DNS included; `questions`
-    asked of the resolver."""
+    """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made;
+    `reachable`: all its recipients are exempt from refusals; `error` what kept mailnotary from doing its work;
+    `milliseconds` of our own work, waiting for DNS included; `questions` asked of the resolver."""
 
     queue_id: str
     client: IPv4Address | IPv6Address | None
@@ -77,6 +77,7 @@ class MessageRecord:
     verdict: DmarcVerdict | None = None
     signed: tuple[tuple[str, str], ...] = ()
     actions: tuple[Action, ...] = ()
+    reachable: bool = False
     error: str = ""
     milliseconds: float = 0.0
     questions: int = 0

@@ -395,6 +395,7 @@ class Session:
             verdict=message.verdict,
             signed=message.signed,
             actions=actions,
+            reachable=bool(message.unrefusable),
             error=message.error,
             milliseconds=message.seconds * 1000,
             questions=message.budget.questions,

@@ -1,0 +1,84 @@
+"""Shows what became of messages: the newest ones, those of a search, or the whole story of one.
+
+example: mailnotary history --domain example.org --result dmarc=fail --since 2d"""
+
+import argparse
+import time
+from typing import Any
+
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import add_config, add_json, print_json, read_settings
+from mailnotary.cli.history_text import render_list, render_story
+from mailnotary.config.values import duration
+from mailnotary.history.keeper import location_of
+from mailnotary.history.store import Search, Store, StoreError
+
+DEFAULT_LIMIT = 1000  # messages
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "queue_id", metavar="QUEUE_ID", nargs="?", help="the MTA's name of the message, for its whole story"
+    )
+    parser.add_argument("--domain", metavar="D", help="only messages of this author domain")
+    parser.add_argument("--client", metavar="IP", help="only messages from this address")
+    parser.add_argument(
+        "--result", metavar="METHOD=WORD", type=_result, help="only those with a result like dmarc=fail"
+    )
+    parser.add_argument("--action", choices=["accept", "hold", "reject", "tempfail"], help="only those that ended so")
+    parser.add_argument("--since", metavar="AGO", type=_ago, help="only those of the last 2h, 30d and so on")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, default=DEFAULT_LIMIT, help=f"at most N (default: {DEFAULT_LIMIT})"
+    )
+    add_config(parser)
+    add_json(parser)
+
+
+def _result(text: str) -> tuple[str, str]:
+    method, equals, word = text.partition("=")
+    if not equals or method not in ("spf", "dkim", "dmarc") or not word:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a result: write one like dmarc=fail, spf=pass or dkim=none")
+    return method, "" if word == "none" and method == "dkim" else word
+
+
+def _ago(text: str) -> float:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def run(args: argparse.Namespace) -> int:
+    """Shows the messages; 1 where there is none."""
+    settings = read_settings(args.config)
+    search = Search(
+        queue_id=args.queue_id,
+        domain=args.domain.lower() if args.domain else None,
+        client=args.client,
+        result=args.result,
+        action=args.action,
+        since=None if args.since is None else time.time() - args.since,
+    )
+    try:
+        store = Store.open(location_of(settings.history, settings.state_dir), read_only=True)
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+    try:
+        messages = [_without_id(message) for message in store.newest(search, max(args.limit, 0))]
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+    finally:
+        store.close()
+    if args.json:
+        print_json({"messages": messages})
+    elif args.queue_id is not None:
+        for message in messages:
+            render_story(message)
+    else:
+        render_list(messages)
+    return 0 if messages else 1
+
+
+def _without_id(message: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in message.items() if key != "id"}

@@ -1,0 +1,100 @@
+"""What `mailnotary history` prints for people. All text of the store passes through `printable`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mailnotary.cli.common import result_style
+from mailnotary.escape import printable
+
+_WIDE = 110  # columns
+_ACTION_STYLE = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "reject": "red"}
+
+
+def render_list(messages: Sequence[Mapping[str, Any]]) -> None:
+    """One line a message; on a wide terminal with its mode and client, too."""
+    console = Console(highlight=False)
+    wide = console.width >= _WIDE
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("TIME", "QUEUE ID", "ACTION", "SPF", "DKIM", "DMARC"):
+        table.add_column(name, no_wrap=True)
+    for name in ("AUTHOR", *(("MODE", "CLIENT") if wide else ())):
+        table.add_column(name, overflow="fold")
+    for message in messages:
+        table.add_row(
+            message["time"][0 if wide else 5 : 19].replace("T", " "),
+            _text(message["queue_id"]),
+            Text(message["action"], _ACTION_STYLE.get(message["action"], "")),
+            _words([one["status"] for one in message["spf"] if one["identity"] == "mailfrom"]),
+            _words(sorted({one["status"] for one in message["dkim"]})),
+            _words([message["dmarc"]["status"]] if message["dmarc"] else []),
+            _text(",".join(message["author"]["domains"][:2]) if message["author"] else ""),
+            *((message["mode"], _text(message["client"])) if wide else ()),
+        )
+    console.print(table)
+
+
+def _words(words: Sequence[str]) -> Text:
+    return Text(" ").join(Text(word, result_style(word)) for word in words) if words else Text("-")
+
+
+def _text(text: str) -> Text:
+    return Text(printable(text) or "-")
+
+
+def render_story(message: Mapping[str, Any]) -> None:
+    """The whole story of one message, in the form of `explain`."""
+    console = Console(highlight=False, soft_wrap=True)
+    style = _ACTION_STYLE.get(message["action"], "")
+    _section(console, "Message", f"{message['queue_id']} at {message['time']} on {message['host']}")
+    _section(console, "Verdict", Text.assemble((message["action"], f"bold {style}"), f", mode {message['mode']}"))
+    _section(console, "Why", message["why"])
+    sender = f"from <{message['mail_from']}>, client {message['client'] or 'unknown'}, HELO {message['helo']}"
+    if message["user"] is not None:
+        sender += f", authenticated as {message['user']}"
+    _section(console, "Envelope", sender)
+    if (author := message["author"]) is not None:
+        _section(console, "Author", ", ".join(author["domains"]) or "no author domain", author["reason"])
+    for spf in message["spf"]:
+        _result(console, "SPF", spf["status"], f" {spf['identity']} {spf['domain']}", spf["reason"])
+    for dkim in message["dkim"]:
+        _result(console, "DKIM", dkim["status"], f" {dkim['domain']}, selector {dkim['selector']}", dkim["reason"])
+    if not message["dkim"] and message["mode"] == "verify":
+        _result(console, "DKIM", "none", ", the message has no signature", "")
+    if (dmarc := message["dmarc"]) is not None:
+        _dmarc(console, dmarc)
+    if message["would"] or message["override"]:
+        would = f"would={message['would']}, " if message["would"] else ""
+        _section(console, "", f"{would}{message['override']}")
+    for signed in message["signed"]:
+        _section(console, "Signed", f"{signed['domain']}, selector {signed['selector']}")
+    if (reply := message["reply"]) is not None:
+        _section(console, "Reply", f"{reply['code']} {reply['enhanced_code']} {reply['text']}")
+    if message["error"]:
+        _section(console, "Error", message["error"])
+    _section(console, "Time", f"{message['ms']} ms")
+
+
+def _dmarc(console: Console, dmarc: Mapping[str, Any]) -> None:
+    _result(console, "DMARC", dmarc["status"], f" {dmarc['domain']}", dmarc["reason"])
+    if (record := dmarc["record"]) is not None:
+        tags = " ".join(f"{name}={record[name]}" for name in ("p", "sp", "np", "adkim", "aspf"))
+        testing = " t=y" if record.get("t") else ""
+        _section(
+            console, "", f"policy of {record['domain']}: {tags}{testing}; for this message: {dmarc['disposition']}"
+        )
+
+
+def _result(console: Console, name: str, word: str, what: str, detail: str) -> None:
+    console.print(Text.assemble((f"{name:<10}", "bold"), (word, result_style(word)), printable(what)))
+    if detail:
+        console.print(Text(f"          {printable(detail)}"))
+
+
+def _section(console: Console, name: str, title: Text | str, detail: str = "") -> None:
+    console.print(Text.assemble((f"{name:<10}", "bold"), title if isinstance(title, Text) else printable(title)))
+    if detail:
+        console.print(Text(f"          {printable(detail)}"))

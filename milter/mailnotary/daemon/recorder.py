@@ -1,0 +1,86 @@
+"""The process of the recorder: it takes what the workers hand over, and brings it into the store. Mail never waits for
+it, and where it fails mail goes on."""
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+from mailnotary.config.settings import Settings
+from mailnotary.daemon.recording import LOST, MAX_PACKET, MESSAGES
+from mailnotary.history.keeper import Keeper, Waiting
+from mailnotary.history.rows import unpack
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "mailnotary-hist"  # of the process, as `ps -c` and `top` show it
+NICE: Final = 5  # mail goes first, but what is handed over should not pile up
+_GATHER: Final = 0.3  # seconds between two transactions
+_LAST: Final = 3.0  # seconds for what waits when the process is told to end
+
+
+def run(reader: socket.socket, settings: Settings) -> NoReturn:
+    """The life of the process, until the last of those who write has gone, or SIGTERM."""
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        with suppress(OSError):
+            Path("/proc/self/comm").write_text(NAME)
+        with suppress(OSError):  # a sandbox may forbid it
+            os.nice(NICE)
+        Recorder(reader, settings).run()
+        os._exit(0)
+    except BaseException as error:
+        log.critical("defect in the recorder", exc_info=error)
+    os._exit(1)
+
+
+class Recorder:
+    """One thread reads, so that the workers find room in the socket; another one writes, and waits for the disk."""
+
+    def __init__(self, reader: socket.socket, settings: Settings) -> None:
+        self._reader = reader
+        self._waiting = Waiting()
+        self._keeper = Keeper(settings.history, settings.state_dir, self._waiting)
+        self._ending = threading.Event()
+        self._ended, self._end = os.pipe2(os.O_CLOEXEC)
+
+    def run(self) -> None:
+        """Serves until the workers and the supervisor have closed their end, or SIGTERM comes."""
+        signal.signal(signal.SIGTERM, lambda *_: os.write(self._end, b"."))
+        writer = threading.Thread(target=self._write, name="store", daemon=True)
+        writer.start()
+        while self._read():
+            pass
+        self._ending.set()
+        writer.join(_LAST + 1)
+
+    def _read(self) -> bool:
+        readable, _, _ = select.select([self._reader.fileno(), self._ended], [], [])
+        if self._reader.fileno() not in readable:
+            return False
+        packet = self._reader.recv(MAX_PACKET)
+        kind, content = packet[:1], packet[1:]
+        if kind == MESSAGES:
+            for row, story in unpack(content):
+                self._waiting.add(row, story)
+        elif kind == LOST:
+            self._waiting.lost += int(content)
+        return bool(packet)
+
+    def _write(self) -> None:
+        try:
+            while not self._ending.is_set():
+                if not self._keeper.step():
+                    self._ending.wait(_GATHER)
+            self._keeper.finish(_LAST)
+        except BaseException as error:
+            log.critical("defect in the recorder", exc_info=error)
+            os._exit(1)

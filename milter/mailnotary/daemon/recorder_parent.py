@@ -1,0 +1,93 @@
+"""The supervisor's side of the recorder: when its process runs, and with which settings."""
+
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Final
+
+from mailnotary.config.settings import Settings
+from mailnotary.daemon import recorder
+from mailnotary.daemon.descriptors import close_all_but
+from mailnotary.daemon.log import standard_error
+from mailnotary.daemon.recording import pair
+
+log = logging.getLogger(__name__)
+
+_FIRST_DELAY: Final = 1.0  # seconds before a process that died is replaced; doubled each time
+_LONGEST_DELAY: Final = 60.0
+_HEALTHY: Final = 60.0  # seconds of life, after which the delay begins anew
+_LAST: Final = 5.0  # seconds for which the end of the daemon waits for it
+
+
+class RecorderProcess:
+    """Starts the process where the settings ask for it, and again where it dies. What the workers hand over meanwhile
+    waits in the socket. No thread, no waiting."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._reader, self.writer = pair()
+        self._settings = settings
+        self.pid = 0
+        self._started = 0.0
+        self._deaths = 0
+        self._due = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything to record."""
+        return self._settings.history.enabled
+
+    def keep(self) -> None:
+        """Starts the process where it is due."""
+        if not self.is_wanted or self.pid or time.monotonic() < self._due:
+            return
+        try:
+            self.pid = os.fork()
+        except OSError as error:
+            log.error("cannot start the recorder", extra={"fields": {"error": error.strerror}})
+            self._died()
+            return
+        if self.pid == 0:
+            try:
+                # The socket of the service and the keys are none of its business, and its own writer's end would keep
+                # it from seeing that the others have gone.
+                close_all_but(0, 1, 2, standard_error().fileno(), self._reader.fileno())
+                recorder.run(self._reader, self._settings)
+            finally:
+                os._exit(1)
+        self._started = time.monotonic()
+
+    def ended(self, pid: int, status: int) -> None:
+        """A child of the supervisor has ended; perhaps this one."""
+        if pid != self.pid:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        if time.monotonic() - self._started >= _HEALTHY or code == 0:
+            self._deaths = 0
+        self._died()
+        if code == 0:
+            self._due = 0.0
+        elif self.is_wanted:
+            log.warning("the recorder has ended; restarting it", extra={"fields": {"pid": pid, "status": code}})
+
+    def _died(self) -> None:
+        self.pid = 0
+        self._due = time.monotonic() + min(_FIRST_DELAY * 2**self._deaths, _LONGEST_DELAY)
+        self._deaths += 1
+
+    def reload(self, settings: Settings) -> None:
+        """There is a new configuration: a new process takes the place of one that was started with another."""
+        old, self._settings = self._settings, settings
+        changed = (old.history, old.log, old.state_dir) != (settings.history, settings.log, settings.state_dir)
+        if self.pid and changed:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
+    def finish(self) -> None:
+        """The workers have ended: the process stores what it has, and ends."""
+        self.writer.close()
+        deadline = time.monotonic() + _LAST
+        with suppress(ChildProcessError):
+            while self.pid and os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+                time.sleep(0.02)

@@ -1,0 +1,57 @@
+"""The tables of the store, and how a store of an older version becomes one of this version.
+
+`message`: one row a message. `id` is the time of its end in microseconds, times 4096, plus a number that tells those of
+one microsecond apart; so the primary key is in the order of time, and no column or index for the time is needed.
+`traffic` and `domain_day` are sums over messages, so that a picture of a month is read from thousands of rows and not
+from millions: by hour and outcome; by day, author domain, DMARC result and action, for messages that did not pass.
+The partial indexes leave out what most mail is: they cost little, and the rest is what people look for.
+"""
+
+from typing import Final
+
+VERSION: Final = 1
+UNREMARKABLE: Final = ("", "none", "pass")  # DMARC results, as the index below has them
+SHIFT: Final = 12  # bits of an id below its microseconds
+
+_TABLES_1: Final = """
+CREATE TABLE message (
+    id {id},
+    host TEXT NOT NULL,
+    queue_id TEXT NOT NULL,
+    client TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    action TEXT NOT NULL,
+    spf TEXT NOT NULL,
+    dkim TEXT NOT NULL,
+    dmarc TEXT NOT NULL,
+    story TEXT NOT NULL{key}
+);
+CREATE INDEX message_queue_id ON message (queue_id, id);
+CREATE INDEX message_client ON message (client, id);
+CREATE INDEX message_domain ON message (domain, id);
+CREATE INDEX message_dmarc ON message (dmarc, id) WHERE dmarc NOT IN ('', 'none', 'pass');
+CREATE INDEX message_action ON message (action, id) WHERE action <> 'accept';
+CREATE TABLE traffic (
+    hour BIGINT NOT NULL,
+    host TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    action TEXT NOT NULL,
+    spf TEXT NOT NULL,
+    dkim TEXT NOT NULL,
+    dmarc TEXT NOT NULL,
+    messages BIGINT NOT NULL,
+    PRIMARY KEY (hour, host, mode, action, spf, dkim, dmarc)
+){without_rowid};
+CREATE TABLE domain_day (
+    day BIGINT NOT NULL,
+    host TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    dmarc TEXT NOT NULL,
+    action TEXT NOT NULL,
+    messages BIGINT NOT NULL,
+    PRIMARY KEY (day, host, domain, dmarc, action)
+){without_rowid}
+"""
+
+MIGRATIONS: Final = (_TABLES_1,)  # the script that makes version n + 1 of version n

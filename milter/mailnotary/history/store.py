@@ -1,0 +1,275 @@
+"""The store of the history: SQLite in a file of its own, or PostgreSQL where several hosts share one.
+
+Both are spoken to by Python's DB-API (PEP 249) in the SQL that they have in common; `database` has what differs.
+One `Store` is one connection, for one thread.
+"""
+
+import socket
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from mailnotary.history.database import Database, StoreError, connect
+from mailnotary.history.schema import MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
+from mailnotary.history.story import Row, complete
+
+__all__ = ["Search", "Store", "StoreError"]
+
+HOUR: Final = 3600
+DAY: Final = 86_400
+_SECOND: Final = 1_000_000  # microseconds
+_PRUNED_AT_ONCE: Final = 5000  # rows of one transaction: others get their turn between two
+_MESSAGE: Final = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS: Final = "id, host, queue_id, client, domain, mode, action, spf, dkim, dmarc, story"
+_TRAFFIC: Final = """INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (hour, host, mode, action, spf, dkim, dmarc)
+DO UPDATE SET messages = traffic.messages + excluded.messages"""
+_DOMAIN_DAY: Final = """INSERT INTO domain_day VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (day, host, domain, dmarc, action) DO UPDATE SET messages = domain_day.messages + excluded.messages"""
+
+Message = tuple[int, Row, str]
+"""A message with its id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Which messages are wanted; what is None does not matter. `result` is a method ("spf", "dkim", "dmarc") and its
+    result word; `since` and `until` are seconds since the epoch."""
+
+    queue_id: str | None = None
+    domain: str | None = None
+    client: str | None = None
+    action: str | None = None
+    mode: str | None = None
+    result: tuple[str, str] | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def where(self) -> tuple[str, list[Any]]:
+        """The condition in SQL, and its parameters."""
+        terms: list[str] = []
+        parameters: list[Any] = []
+        for column in ("queue_id", "domain", "client", "action", "mode"):
+            if (value := getattr(self, column)) is not None:
+                terms.append(f"{column} = ?")
+                parameters.append(value)
+        if self.action not in (None, "accept"):
+            terms.append("action <> 'accept'")  # what the partial index asks for
+        if self.result is not None:
+            method, word = self.result
+            if method not in ("spf", "dkim", "dmarc"):
+                raise ValueError(f"{method} is not a method that the history has: spf, dkim or dmarc")
+            terms.append(f"{method} = ?")
+            parameters.append(word)
+            if method == "dmarc" and word not in UNREMARKABLE:
+                terms.append(f"dmarc NOT IN {UNREMARKABLE!r}")
+        for bound, term in ((self.since, "id >= ?"), (self.until, "id < ?")):
+            if bound is not None:
+                terms.append(term)
+                parameters.append(first_id(bound))
+        return " AND ".join(terms) or "1 = 1", parameters
+
+
+def first_id(seconds: float) -> int:
+    """The lowest id that a message of this time can have."""
+    return int(seconds * _SECOND) << SHIFT
+
+
+class Numbering:
+    """Gives the messages of this host their ids."""
+
+    def __init__(self, first: int = 0) -> None:
+        self._next = first
+
+    def __call__(self, row: Row) -> int:
+        """An id for a message, like that of no other: 4096 in one microsecond would be needed for that."""
+        self._next = (self._next + 1) % (1 << SHIFT)
+        return (row.time << SHIFT) | self._next
+
+
+class Store:
+    """An open store. Raises StoreError wherever the database fails."""
+
+    def __init__(self, database: Database, host: str) -> None:
+        self._database = database
+        self._host = host
+
+    @classmethod
+    def open(cls, location: str, *, host: str | None = None, read_only: bool = False) -> Self:
+        """The store at a path or a postgresql:// URL, made or brought to this version where need be (unless
+        `read_only`). Raises StoreError."""
+        database = connect(location, read_only=read_only)
+        try:
+            found = database.version()
+            if found > VERSION:
+                raise StoreError(
+                    f"{database.name} has schema version {found}, and this mailnotary knows none above {VERSION}: "
+                    "upgrade mailnotary on this host, or name another store in history.store"
+                )
+            if found < VERSION:
+                if read_only:
+                    raise StoreError(
+                        f"{database.name} has no history yet: is history.enabled set, and the daemon running?"
+                    )
+                database.migrate(MIGRATIONS)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, host or socket.gethostname())
+
+    @property
+    def host(self) -> str:
+        """The host whose messages are added here."""
+        return self._host
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._database.close()
+
+    # --- writing ---
+
+    def add(self, messages: Sequence[Message], *, again: bool = False) -> None:
+        """Adds messages, all of them or none. With `again` some may be there already, and are left as they are."""
+        with self._database.transaction() as cursor:
+            if again:
+                known = set(self._known(cursor, [number for number, _, _ in messages]))
+                messages = [message for message in messages if message[0] not in known]
+            self._insert(cursor, messages)
+
+    def _known(self, cursor: Any, numbers: list[int]) -> Iterator[int]:
+        for start in range(0, len(numbers), 500):
+            part = numbers[start : start + 500]
+            marks = ", ".join("?" * len(part))
+            sql = f"SELECT id FROM message WHERE host = ? AND id IN ({marks})"  # noqa: S608
+            self._database.execute(cursor, sql, [self._host, *part])
+            yield from (number for (number,) in cursor.fetchall())
+
+    def _insert(self, cursor: Any, messages: Sequence[Message]) -> None:
+        host = self._host
+        rows = [(number, host, *row[1:], story) for number, row, story in messages]
+        self._database.executemany(cursor, _MESSAGE, rows)
+        traffic: Counter[tuple[Any, ...]] = Counter()
+        domains: Counter[tuple[Any, ...]] = Counter()
+        for _, row, _ in messages:
+            seconds = row.time // _SECOND
+            traffic[seconds - seconds % HOUR, host, row.mode, row.action, row.spf, row.dkim, row.dmarc] += 1
+            if row.domain and row.dmarc not in UNREMARKABLE:
+                domains[seconds - seconds % DAY, host, row.domain, row.dmarc, row.action] += 1
+        # In one order, whoever writes: two transactions never wait for each other.
+        self._database.executemany(cursor, _TRAFFIC, [(*key, count) for key, count in sorted(traffic.items())])
+        self._database.executemany(cursor, _DOMAIN_DAY, [(*key, count) for key, count in sorted(domains.items())])
+
+    def prune(self, before: float) -> int:
+        """Removes some of this host's messages that are older than `before` (seconds); how many. To be called again
+        as long as it removes any. The sums go with their hours and days."""
+        with self._database.transaction() as cursor:
+            self._database.execute(
+                cursor,
+                "SELECT id FROM message WHERE id < ? AND host = ? ORDER BY id LIMIT 1 OFFSET ?",
+                [first_id(before), self._host, _PRUNED_AT_ONCE],
+            )
+            row = cursor.fetchone()
+            end = row[0] if row is not None else first_id(before)
+            self._database.execute(cursor, "DELETE FROM message WHERE id < ? AND host = ?", [end, self._host])
+            removed = int(cursor.rowcount)
+            self._database.execute(
+                cursor, "DELETE FROM traffic WHERE hour < ? AND host = ?", [int(before) - HOUR, self._host]
+            )
+            self._database.execute(
+                cursor, "DELETE FROM domain_day WHERE day < ? AND host = ?", [int(before) - DAY, self._host]
+            )
+        return removed
+
+    def shrink(self) -> float | None:
+        """The time before which a twentieth of this host's messages were recorded, for `prune`; None without any."""
+        with self._database.transaction() as cursor:
+            self._database.execute(cursor, "SELECT min(id), max(id) FROM message WHERE host = ?", [self._host])
+            first, last = cursor.fetchone()
+        return None if first is None else (first + (last - first) // 20 + (1 << SHIFT)) / (1 << SHIFT) / _SECOND
+
+    def oldest(self, limit: int) -> list[Message]:
+        """The first messages of this host."""
+        sql = f"SELECT {_COLUMNS} FROM message WHERE host = ? ORDER BY id LIMIT ?"  # noqa: S608
+        return [(found[0], _row(found), found[-1]) for found in self._all(sql, [self._host, limit])]
+
+    def remove(self, numbers: Sequence[int]) -> None:
+        """Removes messages of this host."""
+        with self._database.transaction() as cursor:
+            rows = [(number, self._host) for number in numbers]
+            self._database.executemany(cursor, "DELETE FROM message WHERE id = ? AND host = ?", rows)
+
+    def give_back(self) -> None:
+        """Gives the space of removed messages back to the file system, where the database does not by itself."""
+        self._database.give_back()
+
+    def octets(self) -> int:
+        """How much room the store takes."""
+        return self._database.octets()
+
+    # --- asking ---
+
+    def newest(self, search: Search, limit: int) -> Iterator[dict[str, Any]]:
+        """At most `limit` messages, the newest first, as `story.complete` makes them."""
+        for number, host, row, story in self._rows(search, f"ORDER BY id DESC LIMIT {int(limit)}"):
+            yield complete(row, host, story) | {"id": f"{number}@{host}"}
+
+    def one(self, number: int, host: str) -> dict[str, Any] | None:
+        """The message of this id, or None."""
+        sql = f"SELECT {_COLUMNS} FROM message WHERE id = ? AND host = ?"  # noqa: S608
+        for found in self._all(sql, [number, host]):
+            return complete(_row(found), found[1], found[-1]) | {"id": f"{number}@{host}"}
+        return None
+
+    def each(self, search: Search, chunk: int = 2000) -> Iterator[dict[str, Any]]:
+        """All messages of a search, the oldest first, read in pieces: no lock is held meanwhile."""
+        last: tuple[int, str] = (-1, "")
+        while True:
+            rows = self._after(search, last, chunk)
+            for number, host, row, story in rows:
+                last = number, host
+                yield complete(row, host, story) | {"id": f"{number}@{host}"}
+            if len(rows) < chunk:
+                return
+
+    def count(self, search: Search) -> int:
+        """How many messages a search has."""
+        condition, parameters = search.where()
+        with self._database.transaction() as cursor:
+            self._database.execute(cursor, f"SELECT count(*) FROM message WHERE {condition}", parameters)  # noqa: S608
+            return int(cursor.fetchone()[0])
+
+    def traffic(self, since: float, until: float) -> list[tuple[int, str, str, str, str, str, int]]:
+        """(hour, mode, action, spf, dkim, dmarc, messages) over all hosts, the oldest hour first."""
+        sql = """SELECT hour, mode, action, spf, dkim, dmarc, sum(messages) FROM traffic WHERE hour >= ? AND hour < ?
+        GROUP BY hour, mode, action, spf, dkim, dmarc ORDER BY hour"""
+        return [(*row[:6], int(row[6])) for row in self._all(sql, [int(since) - int(since) % HOUR, int(until)])]
+
+    def domains(self, since: float, until: float, dmarc: str, limit: int) -> list[tuple[str, int]]:
+        """The author domains with most messages of a DMARC result other than pass and none, and how many: whole days,
+        all hosts."""
+        sql = """SELECT domain, sum(messages) AS total FROM domain_day WHERE day >= ? AND day < ? AND dmarc = ?
+        GROUP BY domain ORDER BY total DESC, domain LIMIT ?"""
+        start = int(since) - int(since) % DAY
+        return [(name, int(count)) for name, count in self._all(sql, [start, int(until), dmarc, limit])]
+
+    def _all(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._database.transaction() as cursor:
+            self._database.execute(cursor, sql, parameters)
+            return list(cursor.fetchall())
+
+    def _after(self, search: Search, last: tuple[int, str], chunk: int) -> list[tuple[int, str, Row, str]]:
+        return list(self._rows(search, f"ORDER BY id, host LIMIT {int(chunk)}", "(id, host) > (?, ?)", last))
+
+    def _rows(
+        self, search: Search, order: str, beyond: str = "", more: Iterable[Any] = ()
+    ) -> Iterator[tuple[int, str, Row, str]]:
+        condition, parameters = search.where()
+        if beyond:
+            condition, parameters = f"{condition} AND {beyond}", [*parameters, *more]
+        for found in self._all(f"SELECT {_COLUMNS} FROM message WHERE {condition} {order}", parameters):  # noqa: S608
+            yield found[0], found[1], _row(found), found[-1]
+
+
+def _row(found: Sequence[Any]) -> Row:
+    return Row(found[0] >> SHIFT, *found[2:-1])

@@ -1,0 +1,218 @@
+"""One message as the history keeps it: columns to search by, and its story, a JSON array in the order of `_STORY`.
+
+An array rather than an object: it takes half the room, and half the time to write. `complete` makes of it what
+`history --json` prints, with the results as `explain --json` has them. A story never has the subject, the body, the
+recipients or the words around the author's address.
+"""
+
+import json
+import operator
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from mailnotary.authres import Results
+from mailnotary.dkim.result import DkimResult
+from mailnotary.dmarc.result import DmarcResult, Policy
+from mailnotary.escape import printable
+from mailnotary.history.privacy import Hide
+from mailnotary.mail.address import Author, AuthorProblem
+from mailnotary.session.outcome import MessageRecord
+from mailnotary.session.policy import Reply
+from mailnotary.spf.result import SpfIdentity, SpfResult
+from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
+
+MAX_TEXT: Final = 1000  # characters of one value
+MAX_SIGNATURES: Final = 20  # told of, those that pass first
+MAX_STORY: Final = 32_768  # octets; a longer one is told without its longest parts
+_MAX_DOMAINS: Final = 6  # claimed by a From field: one more than are evaluated
+
+# The order of a story's values, and of those of its parts. Stores are full of them: to add one, append it.
+_STORY: Final = (
+    *("helo", "mail_from", "user", "why", "author", "spf", "dkim", "dmarc", "would", "override", "reachable"),
+    *("signed", "reply", "error", "ms"),
+)
+_SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups")
+_DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason")
+_DMARC: Final = (
+    *("status", "domain", "policy", "disposition", "org_domain", "spf_aligned", "dkim_aligned", "reason", "record"),
+)
+_RECORD: Final = ("domain", "p", "sp", "np", "adkim", "aspf", "t")
+_AUTHOR: Final = ("domains", "problem", "reason", "more")
+_REPLY: Final = ("code", "enhanced_code", "text")
+
+
+class Row(NamedTuple):
+    """What is searched by. `time` is in microseconds since the epoch, at the message's end; `domain` the author domain,
+    "" without one; `spf` MAIL FROM's result, `dkim` that of the signature that counts most, `dmarc`; "" where there is
+    none."""
+
+    time: int
+    queue_id: str
+    client: str
+    domain: str
+    mode: str
+    action: str
+    spf: str
+    dkim: str
+    dmarc: str
+
+
+_BEST = {status: place for place, status in enumerate((DkimStatus.PASS, *DkimStatus))}
+_spf = operator.attrgetter(*_SPF)
+_dkim = operator.attrgetter(*_DKIM)
+_dmarc = operator.attrgetter(*_DMARC[:-1])
+_policy_record = operator.attrgetter(
+    *("policy", "subdomain_policy", "nonexistent_policy", "dkim_alignment", "spf_alignment", "testing")
+)
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=str).encode
+
+
+def row_of(record: MessageRecord, now: float | None = None) -> Row:
+    """The row of a message that ends now."""
+    results = record.results
+    signatures = results.signatures
+    dmarc = results.dmarc
+    author = record.author
+    mail_from = [result.status for result in results.spf if result.identity is SpfIdentity.MAILFROM]
+    return Row(
+        int((time.time() if now is None else now) * 1_000_000),
+        printable(record.queue_id, 100),
+        str(record.client) if record.client is not None else "",
+        author.domains[0] if author is not None and author.domains else "",
+        record.mode,
+        record.action,
+        mail_from[0] if mail_from else "",
+        min([one.status for one in signatures], key=_BEST.__getitem__) if signatures else "",
+        dmarc.status if dmarc is not None else "",
+    )
+
+
+def story_of(record: MessageRecord, hide: Hide) -> str:
+    """The story of a message, in US-ASCII on one line."""
+    story = _full_story(record) if hide is str else _hidden_story(record, hide)
+    text = _encode(story)
+    if len(text) > MAX_STORY:
+        for long in ("dkim", "author", "why", "error"):
+            story[_STORY.index(long)] = None
+        text = _encode(story)
+    return text
+
+
+def _full_story(record: MessageRecord) -> list[Any]:
+    results, verdict, dmarc = record.results, record.verdict, record.results.dmarc
+    signatures: Sequence[DkimResult] = results.signatures
+    if len(signatures) > MAX_SIGNATURES:
+        signatures = sorted(signatures, key=lambda one: _BEST[one.status])[:MAX_SIGNATURES]
+    return [
+        printable(record.helo, 255),
+        printable(record.mail_from, 320),
+        record.auth_user and printable(record.auth_user, 320),
+        printable(record.why, MAX_TEXT),
+        None if record.author is None else _author(record.author),
+        [_spf(result) for result in results.spf],
+        [_dkim(result) for result in signatures],
+        None if dmarc is None else (*_dmarc(dmarc), _record(dmarc)),
+        verdict.would if verdict is not None else "",
+        verdict.why if verdict is not None else "",
+        record.reachable,
+        record.signed,
+        _reply(record),
+        record.error and printable(record.error, MAX_TEXT),
+        round(record.milliseconds, 1),
+    ]
+
+
+def _author(author: Author) -> tuple[Any, ...]:
+    return author.domains[:_MAX_DOMAINS], author.problem, author.reason and printable(author.reason), author.more
+
+
+def _record(dmarc: DmarcResult) -> tuple[Any, ...] | None:
+    return None if dmarc.record is None else (dmarc.policy_domain, *_policy_record(dmarc.record))
+
+
+def _reply(record: MessageRecord) -> tuple[Any, ...] | None:
+    for action in record.actions:
+        if isinstance(action, Reply):
+            return action.code, action.enhanced_code, action.text
+    return None
+
+
+def _hidden_story(record: MessageRecord, hide: Hide) -> list[Any]:
+    """The story without what tells more of a person than `hide` lets through: macros put the sender's local part into
+    reasons and explanations (RFC 7208 section 7), i= may have a user's name (RFC 6376 section 3.5)."""
+    story = dict(zip(_STORY, _full_story(record), strict=True))
+    story["mail_from"] = printable(hide(record.mail_from), 320)
+    if record.auth_user:
+        story["user"] = printable(hide(record.auth_user), 320)
+        story["why"] = printable(record.why.replace(record.auth_user, hide(record.auth_user)), MAX_TEXT)
+    if record.author is not None:
+        story["author"] = (record.author.domains[:_MAX_DOMAINS], record.author.problem, "", record.author.more)
+    local_part = record.mail_from.rpartition("@")[0].lower()
+    for spf in (parts := [dict(zip(_SPF, result, strict=True)) for result in story["spf"]]):
+        spf["explanation"] = ""
+        if local_part and local_part in spf["reason"].lower():
+            spf["reason"] = ""
+    story["spf"] = [tuple(spf.values()) for spf in parts]
+    at = _DKIM.index("identity")
+    story["dkim"] = [(*result[:at], "", *result[at + 1 :]) for result in story["dkim"]]
+    if story["reply"] is not None:
+        story["reply"] = (*story["reply"][:-1], "")
+    return list(story.values())
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def complete(row: Row, host: str, text: str) -> dict[str, Any]:
+    """A message as `history --json` prints it. Raises ValueError if `text` is not a story."""
+    story = _named(_STORY, json.loads(text))
+    dmarc = story["dmarc"] and _named(_DMARC, story["dmarc"])
+    if dmarc:
+        dmarc["record"] = dmarc["record"] and _named(_RECORD, dmarc["record"])
+    story |= {
+        "author": story["author"] and _named(_AUTHOR, story["author"]),
+        "spf": [_named(_SPF, part) for part in story["spf"] or ()],
+        "dkim": [_named(_DKIM, part) for part in story["dkim"] or ()],
+        "dmarc": dmarc,
+        "signed": [{"domain": domain, "selector": selector} for domain, selector in story["signed"] or ()],
+        "reply": story["reply"] and _named(_REPLY, story["reply"]),
+    }
+    columns = {"time": _iso(row.time), "host": host, "queue_id": row.queue_id, "client": row.client}
+    return columns | {"mode": row.mode, "action": row.action} | story
+
+
+def _named(names: Sequence[str], values: Any) -> dict[str, Any]:
+    """The values by name; those that an older version did not write are None."""
+    if not isinstance(values, list):
+        raise ValueError("not a story")
+    return dict.fromkeys(names) | dict(zip(names, values, strict=False))
+
+
+def _iso(microseconds: int) -> str:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1000:03d}Z"
+
+
+def results_of(message: Mapping[str, Any]) -> Results:
+    """The results in a message of `complete`, as the engines gave them (but for what was not kept)."""
+    spf = tuple(
+        SpfResult(**{**one, "status": SpfStatus(one["status"]), "identity": SpfIdentity(one["identity"])})
+        for one in message["spf"]
+    )
+    dkim = tuple(DkimResult(**{**one, "status": DkimStatus(one["status"])}) for one in message["dkim"])
+    dmarc = None
+    if (told := message["dmarc"]) is not None:
+        known = {name: value for name, value in told.items() if name != "record"}
+        known["status"] = DmarcStatus(known["status"])
+        known["disposition"] = Policy(known["disposition"])
+        known["policy"] = Policy(known["policy"]) if known["policy"] else None
+        dmarc = DmarcResult(**known)
+    return Results(spf=spf, dkim=dkim, dmarc=dmarc)
+
+
+def author_of(message: Mapping[str, Any]) -> Author:
+    """The author in a message of `complete`."""
+    told: Mapping[str, Any] = message["author"] or {"domains": (), "problem": None, "reason": "", "more": False}
+    problem = AuthorProblem(told["problem"]) if told["problem"] else None
+    return Author((), tuple(told["domains"]), problem, told["reason"], bool(told["more"]))
