@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mailnotary
+from mailnotary.cli import CHECK_STATUS
 from mailnotary.cli.reference import Argument, Command, commands
 
 _ESCAPES = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "^": "\\(ha", "~": "\\(ti", "`": "\\(ga"}
@@ -39,6 +40,7 @@ def _program() -> Iterator[str]:
         yield from _command(command)
     yield from (".SH EXIT STATUS", ".TP", "0", "The command did its work, whatever it found about the mail.")
     yield from (".TP", "1", "It could not do its work; standard error says why.", ".TP", "2", "Wrong usage.")
+    yield from (".PP", f"Of \\fBdoctor\\fR and \\fBkeys \\-\\-check\\fR: {roff(CHECK_STATUS)}.")
     yield ".SH FILES"
     for file, what in (
         ("/etc/mailnotary/mailnotary.yaml", "the configuration, mailnotary.yaml(5)"),

@@ -359,7 +359,7 @@ def test_after_a_start_with_a_broken_configuration_it_runs_once_the_file_is_mend
 
 
 def test_the_doctor_finds_nothing_wrong(box: Box) -> None:
-    said = json.loads(run("mailnotary", "doctor", "--json"))
+    said = json.loads(run("mailnotary", "doctor", "--json", check=False))
     for one in said["findings"]:
         print(f"\n{one}", end="")
     assert not [one for one in said["findings"] if one["level"] == "error"]

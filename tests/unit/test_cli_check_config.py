@@ -1,6 +1,7 @@
 """mailnotary check-config."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -121,3 +122,19 @@ def test_a_socket_that_strangers_reach_is_a_warning(
     assert check(directory, text) == 0
     error = capsys.readouterr().err
     assert (said in error) if said else (error == "")
+
+
+def test_json_has_what_the_text_says(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory / "m.yaml").write_text("user: root\n")
+    assert main(["check-config", "-c", str(directory / "m.yaml"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["errors"]) == (True, [])
+    assert "listens on inet:8891@127.0.0.1" in found["summary"]
+    (directory / "m.yaml").write_text("workerz: 1\n")
+    assert main(["check-config", "-c", str(directory / "m.yaml"), "--json"]) == 1
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert (found["ok"], captured.err) == (False, "")
+    [error] = found["errors"]
+    assert (error["line"], error["column"]) == (1, 1)
+    assert "workerz" in error["message"]

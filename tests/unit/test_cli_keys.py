@@ -42,6 +42,11 @@ class Setup:
         assert got == status, error
         return error if status else out
 
+    def capture(self, *arguments: str, status: int) -> str:
+        """The output of a command with this exit status."""
+        assert main([*arguments, "-c", str(self.config)]) == status
+        return self._capsys.readouterr().out
+
     def json(self, command: str, *arguments: str) -> Any:
         """Runs a command with --json over the zone."""
         zone = self.directory / "zone.yaml"
@@ -555,3 +560,49 @@ def test_keygen_says_where_mail_of_the_machine_itself_stays_unsigned(
     said = Setup(tmp_path, capsys).run("keygen", "example.org", "rsa2026")
     assert ("host.example.org" in said) is noted
     assert ("include_subdomains: true for example.org" in said) is noted
+
+
+# --- keys --check -----------------------------------------------------------------------------------------------------
+
+
+def check(setup: Setup, status: int) -> str:
+    """The output of --check, whose status is as expected."""
+    zone = setup.directory / "zone.yaml"
+    zone.write_text(yaml.safe_dump(setup.zone))
+    out = setup.capture("keys", "--check", "--zone", str(zone), status=status)
+    assert (
+        json.loads(setup.capture("keys", "--check", "--json", "--zone", str(zone), status=status))["keys"] is not None
+    )
+    return out
+
+
+def test_check_is_ok_where_a_key_signs_and_its_record_matches(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    setup.publish("s1")
+    setup.seen("s1")
+    assert check(setup, 0) == "KEYS OK - 1 key, each as it should be\n"
+
+
+def test_check_is_critical_where_a_record_is_gone_or_nothing_signs(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    assert check(setup, 2).startswith("KEYS CRITICAL - no key of example.org signs")
+    setup.seen("s1")
+    assert check(setup, 2).startswith("KEYS CRITICAL - s1._domainkey.example.org: it signs, but")
+
+
+def test_check_warns_of_a_key_that_waits_and_does_not_know_without_dns(setup: Setup) -> None:
+    assert check(setup, 1).startswith("KEYS WARNING - the keystore has no keys")
+    for selector in ("s1", "s2"):
+        setup.run("keygen", "example.org", selector, "--algorithm", "ed25519")
+    setup.publish("s1")
+    setup.seen("s1")
+    assert check(setup, 1) == "KEYS WARNING - s2._domainkey.example.org: it waits for its record in DNS\n"
+    setup.publish("s2")
+    assert check(setup, 0)
+    setup.zone["s1._domainkey.example.org"] = ["TIMEOUT"]
+    assert check(setup, 3).startswith("KEYS UNKNOWN - s1._domainkey.example.org: ")
+
+
+def test_check_is_unknown_where_the_command_can_not_be_done(setup: Setup) -> None:
+    setup.config.write_text("workerz: 1\n")
+    assert "workerz" in setup.run("keys", "--check", status=3)

@@ -39,7 +39,7 @@ NOW = 1_800_000_000.0  # in 2027
 
 def levels(findings: list[Finding]) -> dict[str, Level]:
     """The worst level of each check."""
-    order = [Level.OK, Level.WARNING, Level.ERROR]
+    order = [Level.OK, Level.UNKNOWN, Level.WARNING, Level.ERROR]
     found: dict[str, Level] = {}
     for one in findings:
         found[one.check] = max(one.level, found.get(one.check, Level.OK), key=order.index)
@@ -71,7 +71,7 @@ def read(directory: Path) -> dict[str, Level]:
 
 def test_a_good_configuration_is_ok(directory: Path) -> None:
     found = read(directory)
-    assert found.pop("account", Level.WARNING) is Level.WARNING  # not for root
+    assert found.pop("account", Level.UNKNOWN) is Level.UNKNOWN  # not for root
     assert found == {"configuration": Level.OK, "keys": Level.OK}
 
 
@@ -639,7 +639,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_works_without_a_mail_server_and_ends_with_0_when_nothing_is_wrong(
     directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with DnsServer({"a.example": [{"TXT": "x"}]}) as server, milter() as listen:
+    zone = {"a.example": [{"TXT": "x"}], machine.BOGUS: ["SERVFAIL"]}
+    with DnsServer(zone) as server, milter() as listen:
         text = f"user: root\nlisten: {listen}\ndns: {{nameservers: ['{server.nameserver}']}}\n"
         (directory / "m.yaml").write_text(text)
         assert main(["doctor", "-c", str(directory / "m.yaml")]) == 0
@@ -648,13 +649,14 @@ def test_it_works_without_a_mail_server_and_ends_with_0_when_nothing_is_wrong(
     assert "serves milter protocol 6" in said
 
 
-def test_it_ends_with_1_when_something_is_wrong_and_tells_it_in_json(
+def test_it_ends_with_2_when_something_is_wrong_and_tells_it_in_json(
     directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (directory / "m.yaml").write_text("workerz: 1\n")
-    assert main(["doctor", "-c", str(directory / "m.yaml"), "--json"]) == 1
+    assert main(["doctor", "-c", str(directory / "m.yaml"), "--json"]) == 2
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] is False
+    assert said["status"] == "critical"
     assert {"check", "level", "text", "advice"} == set(said["findings"][0])
     assert said["findings"][-1]["check"] == "clock"
 

@@ -1,28 +1,32 @@
 """The command `mailnotary`: one module a subcommand, each with `configure(parser)` and `run(args) -> int`."""
 
 import argparse
+import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from typing import NoReturn
 
 import mailnotary
 from mailnotary.errors import MailnotaryError
+from mailnotary.escape import printable
 
 COMMANDS = {
-    "run": "run the daemon in the foreground",
-    "check-config": "validate the configuration and all keys",
-    "doctor": "check the machine and the mail server: what is wrong, and what to do",
-    "spf": "check SPF as for a message, and show every DNS question",
-    "verify": "verify the DKIM signatures of a message file",
-    "sign": "sign a message file",
+    "doctor": "check the machine and the mail server: what is wrong?",
+    "check-config": "check the configuration and all keys",
+    "import-opendkim": "turn an OpenDKIM configuration into one of mailnotary",
+    "keygen": "make a key: its file, keystore entry and DNS record",
+    "keys": "show every key, whether it signs and is in DNS",
+    "dns": "print a domain's DNS records, check its SPF and DMARC",
+    "rotate": "replace the keys of a domain by new ones",
     "explain": "say what the daemon would do with a message, and why",
     "history": "show what became of messages, and why",
-    "keygen": "make a signing key: its file, its keystore entry, its DNS record",
-    "keys": "show every key, whether it signs, and whether DNS serves its record",
-    "rotate": "replace the keys of a domain by new ones",
-    "import-opendkim": "turn an OpenDKIM configuration into one of mailnotary",
+    "spf": "check SPF, and show every DNS question",
+    "verify": "verify the DKIM signatures of messages",
+    "sign": "sign a message",
     "completion": "print a completion script for bash, zsh or fish",
-    "dns": "print the DNS records to publish for a domain, and check its SPF and DMARC",
+    "run": "run the daemon in the foreground",
 }
 
 
@@ -30,16 +34,51 @@ class CommandError(MailnotaryError):
     """A command cannot do its work; the text says what is wrong and what to do."""
 
 
-def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser:
+EXIT_STATUS = "exit status: 0 done, 1 could not be done (standard error says why), 2 wrong usage"
+CHECK_STATUS = "0 ok, 1 warnings, 2 errors (or wrong usage), 3 could not be checked"
+
+
+class FoldingHelp(argparse.HelpFormatter):
+    """Folds paragraphs at the width of the terminal; examples stay as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=22)
+        self._action_max_length = 19  # as wide as the list of commands needs it
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(
+            paragraph
+            if paragraph.startswith("example:")
+            else super(FoldingHelp, self)._fill_text(paragraph, width, indent)
+            for paragraph in paragraphs
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors say where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with 2."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: {message}\nTry `{self.prog} --help`.\n")
+
+
+def build_parser(only: Collection[str] | None = None) -> Parser:
     """The parser. `only`: the commands whose arguments are needed, None for all; only their modules are imported, so
     that no command waits for the libraries of the others."""
-    parser = argparse.ArgumentParser(
-        prog="mailnotary", description="SPF, DKIM, DMARC, signing and Authentication-Results in one milter."
+    parser = Parser(
+        prog="mailnotary",
+        description="SPF, DKIM, DMARC, signing and Authentication-Results in one milter.",
+        epilog="`mailnotary COMMAND --help` explains a command, with examples.",
+        usage="mailnotary COMMAND [argument ...]",
+        formatter_class=FoldingHelp,
     )
     parser.add_argument("--version", action="version", version=f"mailnotary {mailnotary.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="mailnotary")
     for name, what in COMMANDS.items():
-        command = commands.add_parser(name, help=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command = commands.add_parser(name, help=what, formatter_class=FoldingHelp, epilog=EXIT_STATUS)
+        command.set_defaults(command=name, parser=command)
         if only is None or name in only:
             module = import_module("mailnotary.cli." + name.replace("-", "_"))
             command.description = module.__doc__
@@ -49,16 +88,47 @@ def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Exit status: 0 its work was done, 1 it could not be, 2 wrong usage."""
+    """Runs one command. Exit status: 0 its work was done, 1 it could not be, 2 wrong usage; of a command that checks, 3
+    if it could not be done."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    args = build_parser(arguments[:1]).parse_args(arguments)
+    args = _parse(arguments)
+    failed = 3 if getattr(args, "check", False) else 1
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()
     except CommandError as error:
         print(f"mailnotary {args.command}: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone (`| head`): nothing is left to say, not even at exit
-        return 1
+        return failed
+    except BrokenPipeError:  # the reader has gone (`| head`): nothing is left to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failed
+    except OSError as error:
+        print(f"mailnotary {args.command}: {error}", file=sys.stderr)
+        return failed
     except KeyboardInterrupt:
         return 130
+    return status
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments as the parser has them. What is not understood ends the process with 2 and a hint."""
+    parser = build_parser(arguments[:1])
+    if not arguments:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    first = arguments[0]
+    if first.startswith("-") and first not in ("-h", "--help", "--version"):
+        parser.error(f"{printable(first, 40)} is not an option here: options follow the command")
+    if first not in COMMANDS and not first.startswith("-"):
+        parser.error(f"there is no command '{printable(first, 40)}'{_nearest(first, COMMANDS)}")
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        options = [option for action in args.parser._actions for option in action.option_strings]
+        text = printable(unknown[0], 40)
+        args.parser.error(f"there is no argument '{text}'{_nearest(text.partition('=')[0], options)}")
+    return args
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f": did you mean {near[0]}?" if near else ""

@@ -1,6 +1,7 @@
 """Checks mailnotary.yaml, its keystore and every key, and summarizes what the daemon would do.
 
-example: mailnotary check-config -c /etc/mailnotary/mailnotary.yaml
+example: mailnotary check-config
+         mailnotary check-config -c new.yaml --json
 """
 
 import argparse
@@ -8,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from mailnotary.cli.common import DEFAULT_CONFIG, add_config
+from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, print_json
 from mailnotary.config.keystore import KeyState, KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
@@ -17,6 +18,7 @@ from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     add_config(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,12 +27,20 @@ def run(args: argparse.Namespace) -> int:
     try:
         configuration = load_configuration(path, parse_keys=True)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        if args.json:
+            print_json({"ok": False, "file": path, "errors": error.problems, "warnings": [], "summary": []})
+        else:
+            print(error, file=sys.stderr)
         return 1
+    lines = list(summary(configuration))
+    if args.json:
+        found = {"ok": True, "file": path, "errors": [], "warnings": configuration.warnings, "summary": lines}
+        print_json(found)
+        return 0
     for warning in configuration.warnings:
         print(f"{warning} (warning)", file=sys.stderr)
     print(f"{path}: good")
-    for line in summary(configuration):
+    for line in lines:
         print(f"  {line}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Shared by several commands: zone files, recorded DNS questions, JSON."""
+"""Shared by several commands: options, the configuration, zone files, DNS questions, JSON."""
 
 import argparse
 import dataclasses
@@ -7,13 +7,15 @@ import math
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mailnotary.cli import CommandError
+from mailnotary.cli import CHECK_STATUS, EXIT_STATUS, CommandError
 from mailnotary.config import settings_file, yaml_check, yaml_nodes
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
@@ -30,6 +32,7 @@ from mailnotary.resolver import (
     prefetch,
     timed,
 )
+from mailnotary.resolver.dns import system_nameservers
 from mailnotary.resolver.zone import ZoneError
 
 DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
@@ -58,6 +61,28 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", type=Path, metavar="FILE", help=f"the configuration (default: {DEFAULT_CONFIG})"
     )
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """--check: the exit status is that of a monitoring plugin (`CheckStatus`)."""
+    parser.add_argument("--check", action="store_true", help="for monitoring: a summary, with the status below")
+    parser.epilog = f"{EXIT_STATUS}; with --check {CHECK_STATUS}"
+
+
+class CheckStatus(IntEnum):
+    """Exit status of a check (Monitoring Plugins Development Guidelines, "Plugin Return Codes"). It is 3 as well if the
+    command could not do its work."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+def worst(statuses: Iterable[CheckStatus]) -> CheckStatus:
+    """The status of several checks together: a known problem counts more than an unknown one."""
+    order = (CheckStatus.OK, CheckStatus.UNKNOWN, CheckStatus.WARNING, CheckStatus.CRITICAL)
+    return max(statuses, key=order.index, default=CheckStatus.OK)
 
 
 def read_zone(path: Path) -> ZoneResolver:
@@ -108,6 +133,27 @@ def resolver_for(zone: Path | None, settings: Settings) -> Resolver:
         return read_zone(zone)
     dns = settings.dns
     return DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=dns.cache_entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Nameservers:
+    """The nameservers that a command asks, "address:port" ("[address]:port" for IPv6), and the file that names them."""
+
+    servers: tuple[str, ...]
+    source: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.servers)} ({self.source})"
+
+
+def nameservers(zone: Path | None, settings: Settings, config: Path | None) -> Nameservers | None:
+    """Where `resolver_for` gets its answers, None for a zone file. `config` is the value of -c."""
+    if zone is not None:
+        return None
+    named = settings.dns.nameservers
+    source = f"dns.nameservers of {config or DEFAULT_CONFIG}" if named else "/etc/resolv.conf"
+    servers = named or system_nameservers()
+    return Nameservers(tuple(f"[{a}]:{p}" if ":" in a else f"{a}:{p}" for a, p in servers), source)
 
 
 class RecordingResolver:

@@ -1,17 +1,22 @@
 """Checks all that the daemon needs from the machine and the mail server: configuration, keys, socket, DNS, clock,
-Postfix or Sendmail. Each line is ok, a warning or an error, with what to do. It changes nothing.
+Postfix or Sendmail. Each line is ok, a warning, an error, or unknown (it could not
+be checked), with what to do. It changes nothing.
+
+The exit status is that of a monitoring plugin.
 
 example: mailnotary doctor
          mailnotary doctor -c /etc/mailnotary/mailnotary.yaml --json"""
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.text import Text
 
-from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, print_json
+from mailnotary.cli import CHECK_STATUS
+from mailnotary.cli.common import DEFAULT_CONFIG, CheckStatus, add_config, add_json, print_json, worst
+from mailnotary.cli.output import Folded, open_console
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Settings
@@ -23,20 +28,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add_config(parser)
     add_json(parser)
+    parser.set_defaults(check=True)
+    parser.epilog = f"exit status: {CHECK_STATUS}"
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when there is no error."""
+    """The worst of what was found, as a `CheckStatus`."""
     settings, keystore, findings = configuration.read(args.config or DEFAULT_CONFIG)
     if settings is not None:
         findings += _around(settings, keystore or KeyStore())
     findings += machine.clock(time.time(), machine.synchronized())
-    good = all(finding.level is not Level.ERROR for finding in findings)
+    status = worst(_STATUSES[finding.level] for finding in findings)
     if args.json:
-        print_json({"ok": good, "findings": findings})
+        print_json({"ok": status is not CheckStatus.CRITICAL, "status": status.name.lower(), "findings": findings})
     else:
         _render(findings)
-    return 0 if good else 1
+    return status
 
 
 def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
@@ -55,14 +62,29 @@ def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
         yield ok("mail server", "neither Postfix nor Sendmail is installed on this machine: check it where it runs")
 
 
-_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "bold red"}
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.UNKNOWN: "yellow", Level.ERROR: "bold red"}
+_STATUSES = {
+    Level.OK: CheckStatus.OK,
+    Level.WARNING: CheckStatus.WARNING,
+    Level.UNKNOWN: CheckStatus.UNKNOWN,
+    Level.ERROR: CheckStatus.CRITICAL,
+}
+_CHECK_WIDTH = 18  # columns; a longer name makes its own line longer
 
 
 def _render(findings: Sequence[Finding]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    width = max(len(finding.check) for finding in findings)
+    console = open_console()
+    indent = Text(" " * (8 + _CHECK_WIDTH + 2))
     for finding in findings:
         level = (f"{finding.level:<8}", _STYLES[finding.level])
-        console.print(Text.assemble(level, f"{finding.check:<{width}}  {finding.text}"))
+        head = Text.assemble(level, f"{finding.check:<{_CHECK_WIDTH}}  ")
+        console.print(Folded(head, finding.text, indent))
         if finding.advice:
-            console.print(Text(f"{'':8}{'':{width}}  -> {finding.advice}"))
+            console.print(Folded(Text(f"{indent}-> "), finding.advice, Text(f"{indent}   ")))
+    counts = Counter(finding.level for finding in findings)
+    words = [f"{counts[level]} {word}{'s' * (counts[level] != 1)}" for level, word in _COUNTED if counts[level]]
+    console.print()
+    console.print(Text(", ".join(words) if words else "nothing is wrong", "bold"))
+
+
+_COUNTED = ((Level.ERROR, "error"), (Level.WARNING, "warning"), (Level.UNKNOWN, "unknown"))

@@ -18,6 +18,7 @@ from mailnotary.cli.common import (
     add_json,
     add_zone,
     client_address,
+    nameservers,
     read_configuration,
     resolver_for,
     to_json,
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     def one(octets: bytes) -> Explanation:
         return explain(octets, args, configuration, resolver, published)
 
-    return for_each(args.message, one, render, as_json if args.json else None)
+    asked = nameservers(args.zone, configuration.settings, args.config)
+    return for_each(args.message, one, lambda found: render(found, asked), as_json if args.json else None, asked)
 
 
 def explain(

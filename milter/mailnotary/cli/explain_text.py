@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from mailnotary.cli.common import result_style
+from mailnotary.cli.common import Nameservers, result_style
+from mailnotary.cli.output import Folded, open_console
 from mailnotary.cli.spf import spf_tree
 from mailnotary.dkim.diagnose import Diagnosis
 from mailnotary.escape import printable
@@ -27,11 +28,13 @@ _WHAT = {
 }
 
 
-def render(explanation: Explanation) -> None:
-    """Prints an explanation: what, why, each check, what changes."""
-    console = Console(highlight=False, soft_wrap=True)
-    for explain in (_heading, _author, _spf, _dkim, _dmarc, _questions, _changes):
+def render(explanation: Explanation, asked: Nameservers | None = None) -> None:
+    """Prints an explanation: what, why, each check, what changes. `asked`: the nameservers, None for a zone file."""
+    console = open_console()
+    for explain in (_heading, _author, _spf, _dkim, _dmarc):
         explain(console, explanation)
+    _questions(console, explanation, asked)
+    _changes(console, explanation)
 
 
 def _status(word: str) -> Text:
@@ -39,9 +42,13 @@ def _status(word: str) -> Text:
 
 
 def _section(console: Console, name: str, title: Text | str, detail: str = "") -> None:
-    console.print(Text.assemble((f"{name:<10}", "bold"), title))
+    console.print(Folded(Text(f"{name:<10}", "bold"), title))
     if detail:
-        console.print(Text(f"          {detail}"))
+        console.print(_indented(detail))
+
+
+def _indented(text: str, style: str = "", depth: int = 10) -> Folded:
+    return Folded(" " * depth, Text(text, style))
 
 
 def _heading(console: Console, explanation: Explanation) -> None:
@@ -91,10 +98,10 @@ def _dkim(console: Console, explanation: Explanation) -> None:
 
 def _diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     same = "as signed" if diagnosis.body_hash == diagnosis.expected_body_hash else "not as signed"
-    console.print(Text(f"          header hash {diagnosis.header_hash}"))
-    console.print(Text(f"          body hash   {diagnosis.body_hash}, {same}"))
+    console.print(_indented(f"header hash {diagnosis.header_hash}"))
+    console.print(_indented(f"body hash   {diagnosis.body_hash}, {same}"))
     for finding in diagnosis.findings:
-        console.print(Text(f"          {printable(finding)}", "yellow"))
+        console.print(_indented(printable(finding), "yellow"))
 
 
 def _dmarc(console: Console, explanation: Explanation) -> None:
@@ -109,29 +116,30 @@ def _dmarc(console: Console, explanation: Explanation) -> None:
         printable(result.reason),
     )
     for walk in trace.walks:
-        console.print(Text(f"          walk from {printable(walk.start)}, organizational domain {walk.org_domain}"))
+        console.print(_indented(f"walk from {printable(walk.start)}, organizational domain {walk.org_domain}"))
         for step in walk.steps:
-            console.print(Text(f"            {printable(step.name)}: {printable(step.found)}"))
+            console.print(_indented(f"{printable(step.name)}: {printable(step.found)}", depth=12))
     for comparison in trace.compared:
         word = {True: "aligned", False: "not aligned", None: "unknown"}[comparison.aligned]
         console.print(
             Text(f"          {comparison.method} {printable(comparison.domain)}: {word}, {printable(comparison.why)}")
         )
     if result.policy is not None:
-        policy = f"          policy {result.policy} of {printable(trace.policy_domain)}"
-        console.print(Text(f"{policy}, for this message: {result.disposition}"))
+        policy = f"policy {result.policy} of {printable(trace.policy_domain)}"
+        console.print(_indented(f"{policy}, for this message: {result.disposition}"))
     if record.verdict is not None and (record.verdict.would or record.verdict.why):
         would = f"would={record.verdict.would}, " if record.verdict.would else ""
-        console.print(Text(f"          {would}{printable(record.verdict.why)}", "yellow"))
+        console.print(_indented(f"{would}{printable(record.verdict.why)}", "yellow"))
 
 
-def _questions(console: Console, explanation: Explanation) -> None:
-    _section(console, "DNS", f"{len(explanation.questions)} questions")
+def _questions(console: Console, explanation: Explanation, asked: Nameservers | None) -> None:
+    number = len(explanation.questions)
+    to = f" to {asked}" if asked else ""
+    _section(console, "DNS", f"{number} question{'s' * (number != 1)}{to}")
     for question in explanation.questions:
         answer = question["answer"]
         shown = answer if isinstance(answer, str) else " | ".join(answer)
-        line = f"          {question['kind']} {question['name']}: {shown}"
-        console.print(Text(line, overflow="ellipsis"), soft_wrap=True)
+        console.print(_indented(f"{question['kind']} {question['name']}: {shown}"))
 
 
 def _changes(console: Console, explanation: Explanation) -> None:

@@ -3,6 +3,7 @@
 DNS is asked now. Whether an `auto` key signs is read from the state that the daemon last saved.
 
 example: mailnotary keys
+         mailnotary keys --check
          mailnotary keys --json | jq '.keys[] | select(.dns != "match")'"""
 
 import argparse
@@ -17,12 +18,24 @@ from rich.table import Table
 from rich.text import Text
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import add_config, add_json, add_zone, print_json, read_configuration, resolver_for, to_json
+from mailnotary.cli.common import (
+    CheckStatus,
+    add_check,
+    add_config,
+    add_json,
+    add_zone,
+    print_json,
+    read_configuration,
+    resolver_for,
+    to_json,
+)
+from mailnotary.cli.keys_check import check
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.settings import Mode
 from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
 from mailnotary.dkim.publish import key_record_name
+from mailnotary.escape import printable
 from mailnotary.keys import histories
 from mailnotary.keys.histories import KeyHistory, KeyId
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
@@ -59,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_zone(parser)
     add_config(parser)
     add_json(parser)
+    add_check(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,9 +85,13 @@ def run(args: argparse.Namespace) -> int:
     except histories.StateError as error:
         known, problem = {}, f"the state of the daemon is not known: {error}"
     rows = list(key_rows(configuration, known, resolver, time.time()))
+    status, texts = check(rows, problem) if args.check else (CheckStatus.OK, [])
     if args.json:
         print_json({"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {}))
-        return 0
+        return status
+    if args.check:
+        print(f"KEYS {status.name} - " + "\n".join(printable(text, 500) for text in texts))
+        return status
     console = Console(highlight=False, soft_wrap=True)
     if problem:
         console.print(Text(f"! {problem}", "yellow"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import print_json
+from mailnotary.cli.common import Nameservers, print_json
 from mailnotary.escape import printable
 from mailnotary.mail.message import crlf, first_bad_line
 
@@ -62,10 +62,15 @@ def read_message(path: str) -> StoredMessage:
 
 
 def for_each(
-    path: str, use: Callable[[bytes], Result], show: Callable[[Result], None], as_json: Callable[[Result], Any] | None
+    path: str,
+    use: Callable[[bytes], Result],
+    show: Callable[[Result], None],
+    as_json: Callable[[Result], Any] | None,
+    asked: Nameservers | None,
 ) -> int:
-    """Does a command's work with each message of the input (CRLF line ends), and shows or (with `as_json`) prints the
-    results. A file that is not a message does not keep the others from their turn. The exit status."""
+    """Does a command's work with each message of the input (CRLF line ends) and shows the results, or prints them as
+    JSON with the nameservers that were `asked`. A file that is not a message does not stop the others. The exit
+    status."""
     messages = read_messages(path)
     first = list(islice(messages, 2))
     several = len(first) > 1
@@ -89,7 +94,8 @@ def for_each(
         if several:
             print()
     if as_json is not None:
-        print_json({"messages": objects} if several else objects[0])
+        found = {"messages": objects} if several else objects[0]
+        print_json(found | ({"nameservers": asked.servers} if asked else {}))
     return status
 
 

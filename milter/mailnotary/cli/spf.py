@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from mailnotary.cli.common import (
@@ -16,12 +16,14 @@ from mailnotary.cli.common import (
     add_json,
     add_zone,
     client_address,
+    nameservers,
     print_json,
     read_settings,
     record_text,
     resolver_for,
     result_style,
 )
+from mailnotary.cli.output import Folded, open_console
 from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
@@ -54,14 +56,19 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config)
     resolver = RecordingResolver(resolver_for(args.zone, settings))
     checked = _check(args.ip, args.helo, args.mail_from, resolver, settings)
+    asked = nameservers(args.zone, settings, args.config)
     if args.json:
-        print_json({"spf": [result for result, _ in checked], "dns": resolver.questions})
+        found = {"spf": [result for result, _ in checked], "dns": resolver.questions}
+        print_json(found | ({"nameservers": asked.servers} if asked else {}))
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        console = open_console()
         for number, (result, steps) in enumerate(checked):
             console.print(
                 *([] if number == 0 else [Text()]), _summary(result, steps, settings), spf_tree(steps), sep="\n"
             )
+        if asked:
+            console.print()
+            console.print(Folded("DNS       ", f"asked {asked}"))
     return 0
 
 
@@ -87,7 +94,7 @@ def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) 
         (str(result.status), f"bold {result_style(result.status)}"),
         f"  {printable(result.domain)}",
     )
-    lines = [title, _indented(printable(result.reason))]
+    lines: list[Text | Folded] = [title, _indented(printable(result.reason))]
     if result.explanation:
         lines.append(_indented(f"the domain explains: {printable(result.explanation)}"))
     if steps:
@@ -98,8 +105,8 @@ def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) 
     return Group(*lines)
 
 
-def _indented(line: str) -> Text:
-    return Text(" " * 10 + line)
+def _indented(line: str) -> Folded:
+    return Folded(" " * 10, line)
 
 
 class _Node:
@@ -120,7 +127,7 @@ def spf_tree(steps: Sequence[TraceStep]) -> Group:
     decider = _decider(root)
     if decider is not None:
         decider.lines[0].append("  <- decides", f"bold {result_style(steps[0].outcome)}")
-    lines: list[Text] = []
+    lines: list[Folded] = []
     _draw(root, "", "", lines)
     return Group(*lines)
 
@@ -154,10 +161,10 @@ def _decider(node: _Node) -> _Node | None:
     return None
 
 
-def _draw(node: _Node, first: str, others: str, lines: list[Text]) -> None:
+def _draw(node: _Node, first: str, others: str, lines: list[Folded]) -> None:
     for number, line in enumerate(node.lines):
-        stem = others + ("│  " if node.below and number else "   " if number else "")
-        lines.append(Text.assemble((first if number == 0 else stem, "dim"), line))
+        stem = Text(others + ("│  " if node.below else "   "), "dim")
+        lines.append(Folded(stem if number else Text(first, "dim"), line, stem))
     for child in node.below:
         last = child is node.below[-1]
         _draw(child, others + ("└─ " if last else "├─ "), others + ("   " if last else "│  "), lines)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from mailnotary import dkim
@@ -18,12 +17,14 @@ from mailnotary.cli.common import (
     add_config,
     add_json,
     add_zone,
+    nameservers,
     read_settings,
     resolver_for,
     result_style,
     to_json,
 )
 from mailnotary.cli.messages import MESSAGE_HELP, for_each
+from mailnotary.cli.output import Folded, open_console
 from mailnotary.escape import printable
 
 
@@ -51,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
             min_rsa_bits=settings.verify.min_rsa_bits,
         )
 
-    return for_each(args.message, verify, _render, _as_json if args.json else None)
+    asked = nameservers(args.zone, settings, args.config)
+    status = for_each(args.message, verify, _render, _as_json if args.json else None, asked)
+    if asked and not args.json:
+        open_console().print(Folded("DNS        ", f"asked {asked}"))
+    return status
 
 
 def _as_json(results: Sequence[dkim.DkimResult]) -> dict[str, Any]:
@@ -59,13 +64,14 @@ def _as_json(results: Sequence[dkim.DkimResult]) -> dict[str, Any]:
 
 
 def _render(results: Sequence[dkim.DkimResult]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     if not results:
         console.print(Text.assemble(("none", result_style("none")), "  the message has no DKIM signature"))
     for result in results:
-        console.print(Text.assemble((f"{result.status:<9}", result_style(result.status)), "  ", _title(result)))
+        status = Text.assemble((f"{result.status:<9}", result_style(result.status)), "  ")
+        console.print(Folded(status, _title(result)))
         if result.reason:
-            console.print(Text(f"           {printable(result.reason)}"))
+            console.print(Folded(" " * 11, printable(result.reason)))
 
 
 def _title(result: dkim.DkimResult) -> str:

@@ -11,11 +11,13 @@ from mailnotary.config import settings_file
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import Mode, Settings
-from mailnotary.doctor.finding import Finding, error, ok, warning
+from mailnotary.doctor.finding import Finding, error, ok, unknown, warning
 
 
 def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
     """As much of the configuration at `path` as can be read, and what is wrong with it."""
+    if path.exists() and not os.access(path, os.R_OK):
+        return None, None, [unknown("configuration", f"this account cannot read {path}", "run this as root")]
     findings = list(_account(path))
     try:
         configuration = load_configuration(path, parse_keys=True)
@@ -46,7 +48,7 @@ def _account(path: Path) -> Iterator[Finding]:
         ours = False
     if not ours:
         text = f"only root and {settings.user} can check which files the daemon can read and others can write"
-        yield warning("account", text, "run this as root")
+        yield unknown("account", text, "run this as root")
 
 
 def _keys(path: Path, configuration: Configuration) -> Iterator[Finding]:

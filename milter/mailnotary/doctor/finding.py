@@ -8,7 +8,8 @@ class Level(StrEnum):
     """The severity of a finding."""
 
     OK = "ok"
-    WARNING = "warning"  # it works but could be better, or could not be checked
+    WARNING = "warning"  # it works, but could be better
+    UNKNOWN = "unknown"  # it could not be checked
     ERROR = "error"  # mail is lost, delayed, unsigned or unchecked
 
 
@@ -29,8 +30,13 @@ def ok(check: str, text: str) -> Finding:
 
 
 def warning(check: str, text: str, advice: str = "") -> Finding:
-    """It could be better, or could not be checked."""
+    """It works, but could be better."""
     return Finding(check, Level.WARNING, text, advice)
+
+
+def unknown(check: str, text: str, advice: str = "") -> Finding:
+    """It could not be checked."""
+    return Finding(check, Level.UNKNOWN, text, advice)
 
 
 def error(check: str, text: str, advice: str = "") -> Finding:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Settings
-from mailnotary.doctor.finding import Finding, error, ok, warning
+from mailnotary.doctor.finding import Finding, error, ok, unknown
 from mailnotary.doctor.instance import Postfix
 from mailnotary.doctor.milters import address
 
@@ -30,7 +30,7 @@ def check(postfix: Postfix, settings: Settings, listen: Listen) -> Iterator[Find
         root = queue if postfix.chrooted else "/"
         path = "/" + str(PurePosixPath(listen.path).relative_to(root))
     if os.geteuid() != 0:
-        yield warning("reachable", f"only root can check whether {user} can use {listen.path}", "run this as root")
+        yield unknown("reachable", f"only root can check whether {user} can use {listen.path}", "run this as root")
         return
     problem = as_user(user, root, lambda: _connect(path))
     if problem:

@@ -1,0 +1,43 @@
+"""What `mailnotary keys --check` tells a monitoring system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from mailnotary.cli.common import CheckStatus, worst
+from mailnotary.config.keystore import KeyState
+from mailnotary.dkim.publish import key_record_name
+from mailnotary.keys.observe import KeyRecordStatus
+
+if TYPE_CHECKING:
+    from mailnotary.cli.keys import KeyRow
+
+
+def check(rows: Sequence[KeyRow], problem: str) -> tuple[CheckStatus, list[str]]:
+    """The status of all keys together, and a line for each problem. `problem`: why the daemon's state is unknown, "" if
+    it is known."""
+    found = [(CheckStatus.UNKNOWN, problem)] if problem else []
+    if not rows:
+        found.append((CheckStatus.WARNING, "the keystore has no keys: nothing is signed"))
+    for row in rows:
+        found += _of_key(row)
+    for entry, keys in groupby(rows, lambda row: row.entry):
+        if not any(row.signing for row in keys):
+            found.append((CheckStatus.CRITICAL, f"no key of {entry} signs: its mail leaves unsigned"))
+    status = worst(level for level, _ in found)
+    texts = [text for level, text in found if level is status] + [text for level, text in found if level is not status]
+    return status, texts or [f"{len(rows)} key{'s' * (len(rows) != 1)}, each as it should be"]
+
+
+def _of_key(row: KeyRow) -> Iterator[tuple[CheckStatus, str]]:
+    if row.state is KeyState.RETIRED or (row.retire_after is not None and not row.signing):
+        return  # its record is not needed for new mail
+    name = key_record_name(row.domain, row.selector)
+    if row.dns is KeyRecordStatus.ERROR:
+        yield CheckStatus.UNKNOWN, f"{name}: {row.dns_reason}"
+    elif row.dns is not KeyRecordStatus.MATCH and row.signing:
+        yield CheckStatus.CRITICAL, f"{name}: it signs, but {row.dns_reason or 'its record is not in DNS'}"
+    elif row.dns is not KeyRecordStatus.MATCH:
+        yield CheckStatus.WARNING, f"{name}: it waits for its record in DNS"

@@ -1,0 +1,33 @@
+"""Text output: colors, and lines that fold between words at the width of a terminal."""
+
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions
+from rich.text import Text
+
+LEAST_WIDTH = 20  # columns for text, however narrow the terminal and however deep the indent
+
+
+def open_console() -> Console:
+    """Standard output: with colors on a terminal, unless NO_COLOR is set (no-color.org)."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+class Folded:
+    """A line of `head` and `body`. On a terminal the body folds between words, and each further line begins with `tail`
+    (by default blanks as wide as the head); a pipe or a file gets one line, for grep."""
+
+    def __init__(self, head: Text | str, body: Text | str, tail: Text | None = None) -> None:
+        self._head = Text(head) if isinstance(head, str) else head
+        self._body = Text(body) if isinstance(body, str) else body
+        self._tail = Text(" " * self._head.cell_len) if tail is None else tail
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        if not console.is_terminal:
+            yield Text.assemble(self._head, self._body)
+            return
+        indent = max(self._head.cell_len, self._tail.cell_len)
+        width = max(options.max_width - indent, LEAST_WIDTH)
+        for number, line in enumerate(self._body.wrap(console, width) or [Text()]):
+            line.rstrip()
+            yield Text.assemble(self._tail if number else self._head, line)

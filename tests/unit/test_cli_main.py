@@ -1,0 +1,152 @@
+"""The command line as a newcomer and as a script meets it: help, hints, exit status, pipes, terminals."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from mailnotary.cli import COMMANDS, main
+from mailnotary.cli.common import CheckStatus, worst
+from mailnotary.cli.output import Folded
+from support.dns_server import DnsServer
+from support.mail import MESSAGE
+
+SPF = ["spf", "--ip", "192.0.2.1", "--helo", "a.example", "--mail-from", "u@a.example"]
+
+
+def usage(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(arguments))
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code
+
+
+def test_without_arguments_it_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert usage() == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(f"    {command} " in captured.err for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["doktor"], "did you mean doctor?"),
+        (["key"], "did you mean keys?"),
+        (["xyzzy"], "there is no command 'xyzzy'\n"),
+        (["\x1b[2J"], r"'\x1b[2J'"),
+        (["-c", "x", "verify"], "options follow the command"),
+        (["verify", "x", "--jsn"], "did you mean --json?"),
+        (["verify", "x", "--zune=y"], "did you mean --zone?"),
+        (["verify", "x", "y"], "there is no argument 'y'\nTry `mailnotary verify --help`"),
+        (["verify"], "Try `mailnotary verify --help`"),
+    ],
+)
+def test_wrong_usage_gets_a_hint_on_standard_error(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert usage(*arguments) == 2
+    captured = capsys.readouterr()
+    assert hint in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert usage(command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "exit status:" in text
+    assert usage("--help") == 0
+    for line in (text.partition("example:")[0] + text.partition("options:")[2]).splitlines():
+        assert len(line) <= 80, line
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "mailnotary", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> str:
+    path = tmp_path / "zone.yaml"
+    networks = " ".join(f"ip4:198.51.100.{number}" for number in range(12))
+    path.write_text(f'a.example: [{{TXT: "v=spf1 {networks} ip4:192.0.2.1 -all"}}]\n')
+    return str(path)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_leaves_causes_no_trace(zone: str, options: list[str]) -> None:
+    command = [sys.executable, "-m", "mailnotary", *SPF, "--zone", zone, *options]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_output_that_cannot_be_written_is_an_error_without_a_trace(zone: str) -> None:
+    command = [sys.executable, "-m", "mailnotary", *SPF, "--zone", zone]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("mailnotary spf: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_colors_are_for_terminals_and_not_where_no_color_is_set(zone: str) -> None:
+    colored = re.compile(r"\x1b\[(\d+;)*3\d")
+    arguments = (*SPF, "--zone", zone)
+    assert "\x1b" not in python(*arguments, FORCE_COLOR="").stdout
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm"}
+    assert colored.search(python(*arguments, **terminal).stdout)
+    assert not colored.search(python(*arguments, **terminal, NO_COLOR="1").stdout)
+
+
+def test_a_terminal_of_80_columns_gets_lines_that_fold_between_words(zone: str) -> None:
+    shown = re.sub(
+        r"\x1b\[[\d;]*m", "", python(*SPF, "--zone", zone, FORCE_COLOR="1", TERM="xterm", COLUMNS="80").stdout
+    )
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert all(shown.count(f"ip4:198.51.100.{number}") >= 2 for number in range(12)), "no word is broken"
+    assert max(map(len, python(*SPF, "--zone", zone).stdout.splitlines())) > 200, "one line is one line in a pipe"
+
+
+def test_a_folded_line_goes_on_below_its_text() -> None:
+    console = Console(force_terminal=True, width=30, color_system=None, soft_wrap=True)
+    with console.capture() as capture:
+        console.print(Folded("key   ", "one two three four five six"))
+        console.print(Folded("├─ ", "one two three four five six seven", Text("│    ")))
+    assert capture.get() == "key   one two three four five\n      six\n├─ one two three four five\n│    six seven\n"
+
+
+def test_the_worst_of_several_checks_counts_and_a_problem_more_than_doubt() -> None:
+    assert worst([]) is CheckStatus.OK
+    assert worst([CheckStatus.OK, CheckStatus.UNKNOWN]) is CheckStatus.UNKNOWN
+    assert worst([CheckStatus.UNKNOWN, CheckStatus.WARNING]) is CheckStatus.WARNING
+    assert worst([CheckStatus.CRITICAL, CheckStatus.UNKNOWN]) is CheckStatus.CRITICAL
+
+
+def test_every_command_asks_the_configured_nameserver_and_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.eml").write_bytes(MESSAGE)
+    envelope = SPF[1:]
+    with DnsServer({"a.example": [{"TXT": "v=spf1 ip4:192.0.2.1 -all"}]}) as server:
+        config = tmp_path / "m.yaml"
+        config.write_text(f"dns: {{nameservers: ['{server.nameserver}']}}\n")
+        for arguments in (SPF, ["verify", str(tmp_path / "m.eml")], ["explain", str(tmp_path / "m.eml"), *envelope]):
+            assert main([*arguments, "-c", str(config)]) == 0
+            assert f"{server.nameserver} (dns.nameservers of {config})" in capsys.readouterr().out
+            assert main([*arguments, "-c", str(config), "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["nameservers"] == [server.nameserver]
