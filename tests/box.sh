@@ -17,6 +17,10 @@ systemd | sendmail) packages=postfix ;;  # Sendmail can only be installed once i
 *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
+if [[ -n $packages ]]; then  # one at a time: boxes share the host's network, in which these want the same ports
+	exec 9>/run/lock/mailnotary-box
+	flock 9
+fi
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 tar -c --exclude-vcs --exclude=./.venv --exclude=./build --exclude=__pycache__ --exclude='./.*_cache' --exclude=./.hypothesis . |
