@@ -1,14 +1,19 @@
 """Shows what became of messages: the newest ones, those of a search, or the whole story of one.
 
-example: mailnotary history --domain example.org --result dmarc=fail --since 2d"""
+With --what-if it says which of them another configuration would have refused, held or let through.
+
+example: mailnotary history --domain example.org --result dmarc=fail --since 2d
+         mailnotary history --what-if enforcing.yaml --since 30d"""
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, add_json, print_json, read_settings
 from mailnotary.cli.history_text import render_list, render_story
+from mailnotary.cli.history_what_if import what_if
 from mailnotary.config.values import duration
 from mailnotary.history.keeper import location_of
 from mailnotary.history.store import Search, Store, StoreError
@@ -31,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", metavar="N", type=int, default=DEFAULT_LIMIT, help=f"at most N (default: {DEFAULT_LIMIT})"
     )
+    parser.add_argument("--what-if", metavar="NEW", type=Path, help="say what this configuration would have done")
     add_config(parser)
     add_json(parser)
 
@@ -65,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     except StoreError as error:
         raise CommandError(str(error)) from error
     try:
+        if args.what_if is not None:
+            return what_if(store, search, read_settings(args.what_if), as_json=args.json)
         messages = [_without_id(message) for message in store.newest(search, max(args.limit, 0))]
     except StoreError as error:
         raise CommandError(str(error)) from error

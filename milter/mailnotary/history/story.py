@@ -30,7 +30,7 @@ _MAX_DOMAINS: Final = 6  # claimed by a From field: one more than are evaluated
 # The order of a story's values, and of those of its parts. Stores are full of them: to add one, append it.
 _STORY: Final = (
     *("helo", "mail_from", "user", "why", "author", "spf", "dkim", "dmarc", "would", "override", "reachable"),
-    *("signed", "reply", "error", "ms"),
+    *("regardless", "signed", "reply", "error", "ms"),
 )
 _SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups")
 _DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason")
@@ -116,6 +116,7 @@ def _full_story(record: MessageRecord) -> list[Any]:
         verdict.would if verdict is not None else "",
         verdict.why if verdict is not None else "",
         record.reachable,
+        record.regardless,
         record.signed,
         _reply(record),
         record.error and printable(record.error, MAX_TEXT),

@@ -62,7 +62,8 @@ class LoggedList:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
     """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made;
-    `reachable`: all its recipients are exempt from refusals; `error` what kept mailnotary from doing its work;
+    `reachable`: all its recipients are exempt from refusals; `regardless`: its results decided nothing, for it was
+    refused for its form or ended in an error of ours; `error` what kept mailnotary from doing its work;
     `milliseconds` of our own work, waiting for DNS included; `questions` asked of the resolver."""
 
     queue_id: str
@@ -78,6 +79,7 @@ class MessageRecord:
     signed: tuple[tuple[str, str], ...] = ()
     actions: tuple[Action, ...] = ()
     reachable: bool = False
+    regardless: bool = False
     error: str = ""
     milliseconds: float = 0.0
     questions: int = 0

@@ -379,9 +379,11 @@ class Session:
 
     def _finish(self, message: _Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         self._message = None
+        regardless = bool(message.error or message.too_large)
         if sum(isinstance(action, DeleteHeader) for action in actions) > (MAX_DELETIONS if self.may_delete else 0):
             # RFC 8601 section 5: such a field must not stay.
             actions = (_forged(message, f"more than {MAX_DELETIONS} " if self.may_delete else ""),)
+            regardless = True
         record = MessageRecord(
             queue_id=message.queue_id,
             client=message.client.address,
@@ -396,6 +398,7 @@ class Session:
             signed=message.signed,
             actions=actions,
             reachable=bool(message.unrefusable),
+            regardless=regardless,
             error=message.error,
             milliseconds=message.seconds * 1000,
             questions=message.budget.questions,
