@@ -82,7 +82,7 @@ def test_errors_are_lines_with_their_place_and_the_exit_is_1(
     lines = captured.err.splitlines()
     assert lines[:2] == [
         f"{directory}/m.yaml:1:1: unknown key 'lisen': did you mean 'listen'?",
-        f"{directory}/m.yaml:2:7: 'y' is not a known value: write both, sign or verify",
+        f"{directory}/m.yaml:2:7: 'y' is not a known value: write both, sign, verify or observe",
     ]
     assert lines[2].startswith(
         f"{directory}/keystore.yaml:4:29: {directory}/a.pem: everyone has access to it (mode 0644): run"

@@ -140,7 +140,8 @@ authors: {none: reject, several_fields: reject, several_domains: accept, unparsa
 authentication_results: {remove_from: [mx2.example.org, mail], authenticated: true}
 reachable_recipients: [Postmaster, abuse@Bücher.example]
 on_internal_error: accept
-history: {enabled: true, store: "postgresql://db.example.org/mail", days: 7, size: 2G, addresses: hash}
+history: {enabled: true, store: "postgresql://db.example.org/mail", days: 7, size: 2G, addresses: hash,
+  compare_with: [old.example]}
 limits: {header_bytes: 512K, message_seconds: 60, spf_seconds: 10}
 log: {level: debug, format: json, to: syslog}
 """,
@@ -194,7 +195,7 @@ log: {level: debug, format: json, to: syslog}
     assert found.authentication_results.authenticated
     history = found.history
     assert (history.enabled, history.store, history.days) == (True, "postgresql://db.example.org/mail", 7)
-    assert (history.size, history.addresses) == (2 * 2**30, "hash")
+    assert (history.size, history.addresses, history.compare_with) == (2 * 2**30, "hash", ("old.example",))
     assert found.reachable_recipients == ("postmaster", "abuse@xn--bcher-kva.example")
     assert found.on_internal_error is InternalError.ACCEPT
     assert (found.limits.header_bytes, found.limits.message_seconds, found.limits.spf_seconds) == (524_288, 60, 10)
@@ -243,6 +244,7 @@ def test_every_example_in_the_comments_is_valid(file: Path) -> None:
     assert len(examples) >= 8
     parents = {
         "store": "history",
+        "compare_with": "history",
         "nameservers": "dns",
         "expire_after": "signing",
         "remove_from": "authentication_results",
@@ -332,7 +334,7 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("sign_for:\n  networks:\n", "2:12: no value: write [] for an empty list"),
         ("listen:", "1:8: no value: write inet:8891@127.0.0.1"),
         ("listen: ''", "1:9: no value: write inet:8891@127.0.0.1"),
-        ("mode: ~", "1:7: '~' is not a known value: write both, sign or verify"),
+        ("mode: ~", "1:7: '~' is not a known value: write both, sign, verify or observe"),
         # wrong values
         ("history: {store: history.db}", "1:18: 'history.db' is not a store: write an absolute path like"),
         ("history: {size: 10}", "1:17: '10' does not fit: write octets from 1048576"),
@@ -353,7 +355,7 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("workers: 1025", "1:10: '1025' does not fit"),
         ("workers: 2.5", "1:10: '2.5' does not fit"),
         ("state_dir: state", "1:12: 'state' is not an absolute path: write one like /var/lib/mailnotary"),
-        ("mode: all", "1:7: 'all' is not a known value: write both, sign or verify"),
+        ("mode: all", "1:7: 'all' is not a known value: write both, sign, verify or observe"),
         ("mode: off", "1:7: 'off' is not a known value"),
         ("authserv_id: mx example", "1:14: 'mx example' is not an authserv-id: write a name like mx.example.org"),
         ("authserv_id: '{j}'", "1:14: '{j}' is not an authserv-id"),

@@ -11,6 +11,7 @@ from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, shown
 from mailnotary.history.schema import SHIFT, VERSION
 from mailnotary.history.store import DAY, HOUR, Message, Numbering, Search, Store, StoreError
 from mailnotary.history.story import row_of, story_of
+from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageRecord
 from support.messages import refused, verified
 
@@ -67,6 +68,7 @@ def test_searches_for_what_is_rare_use_their_index(store: Store, tmp_path: Path)
         (Search(client="192.0.2.1"), "message_client"),
         (Search(result=("dmarc", "fail")), "message_dmarc"),
         (Search(action="reject"), "message_action"),
+        (Search(differs=True), "message_differs"),
     ]:
         condition, parameters = search.where()
         plan = connection.execute(
@@ -97,6 +99,25 @@ def test_of_messages_one_of_which_cannot_be_added_none_is(store: Store) -> None:
         store.add([message(verified("B")), first, first])
     assert ids(store) == []
     assert store.traffic(0, NOW + DAY) == []
+
+
+def test_disagreements_with_another_filter_are_found_and_agreement_is_counted(store: Store) -> None:
+    same, other = (
+        Comparison("old.example", "dmarc", "pass", "pass"),
+        Comparison("old.example", "dmarc", "fail", "pass", "x"),
+    )
+    store.add(
+        [message(verified("A", compared=(same,))), message(verified("B", compared=(other,))), message(verified("C"))]
+    )
+    assert ids(store, differs=True) == ["B"]
+    [found] = store.newest(Search(differs=True), 5)
+    assert found["compared"] == [
+        {"other": "old.example", "method": "dmarc", "theirs": "fail", "ours": "pass", "reason": "x"}
+    ]
+    assert store.agreement(NOW - DAY, NOW + DAY) == [
+        ("old.example", "dmarc", "fail", "pass", 1),
+        ("old.example", "dmarc", "pass", "pass", 1),
+    ]
 
 
 def test_old_messages_go_a_few_at_a_time_and_their_sums_with_them(store: Store) -> None:

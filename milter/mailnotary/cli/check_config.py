@@ -49,11 +49,13 @@ def summary(configuration: Configuration) -> Iterator[str]:
     """What the daemon would do, one line for each function."""
     settings, keystore = configuration.settings, configuration.keystore
     yield f"listens on {settings.listen}"
-    if settings.mode is Mode.VERIFY:
-        yield "signs nothing: mode is verify"
+    if settings.mode in (Mode.VERIFY, Mode.OBSERVE):
+        yield f"signs nothing: mode is {settings.mode}"
     else:
         yield from _signing(keystore)
-    if settings.mode is Mode.SIGN:
+    if settings.mode is Mode.OBSERVE:
+        yield f"{_verifying(settings)}; and changes nothing: mode is observe"
+    elif settings.mode is Mode.SIGN:
         yield "verifies nothing: mode is sign"
     else:
         yield _verifying(settings)

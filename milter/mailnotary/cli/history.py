@@ -12,11 +12,11 @@ from typing import Any
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, add_json, print_json, read_settings
-from mailnotary.cli.history_text import render_list, render_story
+from mailnotary.cli.history_text import render_disagreements, render_list, render_story
 from mailnotary.cli.history_what_if import what_if
 from mailnotary.config.values import duration
 from mailnotary.history.keeper import location_of
-from mailnotary.history.store import Search, Store, StoreError
+from mailnotary.history.store import DAY, Search, Store, StoreError
 
 DEFAULT_LIMIT = 1000  # messages
 
@@ -35,6 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="AGO", type=_ago, help="only those of the last 2h, 30d and so on")
     parser.add_argument(
         "--limit", metavar="N", type=int, default=DEFAULT_LIMIT, help=f"at most N (default: {DEFAULT_LIMIT})"
+    )
+    parser.add_argument(
+        "--disagreements", action="store_true", help="those in which a filter of history.compare_with found otherwise"
     )
     parser.add_argument("--what-if", metavar="NEW", type=Path, help="say what this configuration would have done")
     add_config(parser)
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         client=args.client,
         result=args.result,
         action=args.action,
+        differs=args.disagreements,
         since=None if args.since is None else time.time() - args.since,
     )
     try:
@@ -73,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.what_if is not None:
             return what_if(store, search, read_settings(args.what_if), as_json=args.json)
+        agreement = store.agreement(search.since or 0, time.time() + DAY) if args.disagreements else []
         messages = [_without_id(message) for message in store.newest(search, max(args.limit, 0))]
     except StoreError as error:
         raise CommandError(str(error)) from error
@@ -80,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         store.close()
     if args.json:
         print_json({"messages": messages})
+    elif args.disagreements:
+        render_disagreements(messages, agreement)
     elif args.queue_id is not None:
         for message in messages:
             render_story(message)

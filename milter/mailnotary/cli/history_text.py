@@ -98,3 +98,40 @@ def _section(console: Console, name: str, title: Text | str, detail: str = "") -
     console.print(Text.assemble((f"{name:<10}", "bold"), title if isinstance(title, Text) else printable(title)))
     if detail:
         console.print(Text(f"          {printable(detail)}"))
+
+
+def render_disagreements(
+    messages: Sequence[Mapping[str, Any]], agreement: Sequence[tuple[str, str, str, str, int]]
+) -> None:
+    """How far other filters agree with us, and each message in which one does not, with both reasons."""
+    console = Console(highlight=False, soft_wrap=True)
+    totals: dict[tuple[str, str], list[int]] = {}
+    for other, method, theirs, ours, count in agreement:
+        same = totals.setdefault((other, method), [0, 0])
+        same[0] += count if theirs == ours else 0
+        same[1] += count
+    for (other, method), (same_count, count) in sorted(totals.items()):
+        share = f"{100 * same_count / count:.1f} %"
+        console.print(
+            Text(f"{printable(other)} {method}: the same in {same_count} of {count} messages ({share})", "bold")
+        )
+    for message in messages:
+        console.print(Text(f"{message['time'][:19]} {printable(message['queue_id'])} client {message['client']}"))
+        for one in message["compared"]:
+            if one["theirs"] != one["ours"]:
+                console.print(
+                    Text(f"  {one['method']}  theirs {one['theirs']}: {printable(one['reason']) or 'no reason'}")
+                )
+                console.print(
+                    Text(f"  {' ' * len(one['method'])}  ours   {one['ours']}: {_our_reason(message, one['method'])}")
+                )
+
+
+def _our_reason(message: Mapping[str, Any], method: str) -> str:
+    results = {
+        "spf": [one for one in message["spf"] if one["identity"] == "mailfrom"],
+        "dkim": message["dkim"],
+        "dmarc": [message["dmarc"]] if message["dmarc"] else [],
+    }[method]
+    reasons = [f"{one['domain']} {one['status']} {one['reason']}".strip() for one in results]
+    return printable("; ".join(reasons)) or "no reason"

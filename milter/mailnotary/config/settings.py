@@ -12,11 +12,12 @@ Network = IPv4Network | IPv6Network
 
 
 class Mode(StrEnum):
-    """Which halves of the work are done."""
+    """Which halves of the work are done. OBSERVE: verify, and change nothing in any message."""
 
     BOTH = "both"
     SIGN = "sign"
     VERIFY = "verify"
+    OBSERVE = "observe"
 
 
 class SpfAction(StrEnum):
@@ -241,13 +242,15 @@ class HistoryAddresses(StrEnum):
 @dataclass(frozen=True, slots=True)
 class HistorySettings:
     """Whether each message's outcome is kept, where, and for how long: `store` is a path or a postgresql:// URL (None:
-    history.db in state_dir), `days` and `size` (octets) bound what is kept."""
+    history.db in state_dir), `days` and `size` (octets) bound what is kept; `compare_with` are the
+    authserv-ids of other filters whose results are kept beside ours."""
 
     enabled: bool = False
     store: str | None = None
     days: int = 30
     size: int = 10 * 2**30
     addresses: HistoryAddresses = HistoryAddresses.FULL
+    compare_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

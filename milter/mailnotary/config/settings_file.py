@@ -452,6 +452,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         days=integer(1, 3650),
         size=octets(1_048_576, 2**50),
         addresses=choice(HistoryAddresses),
+        compare_with=list_of(scalar(_other_authserv_id, "an authserv-id"), "old.mx.example.org"),
     ),
     "log": Section(
         LogSettings, level=scalar(_level, in_words(_LEVELS)), format=choice(LogFormat), to=choice(LogTarget)

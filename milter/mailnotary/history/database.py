@@ -288,7 +288,7 @@ class _Postgresql:
         with self.transaction() as cursor:
             cursor.execute(
                 "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) "
-                "FROM unnest(ARRAY['message', 'traffic', 'domain_day']) AS name"
+                "FROM unnest(ARRAY['message', 'traffic', 'domain_day', 'agreement']) AS name"
             )
             return int(cursor.fetchone()[0])
 

@@ -4,6 +4,7 @@
 one microsecond apart; so the primary key is in the order of time, and no column or index for the time is needed.
 `traffic` and `domain_day` are sums over messages, so that a picture of a month is read from thousands of rows and not
 from millions: by hour and outcome; by day, author domain, DMARC result and action, for messages that did not pass.
+`agreement` counts, by day, what another filter found and what we did.
 The partial indexes leave out what most mail is: they cost little, and the rest is what people look for.
 """
 
@@ -25,6 +26,8 @@ CREATE TABLE message (
     spf TEXT NOT NULL,
     dkim TEXT NOT NULL,
     dmarc TEXT NOT NULL,
+    compared TEXT NOT NULL,
+    differs TEXT NOT NULL,
     story TEXT NOT NULL{key}
 );
 CREATE INDEX message_queue_id ON message (queue_id, id);
@@ -32,6 +35,7 @@ CREATE INDEX message_client ON message (client, id);
 CREATE INDEX message_domain ON message (domain, id);
 CREATE INDEX message_dmarc ON message (dmarc, id) WHERE dmarc NOT IN ('', 'none', 'pass');
 CREATE INDEX message_action ON message (action, id) WHERE action <> 'accept';
+CREATE INDEX message_differs ON message (id) WHERE differs <> '';
 CREATE TABLE traffic (
     hour BIGINT NOT NULL,
     host TEXT NOT NULL,
@@ -42,6 +46,16 @@ CREATE TABLE traffic (
     dmarc TEXT NOT NULL,
     messages BIGINT NOT NULL,
     PRIMARY KEY (hour, host, mode, action, spf, dkim, dmarc)
+){without_rowid};
+CREATE TABLE agreement (
+    day BIGINT NOT NULL,
+    host TEXT NOT NULL,
+    other TEXT NOT NULL,
+    method TEXT NOT NULL,
+    theirs TEXT NOT NULL,
+    ours TEXT NOT NULL,
+    messages BIGINT NOT NULL,
+    PRIMARY KEY (day, host, other, method, theirs, ours)
 ){without_rowid};
 CREATE TABLE domain_day (
     day BIGINT NOT NULL,

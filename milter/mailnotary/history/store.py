@@ -20,13 +20,16 @@ HOUR: Final = 3600
 DAY: Final = 86_400
 _SECOND: Final = 1_000_000  # microseconds
 _PRUNED_AT_ONCE: Final = 5000  # rows of one transaction: others get their turn between two
-_MESSAGE: Final = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_COLUMNS: Final = "id, host, queue_id, client, domain, mode, action, spf, dkim, dmarc, story"
+_MESSAGE: Final = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS: Final = "id, host, queue_id, client, domain, mode, action, spf, dkim, dmarc, compared, differs, story"
 _TRAFFIC: Final = """INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (hour, host, mode, action, spf, dkim, dmarc)
 DO UPDATE SET messages = traffic.messages + excluded.messages"""
 _DOMAIN_DAY: Final = """INSERT INTO domain_day VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (day, host, domain, dmarc, action) DO UPDATE SET messages = domain_day.messages + excluded.messages"""
+_AGREEMENT: Final = """INSERT INTO agreement VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (day, host, other, method, theirs, ours) DO UPDATE SET messages = agreement.messages + excluded.messages"""
+_PRUNE_AGREEMENT: Final = "DELETE FROM agreement WHERE day < ? AND host = ?"
 
 Message = tuple[int, Row, str]
 """A message with its id."""
@@ -35,7 +38,7 @@ Message = tuple[int, Row, str]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """Which messages are wanted; what is None does not matter. `result` is a method ("spf", "dkim", "dmarc") and its
-    result word; `since` and `until` are seconds since the epoch."""
+    result word; `differs`: another filter came to another result; `since` and `until` are seconds since the epoch."""
 
     queue_id: str | None = None
     domain: str | None = None
@@ -43,6 +46,7 @@ class Search:
     action: str | None = None
     mode: str | None = None
     result: tuple[str, str] | None = None
+    differs: bool = False
     since: float | None = None
     until: float | None = None
 
@@ -64,6 +68,8 @@ class Search:
             parameters.append(word)
             if method == "dmarc" and word not in UNREMARKABLE:
                 terms.append(f"dmarc NOT IN {UNREMARKABLE!r}")
+        if self.differs:
+            terms.append("differs <> ''")
         for bound, term in ((self.since, "id >= ?"), (self.until, "id < ?")):
             if bound is not None:
                 terms.append(term)
@@ -151,14 +157,18 @@ class Store:
         self._database.executemany(cursor, _MESSAGE, rows)
         traffic: Counter[tuple[Any, ...]] = Counter()
         domains: Counter[tuple[Any, ...]] = Counter()
+        agreement: Counter[tuple[Any, ...]] = Counter()
         for _, row, _ in messages:
             seconds = row.time // _SECOND
             traffic[seconds - seconds % HOUR, host, row.mode, row.action, row.spf, row.dkim, row.dmarc] += 1
             if row.domain and row.dmarc not in UNREMARKABLE:
                 domains[seconds - seconds % DAY, host, row.domain, row.dmarc, row.action] += 1
+            for compared in row.compared.split():
+                agreement[seconds - seconds % DAY, host, *compared.split("/")] += 1
         # In one order, whoever writes: two transactions never wait for each other.
         self._database.executemany(cursor, _TRAFFIC, [(*key, count) for key, count in sorted(traffic.items())])
         self._database.executemany(cursor, _DOMAIN_DAY, [(*key, count) for key, count in sorted(domains.items())])
+        self._database.executemany(cursor, _AGREEMENT, [(*key, count) for key, count in sorted(agreement.items())])
 
     def prune(self, before: float) -> int:
         """Removes some of this host's messages that are older than `before` (seconds); how many. To be called again
@@ -176,9 +186,8 @@ class Store:
             self._database.execute(
                 cursor, "DELETE FROM traffic WHERE hour < ? AND host = ?", [int(before) - HOUR, self._host]
             )
-            self._database.execute(
-                cursor, "DELETE FROM domain_day WHERE day < ? AND host = ?", [int(before) - DAY, self._host]
-            )
+            for sql in ("DELETE FROM domain_day WHERE day < ? AND host = ?", _PRUNE_AGREEMENT):
+                self._database.execute(cursor, sql, [int(before) - DAY, self._host])
         return removed
 
     def shrink(self) -> float | None:
@@ -244,6 +253,13 @@ class Store:
         sql = """SELECT hour, mode, action, spf, dkim, dmarc, sum(messages) FROM traffic WHERE hour >= ? AND hour < ?
         GROUP BY hour, mode, action, spf, dkim, dmarc ORDER BY hour"""
         return [(*row[:6], int(row[6])) for row in self._all(sql, [int(since) - int(since) % HOUR, int(until)])]
+
+    def agreement(self, since: float, until: float) -> list[tuple[str, str, str, str, int]]:
+        """(authserv-id of another filter, method, its result, ours, messages): whole days, all hosts."""
+        sql = """SELECT other, method, theirs, ours, sum(messages) FROM agreement WHERE day >= ? AND day < ?
+        GROUP BY other, method, theirs, ours ORDER BY other, method, 5 DESC"""
+        start = int(since) - int(since) % DAY
+        return [(*row[:4], int(row[4])) for row in self._all(sql, [start, int(until)])]
 
     def domains(self, since: float, until: float, dmarc: str, limit: int) -> list[tuple[str, int]]:
         """The author domains with most messages of a DMARC result other than pass and none, and how many: whole days,

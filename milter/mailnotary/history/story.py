@@ -30,7 +30,7 @@ _MAX_DOMAINS: Final = 6  # claimed by a From field: one more than are evaluated
 # The order of a story's values, and of those of its parts. Stores are full of them: to add one, append it.
 _STORY: Final = (
     *("helo", "mail_from", "user", "why", "author", "spf", "dkim", "dmarc", "would", "override", "reachable"),
-    *("regardless", "signed", "reply", "error", "ms"),
+    *("regardless", "signed", "reply", "error", "ms", "compared"),
 )
 _SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups")
 _DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason")
@@ -39,13 +39,15 @@ _DMARC: Final = (
 )
 _RECORD: Final = ("domain", "p", "sp", "np", "adkim", "aspf", "t")
 _AUTHOR: Final = ("domains", "problem", "reason", "more")
+_COMPARED: Final = ("other", "method", "theirs", "ours", "reason")
 _REPLY: Final = ("code", "enhanced_code", "text")
 
 
 class Row(NamedTuple):
     """What is searched by. `time` is in microseconds since the epoch, at the message's end; `domain` the author domain,
     "" without one; `spf` MAIL FROM's result, `dkim` that of the signature that counts most, `dmarc`; "" where there is
-    none."""
+    none; `compared` what other filters found, "ID/method/theirs/ours" for each;
+    `differs` the methods in which one came to another result."""
 
     time: int
     queue_id: str
@@ -56,6 +58,8 @@ class Row(NamedTuple):
     spf: str
     dkim: str
     dmarc: str
+    compared: str
+    differs: str
 
 
 _BEST = {status: place for place, status in enumerate((DkimStatus.PASS, *DkimStatus))}
@@ -85,6 +89,8 @@ def row_of(record: MessageRecord, now: float | None = None) -> Row:
         mail_from[0] if mail_from else "",
         min([one.status for one in signatures], key=_BEST.__getitem__) if signatures else "",
         dmarc.status if dmarc is not None else "",
+        " ".join("/".join(one[:-1]) for one in record.compared) if record.compared else "",
+        " ".join(sorted({one.method for one in record.compared if not one.agrees})) if record.compared else "",
     )
 
 
@@ -121,6 +127,7 @@ def _full_story(record: MessageRecord) -> list[Any]:
         _reply(record),
         record.error and printable(record.error, MAX_TEXT),
         round(record.milliseconds, 1),
+        [(*result[:-1], printable(result.reason, 200)) for result in record.compared],
     ]
 
 
@@ -177,6 +184,7 @@ def complete(row: Row, host: str, text: str) -> dict[str, Any]:
         "dkim": [_named(_DKIM, part) for part in story["dkim"] or ()],
         "dmarc": dmarc,
         "signed": [{"domain": domain, "selector": selector} for domain, selector in story["signed"] or ()],
+        "compared": [_named(_COMPARED, part) for part in story["compared"] or ()],
         "reply": story["reply"] and _named(_REPLY, story["reply"]),
     }
     columns = {"time": _iso(row.time), "host": host, "queue_id": row.queue_id, "client": row.client}

@@ -74,8 +74,8 @@ class WhatIf:
         client = _address(message["client"])
         if network := containing(settings.exempt.networks, client):
             return "accept", f"{client} is in exempt.networks ({network})"
-        if settings.mode is Mode.SIGN:
-            return "accept", "mode is sign"
+        if settings.mode in (Mode.SIGN, Mode.OBSERVE):
+            return "accept", f"mode is {settings.mode}"
         results = results_of(message)
         if (refusal := spf_reply(settings.spf, results.spf, client)) is not None and not message["reachable"]:
             return ("reject" if refusal.code >= 500 else "tempfail"), refusal.text

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary.authres import Results
 from mailnotary.mail.address import Author
+from mailnotary.session.comparison import Comparison
 from mailnotary.session.policy import Action, DeleteHeader, DmarcVerdict, Quarantine, Reply
 from mailnotary.status import DkimStatus
 
@@ -62,6 +63,7 @@ class LoggedList:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
     """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made;
+    `compared` what other filters found;
     `reachable`: all its recipients are exempt from refusals; `regardless`: its results decided nothing, for it was
     refused for its form or ended in an error of ours; `error` what kept mailnotary from doing its work;
     `milliseconds` of our own work, waiting for DNS included; `questions` asked of the resolver."""
@@ -77,6 +79,7 @@ class MessageRecord:
     results: Results = field(default_factory=Results)
     verdict: DmarcVerdict | None = None
     signed: tuple[tuple[str, str], ...] = ()
+    compared: tuple[Comparison, ...] = ()
     actions: tuple[Action, ...] = ()
     reachable: bool = False
     regardless: bool = False

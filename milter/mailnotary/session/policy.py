@@ -8,6 +8,7 @@ from mailnotary.config.settings import (
     DmarcAction,
     DmarcMode,
     DmarcSettings,
+    Mode,
     Network,
     OnAuthor,
     OnTemperror,
@@ -102,6 +103,8 @@ def wants_mail_reply(settings: Settings) -> bool:
 
 def spf_may_refuse(settings: Settings) -> bool:
     """Whether SPF may come to a reply."""
+    if settings.mode is Mode.OBSERVE:
+        return False
     spf = settings.spf
     accept = SpfAction.ACCEPT
     return not (spf.helo_fail is spf.fail is spf.softfail is spf.permerror is spf.temperror is accept)
@@ -244,6 +247,15 @@ def _dmarc_refusal(result: DmarcResult) -> Reply:
 def _deferral(result: DmarcResult) -> Reply:
     # RFC 9989 4.10.1: "temporarily rejected (i.e., an SMTP 4yx reply)". RFC 3463 3.5, X.4.3: a directory server failed.
     return reply(451, "4.3", f"DMARC check of {result.domain} could not be completed: {result.reason}")
+
+
+def observed(verdict: DmarcVerdict, refusal: Reply | None) -> DmarcVerdict:
+    """The verdict where nothing may be changed: what it would have been. `refusal` is SPF's, which comes first."""
+    if refusal is not None:
+        return DmarcVerdict("tag", "reject" if refusal.code >= 500 else "tempfail", f"mode is observe; {refusal.text}")
+    if verdict.action in ("accept", DmarcAction.TAG):
+        return verdict
+    return DmarcVerdict("tag", verdict.action, "mode is observe")
 
 
 # --- the author (RFC 9989 sections 5.3.1 and 11.5) ---

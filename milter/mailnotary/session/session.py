@@ -18,6 +18,7 @@ from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import Resolver
 from mailnotary.session import received
 from mailnotary.session.budget import MAX_DELETIONS, MAX_FIELDS, Budget
+from mailnotary.session.comparison import Comparison, compare
 from mailnotary.session.inbound import Inbound, Traces
 from mailnotary.session.outbound import Client, Origin, SigningPlan, origin, plan, relay
 from mailnotary.session.outcome import MessageMode, MessageRecord
@@ -30,6 +31,7 @@ from mailnotary.session.policy import (
     containing,
     message_verdict,
     must_be_reached,
+    observed,
     reply,
     spf_may_refuse,
     spf_reply,
@@ -81,6 +83,7 @@ class _Message:
     results: Results = field(default_factory=Results)
     verdict: DmarcVerdict | None = None
     signed: tuple[tuple[str, str], ...] = ()  # (domain, selector) of each signature made
+    compared: tuple[Comparison, ...] = ()  # with other filters
 
 
 class Session:
@@ -287,6 +290,9 @@ class Session:
         verdict = message_verdict(settings, who, results.dmarc, results.signatures, message.client.address)
         if message.unrefusable and verdict.action != "accept":
             verdict = DmarcVerdict("tag", verdict.would or verdict.action, _REACHABLE)
+        message.compared = compare(message.fields, settings.history.compare_with, results)
+        if settings.mode is Mode.OBSERVE:
+            verdict = observed(verdict, spf_reply(settings.spf, results.spf, message.client.address))
         message.verdict = verdict
         if verdict.reply is not None:
             return (verdict.reply,)
@@ -384,6 +390,8 @@ class Session:
             # RFC 8601 section 5: such a field must not stay.
             actions = (_forged(message, f"more than {MAX_DELETIONS} " if self.may_delete else ""),)
             regardless = True
+        if message.env.settings.mode is Mode.OBSERVE:
+            actions = ()
         record = MessageRecord(
             queue_id=message.queue_id,
             client=message.client.address,
@@ -396,6 +404,7 @@ class Session:
             results=message.results,
             verdict=message.verdict,
             signed=message.signed,
+            compared=message.compared,
             actions=actions,
             reachable=bool(message.unrefusable),
             regardless=regardless,
@@ -415,6 +424,8 @@ _TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, pleas
 
 def _mode(mode: Mode, whose: Origin, why: str) -> tuple[MessageMode, str]:
     """What is to be done with mail of this origin while one half may be switched off."""
+    if whose is Origin.OURS and mode is Mode.OBSERVE:
+        return MessageMode.NONE, f"{why}; mode is observe"
     if whose is Origin.OURS:
         return (MessageMode.NONE, f"{why}; mode is verify") if mode is Mode.VERIFY else (MessageMode.SIGN, why)
     if whose is Origin.FOREIGN:
@@ -463,7 +474,9 @@ def _verdict_against(message: _Message, who: Author) -> str:
 
 def _own_ids(message: _Message) -> tuple[str, ...]:
     """The authserv-ids of this host and of the others that are ours."""
-    return (message.authserv_id, *message.env.settings.authentication_results.remove_from)
+    settings = message.env.settings
+    others = [name for name in settings.authentication_results.remove_from if name not in settings.history.compare_with]
+    return (message.authserv_id, *others)
 
 
 def _bare_address(sender: bytes) -> str:
