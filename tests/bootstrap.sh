@@ -96,6 +96,7 @@ install_packages() {
 	[[ -e /usr/bin/systemctl ]] || return 0
 	[[ $wanted != *opendkim* ]] || as_root systemctl --quiet disable opendkim
 	[[ $wanted != *opendmarc* ]] || as_root systemctl --quiet disable opendmarc
+	[[ $wanted != *postgresql* ]] || as_root systemctl --quiet disable postgresql
 	[[ $wanted != *spamassassin* ]] || as_root systemctl --quiet disable spamassassin-maintenance.timer
 }
 
@@ -183,7 +184,7 @@ run)
 test)
 	choose_python
 	install_packages "${packages[@]}" dbconfig-no-thanks debconf fish git groff-base libmail-authenticationresults-perl \
-		opendkim opendkim-tools opendmarc openssl postfix spamassassin zsh
+		opendkim opendkim-tools opendmarc openssl postfix postgresql spamassassin zsh
 	make_environment
 	install_mailnotary dev
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;

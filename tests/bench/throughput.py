@@ -93,6 +93,7 @@ WORK = (
     Work("verify 4 KB", 4_000, (*_VERIFIERS, "pyspf-milter", "OpenDMARC")),
     Work("verify 4 KB, one message a connection", 4_000, _VERIFIERS, per_connection=1),
     Work("verify 4 KB, every sender domain new", 4_000, ("mailnotary", "pyspf-milter", "rspamd"), senders=0),
+    Work("verify 4 KB, with and without the history", 4_000, ("mailnotary", "mailnotary history")),
     Work("verify 50 KB", 50_000, _VERIFIERS),
     Work("verify 2 MB, base64", 2_000_000, (*_VERIFIERS, "bare-filter")),
     Work("verify 10 MB, base64", 10_000_000, (*_VERIFIERS, "bare-filter")),
@@ -198,7 +199,7 @@ class Filters:
         directory = self._directory / wanted.replace(" ", "-")
         if name == "mailnotary":
             daemon = self._stack.enter_context(self._mailnotary(directory, selector, kinds))
-            return Filter(name, daemon.address, daemon.pid, expect)
+            return Filter("mailnotary, history" if "history" in kinds else name, daemon.address, daemon.pid, expect)
         key, nameserver, above = self._keys.get(selector), self._senders.nameserver, b""
         match name:
             case "OpenDKIM":
@@ -223,6 +224,7 @@ class Filters:
             "workers": "auto",
             "state_dir": str(directory),
         }
+        config["history"] = {"enabled": "history" in kinds}
         config["dns"] = {"nameservers": [self._senders.nameserver]}
         env = {"MAILNOTARY_CRYPTO": "pycryptodome"} if "pycryptodome" in kinds else {}
         if not selector:
