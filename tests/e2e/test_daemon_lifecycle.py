@@ -199,10 +199,10 @@ def test_a_configuration_that_is_not_there_stops_the_start(tmp_path: Path) -> No
 
 def test_a_faulty_keystore_stops_the_start_and_leaves_no_socket(tmp_path: Path) -> None:
     path = tmp_path / "milter.sock"
-    keystore = {"domains": {"x.example": {"keys": [{"selector": "s", "file": "missing.pem"}]}}}
+    keystore = {"domains": {"x.example": {"keys": [{"selector": "s", "fiel": "missing.pem"}]}}}
     text = failed_start(Daemon(tmp_path, listen=f"unix:{path}", keystore=keystore))
     assert "keystore.yaml:" in text
-    assert "missing.pem" in text
+    assert "'fiel'" in text
     assert not path.exists()
 
 
@@ -441,6 +441,11 @@ def test_systemd_is_told_of_the_start_each_reload_and_the_end(tmp_path: Path, ab
         again = systemd.next()
         assert again["READY"] == "1"
         assert "faulty" in again["STATUS"]
+        del daemon.config["nonsense"]
+        daemon.write_keystore({"domains": {"x.example": {"keys": [{"selector": "s", "file": "missing.pem"}]}}})
+        daemon.reload()
+        assert systemd.next()["RELOADING"] == "1"
+        assert "mail of x.example waits" in systemd.next()["STATUS"]
         daemon.signal(signal.SIGTERM)
         stopping = systemd.next()
         assert stopping["STOPPING"] == "1"

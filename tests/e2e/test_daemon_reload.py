@@ -2,7 +2,6 @@
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -88,7 +87,7 @@ def test_keys_come_and_go_with_a_reload(tmp_path: Path) -> None:
         assert selectors() == ["one"]  # nobody reads the files before the reload
         daemon.reload()
         assert selectors() == ["two"]
-        (tmp_path / second).unlink()
+        daemon.write_keystore({"domains": {"x.example": {"keys": [{"selector": "two"}]}}})
         daemon.reload(good=False)
         assert selectors() == ["two"]
 
@@ -99,7 +98,7 @@ def test_a_named_pipe_in_the_place_of_a_file_holds_nothing_up(tmp_path: Path, na
         (tmp_path / name).rename(tmp_path / "saved")
         os.mkfifo(tmp_path / name, 0o600)
         daemon.signal(signal.SIGHUP)
-        (line,) = daemon.wait_for("reload refused")
+        (line,) = daemon.wait_for("a key can't be used" if name == "key.pem" else "reload refused")
         assert "regular file" in line
         victim = daemon.workers()[0]
         os.kill(victim, signal.SIGKILL)
@@ -149,13 +148,32 @@ def test_a_file_that_has_gone_is_refused(tmp_path: Path) -> None:
         assert authserv_id(client) == "mx.rcpt.example"
 
 
-def test_a_key_with_unsafe_permissions_is_refused_at_a_reload_too(tmp_path: Path) -> None:
-    key = keygen(tmp_path, "key.pem")
-    with Daemon(tmp_path, keystore=keystore("one", key)) as daemon:
-        (tmp_path / key).chmod(0o644)
-        assert stat.S_IMODE((tmp_path / key).stat().st_mode) == 0o644
-        daemon.reload(good=False)
-        assert "key.pem" in daemon.lines("reload refused")[0]
+def test_a_key_that_cant_be_used_costs_the_mail_of_its_domain_alone(tmp_path: Path) -> None:
+    keys = {
+        "domains": {name: {"keys": [{"selector": "s", "file": f"{name}.pem"}]} for name in ("x.example", "y.example")}
+    }
+    for name in ("x.example", "y.example"):
+        keygen(tmp_path, f"{name}.pem")
+    (tmp_path / "y.example.pem").rename(tmp_path / "hidden")
+
+    def send(client: MilterClient, domain: bytes) -> int | None:
+        outcome = client.send_message(MESSAGE.replace(b"x.example", domain), client_ip="127.0.0.1")
+        assert outcome.reply is not None or outcome.headers("DKIM-Signature")
+        return outcome.reply.code if outcome.reply else None
+
+    with Daemon(tmp_path, keystore=keys) as daemon, MilterClient(daemon.address) as client:
+        (line,) = daemon.lines("a key can't be used, and the mail of its domain waits")
+        assert "y.example.pem: does not exist" in line
+        assert (send(client, b"x.example"), send(client, b"y.example")) == (None, 451)
+        assert client.send_message(MESSAGE).reply is None  # incoming mail is not affected
+        (tmp_path / "hidden").rename(tmp_path / "y.example.pem")
+        (tmp_path / "x.example.pem").chmod(0o644)
+        daemon.reload()
+        assert "x.example.pem: everyone has access" in daemon.lines("a key can't be used")[1]
+        assert (send(client, b"x.example"), send(client, b"y.example")) == (451, None)
+        (tmp_path / "x.example.pem").chmod(0o600)
+        daemon.reload()
+        assert (send(client, b"x.example"), send(client, b"y.example")) == (None, None)
 
 
 def test_what_needs_a_restart_is_said_and_left_as_it_is(tmp_path: Path) -> None:

@@ -89,10 +89,23 @@ def test_errors_are_lines_with_their_place_and_the_exit_is_1(
     )
 
 
-def test_every_key_is_parsed(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (directory / "a.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+def test_a_key_that_cant_be_used_fails_the_check_but_not_the_reload(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (directory / "b.pem").touch(0o600)
+    (directory / "b.pem").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    (directory / "keystore.yaml").write_text(KEYS + "  c.example: {keys: [{selector: a, file: b.pem}]}\n")
     assert check(directory, "") == 1
-    assert "the PEM block holds no valid key" in capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert error.startswith(f"{directory}/keystore.yaml:8:42: {directory}/b.pem: ")
+    assert out.splitlines()[0] == (
+        f"{directory}/m.yaml: the daemon would run, but not sign for c.example: their mail would wait (451) until the "
+        "keys are fixed"
+    )
+    assert main(["check-config", "--reload", "-c", str(directory / "m.yaml")]) == 0
+    assert capsys.readouterr().err == error
+    assert check(directory, "mode: y") == 1
+    assert main(["check-config", "--reload", "-c", str(directory / "m.yaml")]) == 1
 
 
 def test_warnings_do_not_fail(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,19 @@ def setup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Setup:
     return Setup(tmp_path, capsys)
 
 
+def test_keys_shows_a_key_that_cant_be_used(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    setup.run("keygen", "other.example", "e2", "--algorithm", "ed25519")
+    file = setup.directory / "keys" / "example.org.e1.pem"
+    file.unlink()
+    broken, other = setup.json("keys")["keys"]
+    assert (broken["dns"], broken["signing"], other["dns"], other["fault"]) == ("unknown", False, "missing", "")
+    assert broken["fault"].startswith("does not exist")
+    text = setup.text("keys")
+    assert "e1 can't be used, so the mail of example.org waits" in text
+    assert f"{file}: does not exist" in text
+
+
 # --- keygen ---------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +108,7 @@ def test_keygen_makes_a_key_that_the_daemon_can_use(
     out = setup.run("keygen", "example.org", "s1", *options)
     file = setup.directory / "keys" / "example.org.s1.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    (key,) = load_configuration(setup.config, parse_keys=True).keystore.entries["example.org"].keys
+    (key,) = load_configuration(setup.config).keystore.entries["example.org"].keys
     assert (key.file, key.state) == (str(file), "auto")
     private = load_private_key(key.pem)
     assert (private.algorithm, private.bits) == (algorithm, bits)
@@ -278,7 +291,7 @@ def test_keygens_at_the_same_time_lose_no_entry(setup: Setup) -> None:
     assert [process.wait(60) for process in running] == [0] * 6
     keys = setup.entries()["example.org"]["keys"]
     assert sorted(key["selector"] for key in keys) == [f"s{i}" for i in range(6)]
-    load_configuration(setup.config, parse_keys=True)
+    load_configuration(setup.config)
 
 
 def test_a_zone_file_takes_long_records_in_short_strings() -> None:
@@ -503,7 +516,7 @@ def test_rotate_makes_a_successor_for_each_key_that_signs(setup: Setup) -> None:
     assert load_private_key(setup.pem(new_rsa["selector"])).algorithm == "rsa"
     assert load_private_key(setup.pem(new_ed["selector"])).algorithm == "ed25519"
     assert out.count("IN TXT") == 2
-    load_configuration(setup.config, parse_keys=True)
+    load_configuration(setup.config)
     assert "a rotation is in progress" in setup.run("rotate", "example.org", status=1)
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -17,7 +18,7 @@ from mailnotary.config import keystore_file
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore
 from mailnotary.config.private_key import read_key
 from mailnotary.config.yaml_nodes import ConfigError, Report
-from mailnotary.crypto import KeyLoadError, generate_private_key
+from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key
 
 CONFIG = Path(__file__).parents[2] / "config" / "keystore.yaml"
 UID, GID = os.geteuid(), os.getegid()
@@ -42,21 +43,29 @@ def write_key(path: Path, pem: bytes) -> Path:
     return path
 
 
-def load(directory: Path, text: str, *, parse_keys: bool = False) -> KeyStore:
+def load(directory: Path, text: str) -> KeyStore:
     (directory / "k.yaml").write_text(text)
-    return keystore_file.load(directory / "k.yaml", uid=UID, gids=(GID,), parse_keys=parse_keys)
+    return keystore_file.load(directory / "k.yaml", uid=UID, gids=(GID,))
 
 
-def errors(directory: Path, text: str, *, parse_keys: bool = False) -> list[str]:
+def errors(directory: Path, text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        load(directory, text, parse_keys=parse_keys)
+        load(directory, text)
     return [str(problem).removeprefix(f"{directory}/k.yaml:") for problem in caught.value.problems]
 
 
-def warnings(directory: Path, text: str, *, parse_keys: bool = False) -> list[str]:
+def faults(directory: Path, text: str) -> list[str]:
     (directory / "k.yaml").write_text(text)
     report = Report("k.yaml")
-    keystore_file.read(directory / "k.yaml", report, uid=UID, gids=(GID,), parse_keys=parse_keys)
+    keystore_file.read(directory / "k.yaml", report, uid=UID, gids=(GID,))
+    report.raise_problems()
+    return [str(fault).removeprefix("k.yaml:") for fault in report.faults]
+
+
+def warnings(directory: Path, text: str) -> list[str]:
+    (directory / "k.yaml").write_text(text)
+    report = Report("k.yaml")
+    keystore_file.read(directory / "k.yaml", report, uid=UID, gids=(GID,))
     report.raise_problems()
     return [str(warning).removeprefix("k.yaml:") for warning in report.warnings]
 
@@ -289,8 +298,7 @@ def test_what_is_strange_is_a_warning(directory: Path, text: str, expected: str)
 def test_weak_rsa_keys_are_a_warning(directory: Path) -> None:
     write_key(directory / "a.pem", generate_private_key("rsa", 1024))
     text = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}"
-    assert warnings(directory, text) == []
-    (found,) = warnings(directory, text, parse_keys=True)
+    (found,) = warnings(directory, text)
     assert "RSA with 1024 bits: make a key of 2048" in found
 
 
@@ -361,7 +369,7 @@ def refusal(path: Path, *, uid: int = UID, gids: tuple[int, ...] = (GID,)) -> st
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440, 0o660, 0o700])
 def test_a_key_for_its_owner_and_group_is_read(directory: Path, pem: bytes, mode: int) -> None:
     (directory / "a.pem").chmod(mode)
-    assert read_key(str(directory / "a.pem"), UID, (GID,)) == pem
+    assert read_key(str(directory / "a.pem"), UID, (GID,))[0] == pem
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o666, 0o602, 0o601])
@@ -402,8 +410,8 @@ def test_a_key_of_another_user_is_refused(directory: Path) -> None:
 def test_unsafe_keys_waives_the_rules_wherever_it_stands(directory: Path) -> None:
     (directory / "a.pem").chmod(0o644)
     text = "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}\n"
-    assert "everyone has access" in errors(directory, text)[0]
-    assert "everyone has access" in errors(directory, text + "unsafe_keys: false\n")[0]
+    assert "everyone has access" in faults(directory, text)[0]
+    assert "everyone has access" in faults(directory, text + "unsafe_keys: false\n")[0]
     assert load(directory, text + "unsafe_keys: true\n").entries
 
 
@@ -470,15 +478,33 @@ def test_a_key_file_that_is_none_says_why(directory: Path, make: Callable[[Path]
 
 def test_a_link_to_a_good_key_is_followed(directory: Path, pem: bytes) -> None:
     (directory / "link.pem").symlink_to("a.pem")
-    assert read_key(str(directory / "link.pem"), UID, (GID,)) == pem
+    assert read_key(str(directory / "link.pem"), UID, (GID,))[0] == pem
 
 
-def test_a_damaged_key_is_only_found_by_parsing(directory: Path) -> None:
+def test_a_damaged_key_is_found_at_load(directory: Path) -> None:
     write_key(directory / "a.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     text = "domains:\n  a.example: {keys: [{selector: a, file: a.pem}]}\n"
-    load(directory, text)
-    (found,) = errors(directory, text, parse_keys=True)
+    (found,) = faults(directory, text)
     assert found.startswith(f"2:42: {directory}/a.pem: the PEM block holds no valid key")
+
+
+def test_a_key_that_cant_be_used_costs_its_own_entry_alone(directory: Path) -> None:
+    text = """\
+domains:
+  a.example: {keys: [{selector: a, file: none.pem}, {selector: b, file: b.pem}]}
+  b.example: {keys: [{selector: a, file: a.pem}]}
+  c.example: {keys: [{selector: a, file: none.pem, state: auto}]}
+  d.example: {keys: [{selector: a, file: none.pem, state: retired}, {selector: b, file: b.pem}]}
+"""
+    assert [fault.split(": ")[0] for fault in faults(directory, text)] == ["2:42", "4:42"]
+    keystore = load(directory, text)
+    assert keystore.waiting() == ["a.example", "c.example"]
+    key = keystore.entries["a.example"].faulty
+    assert key is not None
+    assert key.fault == "does not exist: check the name, or make the key with `mailnotary keygen`"
+    assert keystore.entries["d.example"].faulty is None
+    (warning,) = warnings(directory, text)
+    assert warning.startswith(f"5:42: {directory}/none.pem: does not exist")
 
 
 def test_a_key_that_changes_while_it_is_read_is_refused(
@@ -508,7 +534,7 @@ def test_a_key_replaced_all_the_time_is_read_whole_or_refused(directory: Path) -
     thread.start()
     try:
         for _ in range(300):
-            assert read_key(str(path), UID, (GID,)) in [*keys, (directory / "b.pem").read_bytes()]
+            assert read_key(str(path), UID, (GID,))[0] in [*keys, (directory / "b.pem").read_bytes()]
     finally:
         stop.set()
         thread.join()
@@ -516,10 +542,11 @@ def test_a_key_replaced_all_the_time_is_read_whole_or_refused(directory: Path) -
 
 def test_a_key_file_shared_by_many_domains_is_read_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
+    genuine = read_key
 
-    def count(path: str, *args: object, **options: object) -> bytes:
+    def count(path: str, *args: Any, **options: Any) -> tuple[bytes, PrivateKey]:
         calls.append(path)
-        return b""
+        return genuine(path, *args, **options)
 
     monkeypatch.setattr(keystore_file, "read_key", count)
     load(directory, "domains:\n" + "".join(f"  a{i}.example: {{keys: [{KEY}]}}\n" for i in range(50)))
@@ -531,7 +558,7 @@ def test_a_key_file_shared_by_many_domains_is_read_once(directory: Path, monkeyp
 def test_any_octets_are_a_key_file_or_refused(tmp_path: Path, data: bytes) -> None:
     path = write_key(tmp_path / "x.pem", data)
     try:
-        found = read_key(str(path), UID, (GID,))
+        found, _ = read_key(str(path), UID, (GID,))
     except KeyLoadError as error:
         message = str(error)
         assert message.isprintable()

@@ -32,8 +32,14 @@ def errors(directory: Path, text: str) -> list[str]:
     return [str(problem).removeprefix(f"{directory}/") for problem in caught.value.problems]
 
 
+def faults(directory: Path, text: str) -> list[str]:
+    """The keys that can't be used."""
+    (directory / "m.yaml").write_text(text)
+    return [str(fault).removeprefix(f"{directory}/") for fault in load_configuration(directory / "m.yaml").faults]
+
+
 def test_the_shipped_files_are_valid_and_sign_nothing() -> None:
-    assert load_configuration(CONFIG, parse_keys=True).keystore == KeyStore()
+    assert load_configuration(CONFIG).keystore == KeyStore()
 
 
 def test_the_default_keystore_is_found_beside_the_settings(directory: Path) -> None:
@@ -94,7 +100,7 @@ def open_directory(directory: Path) -> Path:
 @pytest.mark.root
 def test_root_reads_the_keys_as_the_daemons_user(open_directory: Path) -> None:
     user = pwd.getpwnam("nobody")
-    (found,) = errors(open_directory, "user: nobody\n")
+    (found,) = faults(open_directory, "user: nobody\n")
     key = open_directory / "a.pem"
     assert found == (f"keystore.yaml:1:50: {key}: nobody can't read it: run `chown nobody {key} && chmod 0600 {key}`")
     os.chown(key, user.pw_uid, -1)
@@ -107,7 +113,7 @@ def test_root_finds_what_the_daemons_user_may_not_enter(open_directory: Path) ->
     (open_directory / "keys").mkdir(0o700)
     (open_directory / "a.pem").rename(open_directory / "keys" / "a.pem")
     (open_directory / "keystore.yaml").write_text(ENTRY.replace("a.pem", "keys/a.pem"))
-    (found,) = errors(open_directory, "user: nobody\n")
+    (found,) = faults(open_directory, "user: nobody\n")
     assert f"nobody cannot enter its directory: run `chown -R nobody {open_directory}/keys`" in found
 
 

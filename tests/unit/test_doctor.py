@@ -89,8 +89,8 @@ def test_the_settings_are_there_when_a_key_is_not(directory: Path) -> None:
     (directory / "keys" / "a.pem").unlink()
     settings, keystore, findings = configuration.read(directory / "m.yaml")
     assert settings is not None
-    assert keystore is None
-    assert levels(findings)["configuration"] is Level.ERROR
+    assert keystore is not None
+    assert any(finding.level is Level.ERROR and "its domain waits" in finding.text for finding in findings)
 
 
 @pytest.mark.parametrize("name", ["m.yaml", "keystore.yaml", "keys"])

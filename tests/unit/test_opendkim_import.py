@@ -42,7 +42,7 @@ class Setup:
         assert main(["import-opendkim", str(self.directory / name), "--output", str(self.directory / "out")]) == 0
         settings_file = self.directory / "out" / "mailnotary.yaml"
         settings_file.write_text(settings_file.read_text() + "user: root\n")
-        return load_configuration(settings_file, parse_keys=True), "\n".join(convert(self.directory / name).notes)
+        return load_configuration(settings_file), "\n".join(convert(self.directory / name).notes)
 
 
 @pytest.fixture

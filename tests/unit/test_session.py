@@ -384,6 +384,19 @@ def test_retired_and_unseen_auto_keys_do_not_sign() -> None:
     assert seen.play(MESSAGE, ip="127.0.0.1").record.signed == (("example.org", "ed"),)
 
 
+@pytest.mark.parametrize("state", [KeyState.ACTIVE, KeyState.AUTO])
+def test_mail_that_needs_a_key_that_cant_be_used_waits(state: KeyState) -> None:
+    rsa, ed = keystore().entries["example.org"].keys
+    keys = (rsa, StoredKey(ed.selector, ed.file, state, b"", fault="empty"))
+    outcome = Played(keys=keystore(keys=keys)).play(MESSAGE, ip="127.0.0.1")
+    assert outcome.reply is not None
+    assert (outcome.reply.code, outcome.reply.enhanced_code) == (451, "4.3.5")
+    assert "a key of the entry example.org can't be used, so its mail waits: empty" in outcome.record.why
+    assert not outcome.record.error
+    retired = (rsa, StoredKey(ed.selector, ed.file, KeyState.RETIRED, b"", fault="empty"))
+    assert Played(keys=keystore(keys=retired)).play(MESSAGE, ip="127.0.0.1").record.signed
+
+
 def test_allow_narrows_who_signs() -> None:
     keys = keystore(allow=Allow(auth_users=("*@example.org",)))
     allowed = Played(keys=keys).play(MESSAGE, ip=BAD_IP, user="Alice@example.org")

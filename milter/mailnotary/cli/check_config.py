@@ -14,35 +14,52 @@ from mailnotary.config.keystore import KeyState, KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
 
+SHOWN = 10  # domains named in one line
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
+    parser.add_argument(
+        "--reload", action="store_true", help="exit with 1 only if the daemon would refuse the files (for systemd)"
+    )
     add_config(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if the daemon can use the configuration; 1, and every error, if it cannot."""
+    """0 if the daemon can use the whole configuration; 1, and every error, if it cannot."""
     path = args.config or DEFAULT_CONFIG
     try:
-        configuration = load_configuration(path, parse_keys=True)
+        configuration = load_configuration(path)
     except ConfigError as error:
         if args.json:
-            print_json({"ok": False, "file": path, "errors": error.problems, "warnings": [], "summary": []})
+            print_json({"ok": False, "file": path, "errors": error.problems, "faults": [], "warnings": [], "summary": []})
         else:
             print(error, file=sys.stderr)
         return 1
     lines = list(summary(configuration))
+    status = 1 if configuration.faults and not args.reload else 0
     if args.json:
-        found = {"ok": True, "file": path, "errors": [], "warnings": configuration.warnings, "summary": lines}
-        print_json(found)
-        return 0
+        faults, warnings = configuration.faults, configuration.warnings
+        ok = not faults
+        print_json({"ok": ok, "file": path, "errors": [], "faults": faults, "warnings": warnings, "summary": lines})
+        return status
     for warning in configuration.warnings:
         print(f"{warning} (warning)", file=sys.stderr)
-    print(f"{path}: good")
+    for fault in configuration.faults:
+        print(fault, file=sys.stderr)
+    print(f"{path}: {_verdict(configuration)}")
     for line in lines:
         print(f"  {line}")
-    return 0
+    return status
+
+
+def _verdict(configuration: Configuration) -> str:
+    if not configuration.faults:
+        return "good"
+    waiting = configuration.keystore.waiting()
+    names = ", ".join(waiting[:SHOWN]) + (f" and {len(waiting) - SHOWN} more" if len(waiting) > SHOWN else "")
+    return f"the daemon would run, but not sign for {names}: their mail would wait (451) until the keys are fixed"
 
 
 def summary(configuration: Configuration) -> Iterator[str]:

@@ -17,7 +17,8 @@ from mailnotary.cli.common import add_config, add_json, add_zone, print_json, re
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState
-from mailnotary.crypto import KeyLoadError, load_private_key
+from mailnotary.config.private_key import load_key
+from mailnotary.crypto import KeyLoadError
 from mailnotary.dkim.publish import key_record_name, key_record_text
 
 
@@ -63,7 +64,7 @@ def records_of(entry: KeyEntry) -> list[dict[str, Any]]:
         if key.state is KeyState.RETIRED:
             continue
         try:
-            value = key_record_text(load_private_key(key.pem))
+            value = key_record_text(load_key(key))
         except KeyLoadError as error:
             raise CommandError(f"{key.file}: {error}") from error
         records.append({"name": key_record_name(entry.domain, key.selector), "type": "TXT", "value": value})

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mailnotary.cli import CommandError
 from mailnotary.cli.common import (
     CheckStatus,
     add_check,
@@ -32,8 +31,9 @@ from mailnotary.cli.common import (
 from mailnotary.cli.keys_check import check
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
+from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import Mode
-from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.crypto import PrivateKey
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.escape import printable
 from mailnotary.keys import histories
@@ -46,9 +46,10 @@ AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """Everything about one key. `entry` is its name in the keystore, `domain` the one that it signs as (d=); `dns` is
-    "match", "mismatch", "missing" or "error"; `why` says why it signs or not, `note` what the administrator should do
-    or can do. Times are seconds since 1970, null if never."""
+    """Everything about one key. `entry` is its name in the keystore, `domain` the one that it signs as (d=); `fault` is
+    why it can't be used, "" if it can; `dns` is "match", "mismatch", "missing", "error", or "unknown" for a key with a
+    fault; `why` says why it signs or not, `note` what the administrator should do or can do. Times are seconds since
+    1970, null if never."""
 
     entry: str
     domain: str
@@ -58,6 +59,7 @@ class KeyRow:
     state: KeyState
     retire_after: str | None
     file: str
+    fault: str
     dns: KeyRecordStatus
     dns_reason: str
     signing: bool
@@ -104,29 +106,23 @@ def key_rows(
 ) -> Iterator[KeyRow]:
     """One row for each key, in the order of the keystore."""
     loaded = [(entry, key, _load(key)) for entry in configuration.keystore.entries.values() for key in entry.keys]
-    by_name = {
-        (entry.domain, key.selector): known.get(
-            KeyId(entry.domain, key.selector, histories.fingerprint(private)), KeyHistory()
-        )
-        for entry, key, private in loaded
-    }
+    by_name = {(entry.domain, key.selector): _history(known, entry, key, private) for entry, key, private in loaded}
     published = {name for name, history in by_name.items() if history.signing}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        observations = pool.map(lambda item: observe(resolver, item[0].domain, item[1].selector, item[2]), loaded)
+        observations = pool.map(lambda item: _observe(resolver, *item), loaded)
         for (entry, key, private), observation in zip(loaded, observations, strict=True):
             history = by_name[entry.domain, key.selector]
-            idle = entry.idle(key, published)
-            if configuration.settings.mode is Mode.VERIFY:
-                idle = "mode is verify"
+            idle = _idle(configuration, entry, key, published)
             yield KeyRow(
                 entry=entry.name,
                 domain=entry.domain,
                 selector=key.selector,
-                algorithm=private.algorithm,
-                bits=private.bits,
+                algorithm=private.algorithm if private else "",
+                bits=private.bits if private else 0,
                 state=key.state,
                 retire_after=key.retire_after,
                 file=key.file,
+                fault=key.fault,
                 dns=observation.result,
                 dns_reason=observation.reason,
                 signing=not idle,
@@ -137,11 +133,31 @@ def key_rows(
             )
 
 
-def _load(key: StoredKey) -> PrivateKey:
-    try:
-        return load_private_key(key.pem)
-    except KeyLoadError as error:
-        raise CommandError(f"{key.file}: {error}") from error
+def _load(key: StoredKey) -> PrivateKey | None:
+    return None if key.fault else load_key(key)
+
+
+def _history(
+    known: Mapping[KeyId, KeyHistory], entry: KeyEntry, key: StoredKey, private: PrivateKey | None
+) -> KeyHistory:
+    if private is None:
+        return KeyHistory()
+    return known.get(KeyId(entry.domain, key.selector, histories.fingerprint(private)), KeyHistory())
+
+
+def _observe(resolver: Resolver, entry: KeyEntry, key: StoredKey, private: PrivateKey | None) -> KeyObservation:
+    if private is None:
+        return KeyObservation(KeyRecordStatus.UNKNOWN)
+    return observe(resolver, entry.domain, key.selector, private)
+
+
+def _idle(configuration: Configuration, entry: KeyEntry, key: StoredKey, published: set[tuple[str, str]]) -> str:
+    """Why a key does not sign at present, "" if it does."""
+    if configuration.settings.mode is Mode.VERIFY:
+        return "mode is verify"
+    if entry.faulty is None or key.state is KeyState.RETIRED:
+        return entry.idle(key, published)
+    return f"{entry.faulty.selector} can't be used, so the mail of {entry.name} waits"
 
 
 def _why(key: StoredKey, history: KeyHistory) -> str:
@@ -159,6 +175,8 @@ def _note(
     now: float,
 ) -> str:
     """What to do about a key, "" if nothing."""
+    if key.fault:
+        return f"{printable(key.file)}: {key.fault}"
     idle = entry.idle(key, published)
     good = observation.result is KeyRecordStatus.MATCH
     if idle and (key.state is KeyState.RETIRED or (entry.domain, key.selector) in published or key.retire_after):
@@ -184,6 +202,7 @@ _STYLES = {
     KeyRecordStatus.MISMATCH: "bold red",
     KeyRecordStatus.MISSING: "red",
     KeyRecordStatus.ERROR: "yellow",
+    KeyRecordStatus.UNKNOWN: "bold red",
 }
 
 
@@ -199,7 +218,7 @@ def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) 
         table.add_row(
             Text(f"{domain} (*)" if row.entry == "*" else domain),
             Text(row.selector),
-            f"{row.algorithm} {row.bits}" if row.algorithm == "rsa" else row.algorithm,
+            f"{row.algorithm} {row.bits}" if row.algorithm == "rsa" else row.algorithm or "-",
             str(row.state),
             Text(str(row.dns), _STYLES[row.dns]),
             Text("yes", "green") if row.signing else Text("no", "dim" if row.state is KeyState.RETIRED else "yellow"),

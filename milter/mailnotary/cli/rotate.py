@@ -19,6 +19,7 @@ from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import ConfigError, Configuration
+from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.keys import histories
@@ -121,7 +122,7 @@ def _left_behind(keystore: Path, domain: str) -> set[str]:
 
 def _load(key: StoredKey) -> PrivateKey:
     try:
-        return load_private_key(key.pem)
+        return load_key(key)
     except KeyLoadError as error:
         raise CommandError(f"{key.file}: {error}") from error
 

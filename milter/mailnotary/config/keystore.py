@@ -18,13 +18,15 @@ class KeyState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class StoredKey:
     """One key of an entry, with its PEM octets as they were read and checked at load. `retire_after` is the selector of
-    the key that takes its place: once that one signs, this one stops."""
+    the key that takes its place: once that one signs, this one stops. `fault` is why the file can't be used, ""
+    if it can."""
 
     selector: str
     file: str  # absolute path, for messages
     state: KeyState
     pem: bytes = field(repr=False)
     retire_after: str | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class KeyEntry:
             return f"{key.selector} is retired, for {key.retire_after} signs"
         return ""
 
+    @property
+    def faulty(self) -> StoredKey | None:
+        """The first key that can't be used although it is not retired. The entry's mail waits for it: whether the other
+        keys are enough for its receivers is not ours to guess."""
+        return next((key for key in self.keys if key.fault and key.state is not KeyState.RETIRED), None)
+
     def _may_sign(self, key: StoredKey, published: Collection[tuple[str, str]]) -> bool:
         return key.state is KeyState.ACTIVE or (key.state is KeyState.AUTO and (self.domain, key.selector) in published)
 
@@ -69,6 +77,10 @@ class KeyStore:
     """All entries, by name (lower-case A-labels)."""
 
     entries: Mapping[str, KeyEntry] = field(default_factory=dict)
+
+    def waiting(self) -> list[str]:
+        """The names of the entries whose mail waits, because a key of theirs can't be used."""
+        return [name for name, entry in self.entries.items() if entry.faulty is not None]
 
     def find(self, domain: str) -> KeyEntry | None:
         """The entry of an author domain (as `to_ascii` gives it): its own, else the nearest parent's with

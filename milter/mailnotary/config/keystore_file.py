@@ -22,7 +22,7 @@ from mailnotary.config.values import (
 )
 from mailnotary.config.yaml_check import shown
 from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
-from mailnotary.crypto import KeyLoadError, load_private_key
+from mailnotary.crypto import KeyLoadError
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
@@ -33,20 +33,20 @@ WEAK_RSA_BITS = 2048  # RFC 8301 section 3.2: signers SHOULD use at least as man
 _KEY_EXAMPLE = "{selector: rsa2026, file: keys/example.org.rsa2026.pem}"
 
 
-def load(path: Path, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
+def load(path: Path, *, uid: int, gids: Collection[int]) -> KeyStore:
     """Reads keystore.yaml and its key files, to which only root and the daemon may have access (`uid` and `gids`, see
-    `private_key.read_key`). `parse_keys`: parse each key too; as this takes time, the daemon parses a key when it is
-    first used. Raises ConfigError with everything that is wrong."""
+    `private_key.read_key`). A key that can't be used is a fault of its entry alone (`StoredKey.fault`). Raises
+    ConfigError with all errors of the file itself."""
     report = Report(path)
-    keystore = read(path, report, uid=uid, gids=gids, parse_keys=parse_keys)
+    keystore = read(path, report, uid=uid, gids=gids)
     report.raise_problems()
     return keystore
 
 
-def read(path: Path, report: Report, *, uid: int, gids: Collection[int], parse_keys: bool = False) -> KeyStore:
+def read(path: Path, report: Report, *, uid: int, gids: Collection[int]) -> KeyStore:
     """Like `load`, but continues after errors: they are in the report, and what they concern is not in the keystore."""
     with yaml_nodes.collector_off():  # it would visit every node, and none is garbage before the end
-        return _read(path, report, _KeyFiles(path.absolute().parent, uid, gids, parse=parse_keys))
+        return _read(path, report, _KeyFiles(path.absolute().parent, uid, gids))
 
 
 def _read(path: Path, report: Report, key_files: "_KeyFiles") -> KeyStore:
@@ -69,8 +69,8 @@ def _unsafe(root: YamlMapping) -> bool:
 class _KeyFiles:
     """Reads each key file once, however many domains share it."""
 
-    def __init__(self, directory: Path, uid: int, gids: Collection[int], *, parse: bool) -> None:
-        self._directory, self._uid, self._gids, self._parse = str(directory), uid, gids, parse
+    def __init__(self, directory: Path, uid: int, gids: Collection[int]) -> None:
+        self._directory, self._uid, self._gids = str(directory), uid, gids
         self.unsafe = False  # whether the rules of access are waived
         self._read: dict[str, bytes | KeyLoadError] = {}
         self.warnings: dict[str, str] = {}  # by path
@@ -80,7 +80,7 @@ class _KeyFiles:
         return os.path.normpath(os.path.join(self._directory, name))
 
     def load(self, path: str) -> bytes:
-        """The PEM octets of a key. Raises KeyLoadError."""
+        """The octets of a key file. Raises KeyLoadError."""
         outcome = self._read.get(path)
         if outcome is None:
             outcome = self._read[path] = self._load(path)
@@ -90,14 +90,12 @@ class _KeyFiles:
 
     def _load(self, path: str) -> bytes | KeyLoadError:
         try:
-            pem = read_key(path, self._uid, self._gids, unsafe=self.unsafe)
-            if self._parse:
-                key = load_private_key(pem)
-                if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
-                    self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
+            data, key = read_key(path, self._uid, self._gids, unsafe=self.unsafe)
         except KeyLoadError as error:
             return error
-        return pem
+        if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
+            self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
+        return data
 
 
 class _KeystoreReader:
@@ -123,7 +121,7 @@ class _KeystoreReader:
         }
         self._key_fields: dict[str, Converter[Any]] = {
             "selector": scalar(_selector, "a selector like rsa2026"),
-            "file": self._read_file,
+            "file": lambda node, report: self._key_files.path(_file_name(node, report)),
             "state": choice(KeyState),
             "retire_after": scalar(_selector, "the selector of the key that replaces this one"),
         }
@@ -230,22 +228,32 @@ class _KeystoreReader:
                 if section.get(name) is None:
                     report.error(node, f"this key has no '{name}': write {_KEY_EXAMPLE}")
             return None
-        path, pem = fields["file"]
-        key = StoredKey(fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"))
+        path = fields["file"]
+        pem, fault = self._read_file(path)
+        key = StoredKey(
+            fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"), fault
+        )
+        self._report_file(section.get("file"), key)
         self._selectors.append((selector, key))
         if key.retire_after is not None:
             self._successors.append((section.get("retire_after") or selector, key))
         return key
 
-    def _read_file(self, node: YamlNode, report: Report) -> tuple[str, bytes]:
-        path = self._key_files.path(_file_name(node, report))
+    def _read_file(self, path: str) -> tuple[bytes, str]:
+        """The octets of a key, or why it can't be used."""
         try:
-            pem = self._key_files.load(path)
+            return self._key_files.load(path), ""
         except KeyLoadError as error:
-            raise ValueError(f"{printable(path)}: {error}") from error
-        if (warning := self._key_files.warnings.get(path)) is not None:
-            report.warn(node, f"{printable(path)}: {warning}")
-        return path, pem
+            return b"", str(error)
+
+    def _report_file(self, node: YamlNode | None, key: StoredKey) -> None:
+        place = printable(key.file)
+        if key.fault and key.state is KeyState.RETIRED:  # nothing waits for it
+            self._report.warn(node, f"{place}: {key.fault}")
+        elif key.fault:
+            self._report.fault(node, f"{place}: {key.fault}")
+        elif (warning := self._key_files.warnings.get(key.file)) is not None:
+            self._report.warn(node, f"{place}: {warning}")
 
 
 _file_name = text("the file of a private key, like keys/example.org.rsa2026.pem")

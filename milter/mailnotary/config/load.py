@@ -18,10 +18,12 @@ __all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The configuration, checked. `warnings` are for the log; none of them is an error."""
+    """The configuration, checked. `faults` are keys that can't be used: the mail of their domains waits, all other mail
+    does not. `warnings` are for the log; none of them is an error."""
 
     settings: Settings
     keystore: KeyStore
+    faults: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
 
@@ -34,9 +36,10 @@ class _Account:
     groups: tuple[int, ...]
 
 
-def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration:
+def load_configuration(path: Path) -> Configuration:
     """Reads mailnotary.yaml, the keystore that it names and all key files; root reads the latter two as the daemon's
-    user. `parse_keys`: parse each key too. Raises ConfigError with everything that is wrong with either file."""
+    user. Raises ConfigError with all errors of either file; keys that can't be
+    used are in `faults` instead."""
     report = Report(path)
     settings, root = settings_file.read(path, report)
     account = _account(settings.user, root, report)
@@ -49,13 +52,11 @@ def load_configuration(path: Path, *, parse_keys: bool = False) -> Configuration
                 None, f"the user {settings.user} can't read it, so a reload will fail: make it readable for that user"
             )
         if _has_keystore(settings.keystore, root, report):
-            keystore = keystore_file.read(
-                settings.keystore, keys_report, uid=account.uid, gids=(account.gid,), parse_keys=parse_keys
-            )
-    problems = report.sorted_problems() + keys_report.sorted_problems()
-    if problems:
-        raise ConfigError(problems)
-    return Configuration(settings, keystore, tuple(report.warnings + keys_report.warnings))
+            keystore = keystore_file.read(settings.keystore, keys_report, uid=account.uid, gids=(account.gid,))
+    if report.problems or keys_report.problems:
+        raise ConfigError(report.sorted_problems() + keys_report.sorted_problems())
+    faults = tuple(dict.fromkeys(keys_report.faults))
+    return Configuration(settings, keystore, faults, tuple(report.warnings + keys_report.warnings))
 
 
 def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:

@@ -6,20 +6,27 @@ import shlex
 import stat
 from collections.abc import Collection
 
-from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError, load_private_key
+from mailnotary.config.keystore import StoredKey
+from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError, PrivateKey, load_private_key
 
-_LABELS = (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN RSA PRIVATE KEY-----")
 
-
-def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False) -> bytes:
-    """The PEM octets of a private key that this process can read and nobody can whom it does not concern: its owner
-    is root or `uid`, its group (where the group may read) root's or one of `gids`, and others have no access at all.
-    `unsafe` skips these rules. Raises KeyLoadError with what to do."""
+def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False) -> tuple[bytes, PrivateKey]:
+    """The octets of a private key file, and the key. The file must be readable for this process and closed to those who
+    have no business with it: its owner is root or `uid`, its group (if that has access) root's or one of `gids`, and
+    others have no access at all. `unsafe` skips these rules. Raises KeyLoadError with what to do."""
     data, status = _read(path, uid)
     if not unsafe:
         _check_access(path, status, uid, gids)
-    _check_type(data)
-    return data
+    if not data.strip():
+        raise KeyLoadError("empty: make a key with `mailnotary keygen`")
+    return data, load_private_key(data)
+
+
+def load_key(key: StoredKey) -> PrivateKey:
+    """The private key of a keystore's key, parsed. Raises KeyLoadError."""
+    if key.fault:
+        raise KeyLoadError(key.fault)
+    return load_private_key(key.pem)
 
 
 def _read(path: str, uid: int) -> tuple[bytes, os.stat_result]:
@@ -87,12 +94,3 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def _check_type(data: bytes) -> None:
-    """Looks at the PEM labels (RFC 7468) and parses only what can't be good, for the reason: parsing 20,000 good keys
-    takes seconds, so that waits for their first use."""
-    if not data.strip():
-        raise KeyLoadError("empty: make a key with `mailnotary keygen`")
-    if b"ENCRYPTED" in data or not any(label in data for label in _LABELS):
-        load_private_key(data)

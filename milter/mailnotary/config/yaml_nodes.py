@@ -108,11 +108,12 @@ YamlNode = YamlScalar | YamlSequence | YamlMapping
 
 
 class Report:
-    """Collects the errors of a file, and its warnings."""
+    """Collects the errors of a file, its faults and its warnings."""
 
     def __init__(self, file: Path | str) -> None:
         self.file = printable(str(file))
         self.problems: list[Problem] = []
+        self.faults: list[Problem] = []
         self.warnings: list[Problem] = []
         self._beyond = 0  # errors that were not kept
 
@@ -122,6 +123,11 @@ class Report:
             self.problems.append(self._problem(node, message))
         else:
             self._beyond += 1
+
+    def fault(self, node: YamlNode | None, message: str) -> None:
+        """Adds a fault: what the file names at this place can't be used, but all the rest can."""
+        if len(self.faults) < MAX_PROBLEMS:
+            self.faults.append(self._problem(node, message))
 
     def warn(self, node: YamlNode | None, message: str) -> None:
         """Adds a warning: the file can be used, but the administrator should know."""
@@ -134,8 +140,8 @@ class Report:
             raise ConfigError(self.sorted_problems())
 
     def sorted_problems(self) -> list[Problem]:
-        """The errors in the order of the file, without repetitions: what an alias refers to is read several times."""
-        ordered = sorted(dict.fromkeys(self.problems), key=lambda problem: (problem.line, problem.column))
+        """The errors and faults in the order of the file, each once although aliases are read several times."""
+        ordered = sorted(dict.fromkeys(self.problems + self.faults), key=lambda problem: (problem.line, problem.column))
         if self._beyond:
             ordered.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: fix these first"))
         return ordered

@@ -20,7 +20,7 @@ from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.recorder_parent import RecorderProcess
 from mailnotary.daemon.snapshot import Snapshot
-from mailnotary.daemon.supervisor import Supervisor, Timing
+from mailnotary.daemon.supervisor import Supervisor, Timing, log_findings
 
 
 def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -> int:
@@ -67,8 +67,7 @@ def _supervisor(
     """The supervisor of the first configuration. That ends with this function but for what the supervisor holds, which
     a reload replaces: the keys stay with the workers."""
     configuration = load()
-    for warning in configuration.warnings:
-        logger.warning("configuration", extra={"fields": {"problem": str(warning)}})
+    log_findings(configuration)
     snapshot = Snapshot.write((1, configuration.settings), configuration.keystore.entries)
     return Supervisor(
         settings=settings,
@@ -83,6 +82,7 @@ def _supervisor(
         notifier=Notifier(),
         timing=timing,
         log_pump=pump,
+        waiting=configuration.keystore.waiting(),
     )
 
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mailnotary.config.load import Configuration
@@ -44,6 +44,7 @@ class Timing:
 
 
 _NEED_RESTART = ("listen", "socket", "workers", "user")
+SHOWN_WAITING = 5  # domains in the status
 STARTS = 3  # a worker that never served is tried so often at the start before we give up
 
 
@@ -79,6 +80,7 @@ class Supervisor:
     notifier: Notifier
     timing: Timing = field(default_factory=Timing)
     log_pump: LogPump | None = None
+    waiting: Sequence[str] = ()
     _places: list[_Place] = field(init=False)
     _heartbeats: Heartbeats = field(init=False)
     _ready: bool = field(init=False, default=False)
@@ -244,7 +246,12 @@ class Supervisor:
             self.notifier.ready(self._status())
 
     def _status(self) -> str:
-        return f"serving on {self.settings.listen}, configuration {self._generation}"
+        status = f"serving on {self.settings.listen}, configuration {self._generation}"
+        if not self.waiting:
+            return status
+        more = len(self.waiting) - SHOWN_WAITING
+        names = ", ".join(self.waiting[:SHOWN_WAITING]) + (f" and {more} more" if more > 0 else "")
+        return f"{status}; keys can't be used, so mail of {names} waits: see the log"
 
     # -- the configuration
 
@@ -276,8 +283,8 @@ class Supervisor:
     def _adopt(self, new: Configuration) -> None:
         if new.settings.log != self.settings.log:
             set_up(new.settings.log)
-        for warning in new.warnings:
-            log.warning("configuration", extra={"fields": {"problem": str(warning)}})
+        log_findings(new)
+        self.waiting = new.keystore.waiting()
         kept = {name: getattr(self.settings, name) for name in _NEED_RESTART}
         for name, value in kept.items():
             if getattr(new.settings, name) != value:
@@ -325,6 +332,14 @@ class Supervisor:
         self.recorder.finish()
         log.info("stopped")
         return 0
+
+
+def log_findings(configuration: Configuration) -> None:
+    """Logs what is not right with a configuration that is taken over."""
+    for fault in configuration.faults:
+        log.error("a key can't be used, and the mail of its domain waits", extra={"fields": {"problem": str(fault)}})
+    for warning in configuration.warnings:
+        log.warning("configuration", extra={"fields": {"problem": str(warning)}})
 
 
 def _signal_name(number: int) -> str:

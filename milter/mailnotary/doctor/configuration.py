@@ -20,11 +20,12 @@ def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
         return None, None, [unknown("configuration", f"this account cannot read {path}", "run this as root")]
     findings = list(_account(path))
     try:
-        configuration = load_configuration(path, parse_keys=True)
+        configuration = load_configuration(path)
     except ConfigError as problems:
         findings += [error("configuration", str(problem)) for problem in problems.problems]
         return _settings_alone(path), None, findings
     findings += [warning("configuration", str(problem)) for problem in configuration.warnings]
+    findings += [error("keys", f"{fault}; the mail of its domain waits") for fault in configuration.faults]
     findings.append(ok("configuration", f"{path} is good"))
     findings += _keys(path, configuration)
     return configuration.settings, configuration.keystore, findings

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mailnotary.config.keystore import KeyState, KeyStore, StoredKey
-from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.config.private_key import load_key
+from mailnotary.crypto import KeyLoadError, PrivateKey
 from mailnotary.errors import DkimKeyError
 from mailnotary.files import read_regular
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus
@@ -160,7 +161,7 @@ def remembered(directory: Path, keystore: KeyStore) -> frozenset[tuple[str, str]
 
 def _id(domain: str, key: StoredKey) -> KeyId | None:
     try:
-        return KeyId(domain, key.selector, fingerprint(load_private_key(key.pem)))
+        return KeyId(domain, key.selector, fingerprint(load_key(key)))
     except KeyLoadError:  # it can't sign
         return None
 

@@ -17,6 +17,7 @@ class KeyRecordStatus(StrEnum):
     MISMATCH = "mismatch"  # it serves something else
     MISSING = "missing"
     ERROR = "error"  # it did not answer
+    UNKNOWN = "unknown"  # not compared, because the key can't be used
 
 
 @dataclass(frozen=True, slots=True)

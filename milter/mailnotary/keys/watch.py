@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailnotary.config.keystore import KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import Mode, Settings
-from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
+from mailnotary.crypto import KeyLoadError, PrivateKey
 from mailnotary.keys import histories
 from mailnotary.keys.histories import KeyHistory, KeyId, SigningSet, StateError
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
@@ -39,7 +40,7 @@ class _Watched:
     @property
     def private(self) -> PrivateKey:
         """The key itself; parsed each time, because ten thousand parsed keys would take too much memory."""
-        return load_private_key(self.places[0][1].pem)
+        return load_key(self.places[0][1])
 
 
 def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> dict[KeyId, _Watched]:
@@ -52,7 +53,7 @@ def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> d
             if key.state not in wanted:
                 continue
             try:
-                private = load_private_key(key.pem)
+                private = load_key(key)
             except KeyLoadError:
                 continue
             name = KeyId(entry.domain, key.selector, histories.fingerprint(private))

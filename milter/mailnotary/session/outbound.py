@@ -12,8 +12,9 @@ from functools import lru_cache
 
 from mailnotary import dkim
 from mailnotary.config.keystore import Allow, KeyEntry, KeyStore, StoredKey
+from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import OnBadAuthor, OnRefused, Settings, SigningSettings
-from mailnotary.crypto import load_private_key
+from mailnotary.crypto import KeyLoadError
 from mailnotary.domain import to_ascii
 from mailnotary.mail.address import Author
 from mailnotary.session.policy import Address, Reply, containing, reply
@@ -84,7 +85,7 @@ def plan(
     relaxed_only: bool,
 ) -> SigningPlan:
     """Decides who signs. `published` are the auto keys, as (domain, selector), whose record DNS was seen serving.
-    Raises crypto.KeyLoadError for a key that can't be used: the message then must wait."""
+    A key that can't be used holds the message back, even if others of the entry can be."""
     if author.problem is not None:
         return _without_author(settings.signing, keystore, author, client)
     domain = author.domains[0]
@@ -96,11 +97,24 @@ def plan(
         if settings.signing.on_refused is OnRefused.REJECT:
             return SigningPlan(why, refusal=reply(550, "7.1", f"not allowed to send as {domain}"))
         return SigningPlan(why)
+    if entry.faulty is not None:
+        return _unusable(entry, entry.faulty.fault)
     keys, idle = signing_keys(entry, published)
     if not keys:
         return SigningPlan(f"no key of the entry {entry.name} signs: {idle}")
-    signers = tuple(signer_of(entry.domain, key, settings.signing, relaxed_only=relaxed_only) for key in keys)
+    try:
+        signers = tuple(signer_of(entry.domain, key, settings.signing, relaxed_only=relaxed_only) for key in keys)
+    except KeyLoadError as error:
+        return _unusable(entry, str(error))
     return SigningPlan(f"the author domain {domain} is covered by the entry {entry.name}", signers)
+
+
+def _unusable(entry: KeyEntry, fault: str) -> SigningPlan:
+    # RFC 3463 section 3.4, X.3.5: system incorrectly configured. The log says more than the client should know.
+    why = f"a key of the entry {entry.name} can't be used, so its mail waits: {fault}"
+    return SigningPlan(
+        why, refusal=reply(451, "3.5", "this message can't be signed at present, please try again later")
+    )
 
 
 def _without_author(settings: SigningSettings, keystore: KeyStore, author: Author, client: Client) -> SigningPlan:
@@ -158,7 +172,7 @@ def signer_of(domain: str, key: StoredKey, settings: SigningSettings, *, relaxed
     return dkim.Signer(
         domain,
         key.selector,
-        load_private_key(key.pem),
+        load_key(key),
         headers=settings.headers,
         oversign=settings.oversign,
         canonicalization=canonicalization,
