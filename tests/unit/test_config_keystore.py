@@ -439,8 +439,11 @@ def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
         (made(lambda path: write_key(path, b"")), "empty: make a key with `mailnotary keygen`"),
         (made(lambda path: write_key(path, b" \n")), "empty"),
         (made(lambda path: write_key(path, b"x" * 65_537)), "larger than 65536 octets: this is not a private key"),
-        (made(lambda path: write_key(path, b"hello\n")), "no PEM private key"),
-        (made(lambda path: write_key(path, b"\x30\x82\x04")), "the key is in DER: convert it with"),
+        (made(lambda path: write_key(path, b"hello\n")), "not a private key"),
+        (
+            made(lambda path: write_key(path, b"\x30\x82\x04\x01")),
+            "this looks like DER whose last 1025 octets are missing",
+        ),
         (
             made(lambda path: write_key(path, b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")),
             "this is the public key: the file of the private key is needed",
@@ -455,7 +458,7 @@ def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
                     path, b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
                 )
             ),
-            "the key is encrypted: decrypt it with",
+            "the key is encrypted: run `(umask 077; openssl pkey -in ",
         ),
         (
             made(
@@ -485,7 +488,7 @@ def test_a_damaged_key_is_found_at_load(directory: Path) -> None:
     write_key(directory / "a.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     text = "domains:\n  a.example: {keys: [{selector: a, file: a.pem}]}\n"
     (found,) = faults(directory, text)
-    assert found.startswith(f"2:42: {directory}/a.pem: the PEM block holds no valid key")
+    assert found.startswith(f"2:42: {directory}/a.pem: the key is damaged")
 
 
 def test_a_key_that_cant_be_used_costs_its_own_entry_alone(directory: Path) -> None:

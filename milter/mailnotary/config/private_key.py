@@ -17,9 +17,7 @@ def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False
     data, status = _read(path, uid)
     if not unsafe:
         _check_access(path, status, uid, gids)
-    if not data.strip():
-        raise KeyLoadError("empty: make a key with `mailnotary keygen`")
-    return data, load_private_key(data)
+    return data, load_private_key(data, path)
 
 
 def load_key(key: StoredKey) -> PrivateKey:

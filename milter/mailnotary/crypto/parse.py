@@ -1,9 +1,5 @@
 """Keys as people have them: p= of a DNS record, PEM files, and new ones."""
 
-import base64
-import binascii
-import re
-
 from mailnotary.crypto import choice
 from mailnotary.crypto.der import (
     BIT_STRING,
@@ -24,6 +20,7 @@ from mailnotary.crypto.keys import (
     PrivateKey,
     PublicKey,
 )
+from mailnotary.crypto.private_text import KEYGEN, RESTORE, kind, private_der
 
 _FIELD_25519 = 2**255 - 19
 # The y coordinates of the points of order 1, 2, 4 and 8: a "key" that is one of them verifies what nobody signed.
@@ -81,41 +78,20 @@ def _ed25519_public(octets: bytes) -> PublicKey:
     return choice.backend.ed25519_public(octets)
 
 
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----(.*?)-----END \1-----", re.DOTALL)
-
-
-def load_private_key(pem: bytes) -> PrivateKey:
-    """A private key in PEM: PKCS#1 or PKCS#8, RSA or Ed25519, as written by `openssl genrsa`, `openssl genpkey` and
-    `opendkim-genkey`. Raises KeyLoadError with what to do."""
-    if len(pem) > MAX_PEM_OCTETS:
+def load_private_key(data: bytes, file: str = "FILE") -> PrivateKey:
+    """A private key, RSA or Ed25519, in PKCS#1 or PKCS#8, as PEM, DER or the base64 of DER. `file` is its path, for the
+    commands in errors. Raises KeyLoadError with what to do."""
+    if len(data) > MAX_PEM_OCTETS:
         raise KeyLoadError(f"larger than {MAX_PEM_OCTETS} octets: this is not a private key")
-    blocks = [match.groups() for match in _PEM.finditer(pem)]
-    label, text = next((block for block in blocks if block[0].endswith(b"PRIVATE KEY")), (b"", b""))
-    if not label:
-        raise KeyLoadError(_no_private_key(pem, [name for name, _ in blocks]))
-    if label == b"ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in text:
-        raise KeyLoadError("the key is encrypted: decrypt it with `openssl pkey -in FILE -out NEWFILE`")
-    if label not in (b"RSA PRIVATE KEY", b"PRIVATE KEY"):
-        kind = label.removesuffix(b" PRIVATE KEY").decode()
-        raise KeyLoadError(f"an {kind} key can't sign mail: make an RSA or Ed25519 key with `mailnotary keygen`")
+    if not data.strip():
+        raise KeyLoadError(f"empty: {KEYGEN}")
+    octets = private_der(data, file)
     try:
-        octets = base64.b64decode(b"".join(text.split()), validate=True)
-    except binascii.Error as error:
-        raise KeyLoadError(f"the PEM block is damaged ({error}): restore the file or make a new key") from error
-    try:
-        return _rsa_private(octets) if label == b"RSA PRIVATE KEY" else _pkcs8_private(octets)
+        return (
+            _rsa_private(octets) if kind(octets) == "pkcs1" else _pkcs8_private(octets)
+        )  # whatever the PEM label says
     except DerError as error:
-        raise KeyLoadError("the PEM block holds no valid key: restore the file or make a new key") from error
-
-
-def _no_private_key(pem: bytes, labels: list[bytes]) -> str:
-    if any(label.endswith(b"PUBLIC KEY") for label in labels):
-        return "this is the public key: the file of the private key is needed"
-    if b"CERTIFICATE" in labels:
-        return "this is a certificate: the file of the private key is needed"
-    if pem[:1] == b"\x30":
-        return "the key is in DER: convert it with `openssl pkey -inform DER -in FILE -out NEWFILE`"
-    return "no PEM private key (-----BEGIN PRIVATE KEY-----): make one with `mailnotary keygen`"
+        raise KeyLoadError(f"the key is damaged: {RESTORE}") from error
 
 
 def _pkcs8_private(octets: bytes) -> PrivateKey:
@@ -131,7 +107,7 @@ def _pkcs8_private(octets: bytes) -> PrivateKey:
         if len(seed) != 32:
             raise DerError
         return choice.backend.ed25519_private(seed)
-    raise KeyLoadError("the key is neither RSA nor Ed25519: make one with `mailnotary keygen`")
+    raise KeyLoadError(f"the key is neither RSA nor Ed25519: {KEYGEN}")
 
 
 def _rsa_private(octets: bytes) -> PrivateKey:
@@ -139,15 +115,15 @@ def _rsa_private(octets: bytes) -> PrivateKey:
     body = DerReader(octets).only(SEQUENCE)
     version, n, e, d, p, q, _dp, _dq, _qinv = (body.read_integer() for _ in range(9))
     if version != 0:
-        raise KeyLoadError("an RSA key of more than two primes can't be used: make one with `mailnotary keygen`")
+        raise KeyLoadError(f"an RSA key of more than two primes can't be used: {KEYGEN}")
     _check_rsa(n, e)
     if n.bit_length() < MIN_RSA_BITS:
         raise KeyLoadError(
             f"an RSA key of {n.bit_length()} bits is too weak (RFC 8301: at least {MIN_RSA_BITS}, better 2048): "
-            "make one with `mailnotary keygen`"
+            f"{KEYGEN}"
         )
     if p * q != n or p < 3 or q < 3 or e * d % (p - 1) != 1 or e * d % (q - 1) != 1:
-        raise KeyLoadError("the parts of the RSA key don't belong together: restore the file or make a new key")
+        raise KeyLoadError("the parts of the RSA key don't belong together: " + RESTORE)
     return choice.backend.rsa_private(n, e, d, p, q)
 
 
