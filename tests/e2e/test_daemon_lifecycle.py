@@ -466,8 +466,9 @@ def test_systemd_s_watchdog_is_fed(tmp_path: Path) -> None:
 def test_python_is_told_nothing_on_standard_output(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     process = subprocess.Popen([*FAULTY, "-c", str(daemon.file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(2)
+    assert process.stderr is not None
+    while b" ready " not in (line := process.stderr.readline()):
+        assert line
     process.terminate()
-    out, err = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=20)
     assert out == b""
-    assert b" ready " in err

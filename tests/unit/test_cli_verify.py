@@ -63,7 +63,7 @@ def test_unsigned_mail(tmp_path: Path, zone: str, capsys: pytest.CaptureFixture[
     assert run(MESSAGE, tmp_path, "--zone", zone) == 0
     assert capsys.readouterr().out == "none  the message has no DKIM signature\n"
     assert run(MESSAGE, tmp_path, "--zone", zone, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"dkim": []}
+    assert json.loads(capsys.readouterr().out) == {"dkim": [], "key_records": []}
 
 
 def test_a_message_can_not_write_on_the_terminal(tmp_path: Path, zone: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
         configuration = load_configuration(path)
     except ConfigError as error:
         if args.json:
-            print_json({"ok": False, "file": path, "errors": error.problems, "faults": [], "warnings": [], "summary": []})
+            nothing: dict[str, object] = {"faults": [], "warnings": [], "summary": []}
+            print_json({"ok": False, "file": path, "errors": error.problems} | nothing)
         else:
             print(error, file=sys.stderr)
         return 1

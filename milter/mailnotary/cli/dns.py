@@ -1,7 +1,8 @@
 """Prints the DNS records to publish for a domain's keys, and checks its SPF and DMARC records.
 
 Each record is printed as lines of a zone file (in strings of at most 255 octets) and as one line for a web panel.
-Retired keys are left out.
+Retired keys are left out. Each line
+`DNS:` says what DNS serves now.
 
 example: mailnotary dns example.org"""
 
@@ -20,6 +21,8 @@ from mailnotary.config.keystore import KeyEntry, KeyState
 from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError
 from mailnotary.dkim.publish import key_record_name, key_record_text
+from mailnotary.keys.observe import observe
+from mailnotary.resolver import Resolver
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,15 +43,15 @@ def run(args: argparse.Namespace) -> int:
             f"no entry of the keystore covers {domain}: make a key with `mailnotary keygen {domain} SELECTOR"
             f"{config_option(args.config)}`"
         )
-    records = records_of(entry)
     resolver = resolver_for(args.zone, configuration.settings)
+    records = records_of(entry, resolver)
     spf, dmarc = spf_view(domain, resolver), dmarc_view(domain, resolver)
     if args.json:
         print_json({"records": records, "spf": as_json(spf), "dmarc": as_json(dmarc)})
         return 0
     for record in records:
         show_record(record["name"], record["value"])
-        print()
+        print(f"\nDNS: {record['dns']}" + (f": {record['dns_reason']}" if record["dns_reason"] else "") + "\n")
     if not records:
         print(f"The entry {entry.name} has no key that is not retired.\n")
     console = Console(highlight=False, soft_wrap=True)
@@ -57,17 +60,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def records_of(entry: KeyEntry) -> list[dict[str, Any]]:
-    """The records to publish for an entry's keys."""
+def records_of(entry: KeyEntry, resolver: Resolver) -> list[dict[str, Any]]:
+    """The records to publish for an entry's keys, and what DNS serves in their place."""
     records = []
     for key in entry.keys:
         if key.state is KeyState.RETIRED:
             continue
         try:
-            value = key_record_text(load_key(key))
+            private = load_key(key)
         except KeyLoadError as error:
             raise CommandError(f"{key.file}: {error}") from error
-        records.append({"name": key_record_name(entry.domain, key.selector), "type": "TXT", "value": value})
+        observation = observe(resolver, entry.domain, key.selector, private)
+        records.append(
+            {
+                "name": key_record_name(entry.domain, key.selector),
+                "type": "TXT",
+                "value": key_record_text(private),
+                "dns": str(observation.result),
+                "dns_reason": observation.reason,
+            }
+        )
     return records
 
 

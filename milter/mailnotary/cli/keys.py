@@ -47,9 +47,9 @@ AT_ONCE = 16
 @dataclass(frozen=True, slots=True)
 class KeyRow:
     """Everything about one key. `entry` is its name in the keystore, `domain` the one that it signs as (d=); `fault` is
-    why it can't be used, "" if it can; `dns` is "match", "mismatch", "missing", "error", or "unknown" for a key with a
-    fault; `why` says why it signs or not, `note` what the administrator should do or can do. Times are seconds since
-    1970, null if never."""
+    why it can't be used, "" if it can; `dns` is "match", "mismatch", "missing", "exposed" (a private key), "error", or
+    "unknown" for a key with a fault; `why` says why it signs or not, `note` what the administrator should do or can do.
+    Times are seconds since 1970, null if never."""
 
     entry: str
     domain: str
@@ -188,7 +188,7 @@ def _note(
         return "its record can be removed" if now >= end else f"its record can be removed on {_day(end)}"
     if key.state is KeyState.AUTO and idle:
         return "it will start to sign soon" if good else f"publish its record: mailnotary dns {entry.domain}"
-    if observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING):
+    if observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING, KeyRecordStatus.EXPOSED):
         return f"receivers that see this can't verify its signatures: mailnotary dns {entry.domain}"
     return ""
 
@@ -201,6 +201,7 @@ _STYLES = {
     KeyRecordStatus.MATCH: "green",
     KeyRecordStatus.MISMATCH: "bold red",
     KeyRecordStatus.MISSING: "red",
+    KeyRecordStatus.EXPOSED: "bold white on red",
     KeyRecordStatus.ERROR: "yellow",
     KeyRecordStatus.UNKNOWN: "bold red",
 }

@@ -23,8 +23,11 @@ def check(rows: Sequence[KeyRow], problem: str) -> tuple[CheckStatus, list[str]]
         found.append((CheckStatus.WARNING, "the keystore has no keys: nothing is signed"))
     for row in rows:
         found += _of_key(row)
-    for entry, keys in groupby(rows, lambda row: row.entry):
-        if not any(row.signing for row in keys):
+    for entry, group in groupby(rows, lambda row: row.entry):
+        keys = list(group)
+        if any(row.fault and row.state is not KeyState.RETIRED for row in keys):
+            found.append((CheckStatus.CRITICAL, f"a key of {entry} can't be used: its mail waits"))
+        elif not any(row.signing for row in keys):
             found.append((CheckStatus.CRITICAL, f"no key of {entry} signs: its mail leaves unsigned"))
     status = worst(level for level, _ in found)
     texts = [text for level, text in found if level is status] + [text for level, text in found if level is not status]
@@ -32,7 +35,10 @@ def check(rows: Sequence[KeyRow], problem: str) -> tuple[CheckStatus, list[str]]
 
 
 def _of_key(row: KeyRow) -> Iterator[tuple[CheckStatus, str]]:
-    if row.state is KeyState.RETIRED or (row.retire_after is not None and not row.signing):
+    if row.dns is KeyRecordStatus.EXPOSED:
+        yield CheckStatus.CRITICAL, f"{key_record_name(row.domain, row.selector)}: {row.dns_reason}"
+        return
+    if row.fault or row.state is KeyState.RETIRED or (row.retire_after is not None and not row.signing):
         return  # its record is not needed for new mail
     name = key_record_name(row.domain, row.selector)
     if row.dns is KeyRecordStatus.ERROR:

@@ -25,7 +25,11 @@ from mailnotary.cli.common import (
 )
 from mailnotary.cli.messages import MESSAGE_HELP, for_each
 from mailnotary.cli.output import Folded, open_console
+from mailnotary.dkim.misprint import misplaced, misprint, served
+from mailnotary.dkim.publish import key_record_name
 from mailnotary.escape import printable
+from mailnotary.resolver import DnsTempError, RecordKind, Resolver
+from mailnotary.status import DkimStatus
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,18 +56,34 @@ def run(args: argparse.Namespace) -> int:
             min_rsa_bits=settings.verify.min_rsa_bits,
         )
 
+    def as_json(results: Sequence[dkim.DkimResult]) -> dict[str, Any]:
+        return {"dkim": to_json(results), "key_records": [_key_record(result, resolver) for result in results]}
+
+    def render(results: Sequence[dkim.DkimResult]) -> None:
+        _render(results, resolver)
+
     asked = nameservers(args.zone, settings, args.config)
-    status = for_each(args.message, verify, _render, _as_json if args.json else None, asked)
+    status = for_each(args.message, verify, render, as_json if args.json else None, asked)
     if asked and not args.json:
         open_console().print(Folded("DNS        ", f"asked {asked}"))
     return status
 
 
-def _as_json(results: Sequence[dkim.DkimResult]) -> dict[str, Any]:
-    return {"dkim": to_json(results)}
+def _key_record(result: dkim.DkimResult, resolver: Resolver) -> str:
+    """What is wrong with the key record of a signature, "" if nothing can be said."""
+    if result.status is not DkimStatus.PERMERROR or not result.domain or not result.selector:
+        return ""
+    try:
+        texts = resolver.lookup(key_record_name(result.domain, result.selector), RecordKind.TXT).texts
+    except DnsTempError:
+        return ""
+    if not texts:
+        return misplaced(resolver, result.domain, result.selector)
+    mistake = misprint(texts[0])
+    return f"{mistake.text}; DNS serves {served(texts[0])}" if mistake else ""
 
 
-def _render(results: Sequence[dkim.DkimResult]) -> None:
+def _render(results: Sequence[dkim.DkimResult], resolver: Resolver) -> None:
     console = open_console()
     if not results:
         console.print(Text.assemble(("none", result_style("none")), "  the message has no DKIM signature"))
@@ -72,6 +92,8 @@ def _render(results: Sequence[dkim.DkimResult]) -> None:
         console.print(Folded(status, _title(result)))
         if result.reason:
             console.print(Folded(" " * 11, printable(result.reason)))
+        if advice := _key_record(result, resolver):
+            console.print(Folded(" " * 11, advice))
 
 
 def _title(result: dkim.DkimResult) -> str:

@@ -70,6 +70,41 @@ class DerReader:
             raise DerError
 
 
+def kind(der: bytes) -> str:
+    """What some octets are by their structure: "pkcs1", "pkcs8", "pkcs12", "ec", "encrypted", "public", "certificate",
+    or "" if they are none of these or not complete."""
+    try:
+        body = DerReader(der).only(SEQUENCE)
+        if body.next_is(INTEGER):
+            version = body.read_integer()
+            if body.next_is(INTEGER):
+                return "pkcs1"  # RFC 8017 appendix A.1.2
+            if body.next_is(OCTET_STRING):
+                return "ec"  # RFC 5915 section 3
+            inner = body.read(SEQUENCE)
+            if version == 3:  # RFC 7292 section 4
+                return "pkcs12"
+            inner.read_octets(OID)
+            return "pkcs8"  # RFC 5958 section 2
+        inner = body.read(SEQUENCE)
+        if not inner.next_is(OID):
+            return "certificate"  # RFC 5280 section 4.1
+        if body.next_is(OCTET_STRING):
+            return "encrypted"  # RFC 5958 section 3
+        return "public" if body.next_is(BIT_STRING) else ""  # RFC 5280 section 4.1
+    except DerError:
+        return ""
+
+
+def missing_octets(der: bytes) -> int:
+    """How many octets a DER value has fewer than its length says."""
+    if len(der) < 2 or der[0] != SEQUENCE:
+        return 0
+    size = der[1] & 0x7F if der[1] & 0x80 else 0
+    length = int.from_bytes(der[2 : 2 + size], "big") if size else der[1]
+    return max(2 + size + length - len(der), 0) if size <= 4 else 0
+
+
 def encode(tag: int, contents: bytes) -> bytes:
     """One value."""
     length = len(contents)

@@ -10,6 +10,7 @@ from mailnotary.crypto.der import (
     SEQUENCE,
     DerError,
     DerReader,
+    kind,
 )
 from mailnotary.crypto.keys import (
     MAX_PEM_OCTETS,
@@ -20,7 +21,7 @@ from mailnotary.crypto.keys import (
     PrivateKey,
     PublicKey,
 )
-from mailnotary.crypto.private_text import KEYGEN, RESTORE, kind, private_der
+from mailnotary.crypto.private_text import KEYGEN, RESTORE, private_der
 
 _FIELD_25519 = 2**255 - 19
 # The y coordinates of the points of order 1, 2, 4 and 8: a "key" that is one of them verifies what nobody signed.

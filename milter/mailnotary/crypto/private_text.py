@@ -6,7 +6,7 @@ import binascii
 import re
 from shlex import quote
 
-from mailnotary.crypto.der import BIT_STRING, INTEGER, OCTET_STRING, OID, SEQUENCE, DerError, DerReader
+from mailnotary.crypto.der import kind, missing_octets
 from mailnotary.crypto.keys import KeyLoadError
 
 KEYGEN = "make a key with `mailnotary keygen`"
@@ -46,32 +46,6 @@ def replaced(file: str, command: str) -> str:
     return f"run `(umask 077; {command.replace('NEW', new)}) && {keep} && mv {new} {old}`"
 
 
-def kind(der: bytes) -> str:
-    """What some octets are by their structure: "pkcs1", "pkcs8", "pkcs12", "ec", "encrypted", "public", "certificate",
-    or "" if they are none of these or not complete."""
-    try:
-        body = DerReader(der).only(SEQUENCE)
-        if body.next_is(INTEGER):
-            version = body.read_integer()
-            if body.next_is(INTEGER):
-                return "pkcs1"  # RFC 8017 appendix A.1.2
-            if body.next_is(OCTET_STRING):
-                return "ec"  # RFC 5915 section 3
-            inner = body.read(SEQUENCE)
-            if version == 3:  # RFC 7292 section 4
-                return "pkcs12"
-            inner.read_octets(OID)
-            return "pkcs8"  # RFC 5958 section 2
-        inner = body.read(SEQUENCE)
-        if not inner.next_is(OID):
-            return "certificate"  # RFC 5280 section 4.1
-        if body.next_is(OCTET_STRING):
-            return "encrypted"  # RFC 5958 section 3
-        return "public" if body.next_is(BIT_STRING) else ""  # RFC 5280 section 4.1
-    except DerError:
-        return ""
-
-
 def _blocks(data: bytes) -> list[tuple[str, bytes]]:
     """The label and the text of each PEM block."""
     blocks = []
@@ -99,7 +73,7 @@ def _from_block(label: str, text: bytes, file: str) -> bytes:
         raise KeyLoadError(_hyphens(file))
     if octets is None:
         raise KeyLoadError(f"the base64 of the PEM block is damaged: {RESTORE}")
-    if not kind(octets) and (missing := _missing(octets)):
+    if not kind(octets) and (missing := missing_octets(octets)):
         raise KeyLoadError(f"the key is cut: {missing} octets are missing at its end: {RESTORE}")
     return _usable(octets, file, "")
 
@@ -169,7 +143,7 @@ def _not_pem(data: bytes, file: str) -> str:
         return (
             "this is the DNS record of a key: the file of the private key is needed (opendkim-genkey names it .private)"
         )
-    if data[:1] == b"\x30" and data[1:2] >= b"\x80" and (missing := _missing(data)):
+    if data[:1] == b"\x30" and data[1:2] >= b"\x80" and (missing := missing_octets(data)):
         return f"this looks like DER whose last {missing} octets are missing: {RESTORE}"
     return f"not a private key: it has no line -----BEGIN PRIVATE KEY-----: check the name, or {KEYGEN}"
 
@@ -194,12 +168,3 @@ def _decoded(text: bytes) -> bytes | None:
         return base64.b64decode(b"".join(text.split()), validate=True)
     except binascii.Error:
         return None
-
-
-def _missing(der: bytes) -> int:
-    """How many octets a DER value has fewer than its length says."""
-    if len(der) < 2 or der[0] != SEQUENCE:
-        return 0
-    size = der[1] & 0x7F if der[1] & 0x80 else 0
-    length = int.from_bytes(der[2 : 2 + size], "big") if size else der[1]
-    return max(2 + size + length - len(der), 0) if size <= 4 else 0

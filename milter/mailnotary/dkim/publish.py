@@ -6,11 +6,12 @@ from base64 import b64encode
 from mailnotary.crypto import PrivateKey
 
 MAX_STRING = 255  # octets of one character string of a TXT record (RFC 1035 section 3.3)
+KEY_LABEL = "_domainkey"  # RFC 6376 section 7.5
 
 
 def key_record_name(domain: str, selector: str) -> str:
     """Where DNS has a key: `<selector>._domainkey.<domain>`, without a trailing dot."""
-    return f"{selector}._domainkey.{domain}"
+    return f"{selector}.{KEY_LABEL}.{domain}"
 
 
 def key_record_text(key: PrivateKey) -> str:

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from mailnotary.crypto import PrivateKey
 from mailnotary.dkim.key import KeyRecordError, parse_key_record
+from mailnotary.dkim.misprint import misplaced, misprint, served
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 
@@ -16,6 +17,7 @@ class KeyRecordStatus(StrEnum):
     MATCH = "match"  # it serves the key's record
     MISMATCH = "mismatch"  # it serves something else
     MISSING = "missing"
+    EXPOSED = "exposed"  # it serves a private key
     ERROR = "error"  # it did not answer
     UNKNOWN = "unknown"  # not compared, because the key can't be used
 
@@ -36,9 +38,12 @@ def observe(resolver: Resolver, domain: str, selector: str, key: PrivateKey) -> 
     except DnsTempError as error:
         return KeyObservation(KeyRecordStatus.ERROR, error.reason)
     if not answer.texts:
-        return KeyObservation(
-            KeyRecordStatus.MISSING, f"{name} has no TXT record" if answer.exists else f"{name} does not exist"
-        )
+        reason = f"{name} has no TXT record" if answer.exists else f"{name} does not exist"
+        elsewhere = misplaced(resolver, domain, selector)
+        return KeyObservation(KeyRecordStatus.MISSING, f"{reason}; {elsewhere}" if elsewhere else reason)
+    for text in answer.texts:
+        if (mistake := misprint(text)) and mistake.exposed:
+            return KeyObservation(KeyRecordStatus.EXPOSED, f"{mistake.text}; DNS serves {served(text)}")
     if len(answer.texts) > 1:
         # "If there are multiple records in an RRset, the results are undefined" (RFC 6376 3.6.2.2): some verifiers try
         # each, OpenDKIM uses none.
@@ -50,19 +55,21 @@ def observe(resolver: Resolver, domain: str, selector: str, key: PrivateKey) -> 
 
 def _compare(text: bytes, key: PrivateKey) -> KeyObservation:
     try:
-        served = parse_key_record(text)
+        record = parse_key_record(text)
     except KeyRecordError as error:
-        return KeyObservation(KeyRecordStatus.MISMATCH, str(error))
-    if served.hashes is not None and "sha256" not in served.hashes:
+        mistake = misprint(text)
+        reason = mistake.text if mistake else str(error)
+        return KeyObservation(KeyRecordStatus.MISMATCH, f"{reason}; DNS serves {served(text)}")
+    if record.hashes is not None and "sha256" not in record.hashes:
         return KeyObservation(KeyRecordStatus.MISMATCH, "the record is not for sha256 (its h=)")
-    if served.services.isdisjoint(("*", "email")):
+    if record.services.isdisjoint(("*", "email")):
         return KeyObservation(KeyRecordStatus.MISMATCH, "the record is not for email (its s=)")
-    if served.public.algorithm != key.algorithm:
-        return KeyObservation(KeyRecordStatus.MISMATCH, f"the record has an {served.public.algorithm} key")
+    if record.public.algorithm != key.algorithm:
+        return KeyObservation(KeyRecordStatus.MISMATCH, f"the record has an {record.public.algorithm} key")
     # The proof that verifiers rely on, in whichever format the record has the key.
     digest = sha256(b"mailnotary").digest()
-    if not served.public.verify(digest, key.sign(digest)):
+    if not record.public.verify(digest, key.sign(digest)):
         return KeyObservation(KeyRecordStatus.MISMATCH, f"the record has another {key.algorithm} key")
     return KeyObservation(
-        KeyRecordStatus.MATCH, "in test mode (t=y): verifiers may ignore it" if served.testing else ""
+        KeyRecordStatus.MATCH, "in test mode (t=y): verifiers may ignore it" if record.testing else ""
     )

@@ -213,16 +213,27 @@ class KeyWatch:
     def _report(self, name: KeyId, watched: _Watched, now: float) -> None:
         """Logs, and repeats after some time, that a key signs although its record is not right."""
         history = self._histories.get(name, KeyHistory())
+        if history.result == KeyRecordStatus.EXPOSED:
+            if self._is_due(name, history.reason, now):
+                fields = _fields(name) | {"reason": history.reason}
+                log.critical("a private key is published in DNS", extra={"fields": fields})
+            return
         signs = history.idle_since is None and (watched.state is KeyState.ACTIVE or history.signing)
         if not signs or not history.bad_looks:
             if self._reported.pop(name, None) is not None and history.good:
                 log.info("the record of a key is right again", extra={"fields": _fields(name)})
             return
-        reason, when = self._reported.get(name, ("", 0.0))
-        if history.reason != reason or abs(now - when) >= REPEAT:
-            self._reported[name] = (history.reason, now)
+        if self._is_due(name, history.reason, now):
             fields = _fields(name) | {"dns": history.result, "reason": history.reason}
             log.error("a key signs although DNS does not serve its record", extra={"fields": fields})
+
+    def _is_due(self, name: KeyId, reason: str, now: float) -> bool:
+        """Whether to log this reason now: it is new, or was logged some time ago."""
+        logged, when = self._reported.get(name, ("", 0.0))
+        if reason == logged and abs(now - when) < REPEAT:
+            return False
+        self._reported[name] = (reason, now)
+        return True
 
     def _save(self) -> None:
         if self._directory is None or not self._keys:
