@@ -5,7 +5,7 @@ SOURCES := milter tests config
 PLATFORMS := bookworm trixie noble forky  # Python 3.11, 3.13, 3.12, 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install man test-image chaos soak cost test-systemd test-sendmail test-platforms clean setup
+.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install uninstall deb man test-image chaos soak cost test-deb test-systemd test-sendmail test-platforms clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -65,24 +65,15 @@ fuzz: setup  ## a minute of fuzzing for each target
 		PYTHONPATH=tests $(PYTHON) $$target -max_total_time=60 -rss_limit_mb=1024 || exit 1; \
 	done
 
-install:  ## install on this machine: /opt/mailnotary, /etc/mailnotary, the service (root)
-	tests/bootstrap.sh install $(PREFIX)
-	ln -sf $(PREFIX)/bin/mailnotary /usr/local/bin/mailnotary
-	install -Dm644 systemd/mailnotary.sysusers /usr/lib/sysusers.d/mailnotary.conf
-	install -Dm644 systemd/mailnotary.tmpfiles /usr/lib/tmpfiles.d/mailnotary.conf
-	install -Dm644 systemd/mailnotary.service /etc/systemd/system/mailnotary.service
-	systemd-sysusers mailnotary.conf
-	-systemd-tmpfiles --create mailnotary.conf  # without Postfix there is no group for the directory in its chroot
-	install -d -o mailnotary -g mailnotary -m 700 /etc/mailnotary/keys
-	for file in mailnotary.yaml keystore.yaml; do \
-		test -e /etc/mailnotary/$$file || install -m644 config/$$file /etc/mailnotary/; \
-	done
-	$(PREFIX)/bin/python config/man.py build/man
-	install -Dm644 -t /usr/local/share/man/man1 build/man/*.1
-	install -Dm644 -t /usr/local/share/man/man5 build/man/*.5
-	install -d /usr/local/share/bash-completion/completions
-	$(PREFIX)/bin/mailnotary completion bash >/usr/local/share/bash-completion/completions/mailnotary
-	-systemctl daemon-reload
+install:  ## install on this machine, or renew: /opt/mailnotary, /etc/mailnotary, the service (root)
+	systemd/install.sh install $(PREFIX)
+
+uninstall:  ## remove what `make install` installed; with PURGE=yes the configuration, too (root)
+	PURGE=$(PURGE) systemd/install.sh uninstall $(PREFIX)
+
+deb:  ## Debian's package, for Debian 12 and later, into build/deb; ARCH=arm64 for another architecture
+	@tests/bootstrap.sh deb
+	@config/debian/build.sh $(PYTHON) $(ARCH)
 
 man:  ## the manual pages, into build/man
 	@$(PYTHON) config/man.py build/man
@@ -101,6 +92,12 @@ test-image:  ## build the container image and prove it (buildah or docker)
 
 test-systemd:  ## prove the service in a booted systemd, with the system's Postfix (tests/box.sh says what it needs)
 	tests/box.sh systemd $(SUITE)
+
+test-deb: deb  ## prove Debian's package in booted boxes: installed, upgraded under load, carried over to Debian 13, removed
+	@for suite in $(or $(SUITE),bookworm trixie); do \
+		echo "== $$suite"; \
+		tests/box.sh deb $$suite || exit 1; \
+	done
 
 test-sendmail:  ## the mail tests with the system's Sendmail, in a box of its own
 	tests/box.sh sendmail $(SUITE)

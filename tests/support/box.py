@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from support.mail import zone
 
 HOST = "127.44.0.1"  # a box may share the network of its host, whose 127.0.0.1 has services of its own
 CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
+RESOLV_CONF = Path("/etc/resolv.conf")
+REAL = Path("/run/resolv.conf.real")  # what the machine came with
 TIMEOUT = 30.0  # seconds that anything may take that takes well under one
 
 
-def run(*command: str, check: bool = True, stdin: bytes = b"") -> str:
+def run(*command: str, check: bool = True, stdin: bytes = b"", seconds: float = 120) -> str:
     """Runs a command; its output, both channels. AssertionError when it fails, unless `check` is False."""
     done = subprocess.run(
-        command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False
+        command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, check=False
     )
     text = done.stdout.decode("utf-8", "replace")
     assert done.returncode == 0 or not check, f"{' '.join(command)}: status {done.returncode}\n{text}"
@@ -57,10 +60,19 @@ class Nameserver:
     def __init__(self, too: Mapping[str, Any] | None = None) -> None:
         self.zone = {**zone(), **(too or {})}
         self.server = DnsServer(self.zone, host=HOST, port=53).start()
-        if os.path.ismount("/etc/resolv.conf"):  # the host's
-            run("umount", "/etc/resolv.conf")
-        Path("/etc/resolv.conf").unlink(missing_ok=True)
-        Path("/etc/resolv.conf").write_text(f"nameserver {HOST}\n")
+        if not REAL.exists():  # else tests that ran in this box before made it
+            REAL.write_text(RESOLV_CONF.read_text())
+        if os.path.ismount(RESOLV_CONF):  # the host's
+            run("umount", str(RESOLV_CONF))
+        RESOLV_CONF.unlink(missing_ok=True)
+        RESOLV_CONF.write_text(f"nameserver {HOST}\n")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The machine asks its real nameservers meanwhile: for what is to be fetched."""
+        RESOLV_CONF.write_text(REAL.read_text())
+        yield
+        RESOLV_CONF.write_text(f"nameserver {HOST}\n")
 
     def publish(self, domain: str) -> None:
         """Puts the records of `mailnotary dns` into the zone, as the domain's owner does."""

@@ -5,6 +5,7 @@ import grp
 import os
 import signal
 import stat
+import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,24 @@ def test_a_group_that_it_may_not_give_is_said_with_the_way_out(tmp_path: Path) -
     with pytest.raises(ListenError, match=rf"chgrp {other} {tmp_path} && chmod g\+s"):
         open_listener(Listen("unix", path=f"{tmp_path}/socket"), SocketSettings(group=other))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_directory_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    mine = grp.getgrgid(os.getgid()).gr_name
+    path = tmp_path / "not there/socket"
+    with pytest.raises(ListenError) as caught:
+        open_listener(Listen("unix", path=str(path)), SocketSettings(group=mine), user="root")
+    assert f"there is no directory {path.parent}: " in str(caught.value)
+    command = str(caught.value).split("`")[1]
+    if os.geteuid() == 0:
+        subprocess.run(command, shell=True, check=True)
+        open_listener(Listen("unix", path=str(path)), SocketSettings(group=mine)).shut()
+
+
+def test_a_directory_of_postfix_is_made_for_postfix_and_the_user_that_the_daemon_becomes(tmp_path: Path) -> None:
+    path = "/var/spool/postfix/not-there/socket"
+    with pytest.raises(ListenError, match=r"`install -d -o filter -g postfix -m 2750 /var/spool/postfix/not-there`"):
+        open_listener(Listen("unix", path=path), SocketSettings(), user="filter")
 
 
 # --- the directory of the socket belongs to the service's user, and the daemon is still root's ------------------------

@@ -11,6 +11,8 @@ file that was looked at, never a name.
 import fcntl
 import grp
 import os
+import pwd
+import shlex
 import socket
 import stat
 import tempfile
@@ -23,6 +25,7 @@ from mailnotary.daemon import adapter, peers
 from mailnotary.errors import SetupError
 from mailnotary.files import open_directory, resolve
 
+POSTFIX = "/var/spool/postfix/"  # Debian's queue directory, which is its chroot
 BACKLOG = 512  # connections that wait while all workers are busy accepting others
 
 
@@ -61,10 +64,10 @@ class Listener:
                 os.unlink(self._path.name, dir_fd=home)
 
 
-def open_listener(listen: Listen, settings: SocketSettings) -> Listener:
-    """Opens the socket. Raises ListenError."""
+def open_listener(listen: Listen, settings: SocketSettings, user: str = "") -> Listener:
+    """Opens the socket. `user`: the one that this process becomes later, "" where it stays. Raises ListenError."""
     if listen.family == "unix":
-        return _open_unix(listen.path, settings)
+        return _open_unix(listen.path, settings, user)
     return _open_inet(listen, settings)
 
 
@@ -105,7 +108,7 @@ def _admit(sock: socket.socket, settings: SocketSettings) -> None:
         ) from error
 
 
-def _open_unix(path: str, settings: SocketSettings) -> Listener:
+def _open_unix(path: str, settings: SocketSettings, user: str) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         target = resolve(Path(path).parent) / Path(path).name
@@ -118,8 +121,26 @@ def _open_unix(path: str, settings: SocketSettings) -> Listener:
         raise
     except OSError as error:
         sock.close()
-        raise ListenError(f"unix:{path}: {_reason(error)}") from error
+        reason = _no_directory(path, settings, user) if isinstance(error, FileNotFoundError) else _reason(error)
+        raise ListenError(f"unix:{path}: {reason}") from error
     return Listener(sock, target, identity)
+
+
+def _no_directory(path: str, settings: SocketSettings, user: str) -> str:
+    """That the socket's directory is missing, and the command that makes it as systemd/mailnotary.tmpfiles would."""
+    directory = os.path.dirname(path)
+    user = user or _own_name()
+    group = settings.group or ("postfix" if directory.startswith(POSTFIX) else user)
+    command = f"install -d -o {user} -g {group} -m 2750 {shlex.quote(directory)}"
+    return f"there is no directory {directory}: make it, as root: `{command}`"
+
+
+def _own_name() -> str:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _bind(sock: socket.socket, home: int, name: str, settings: SocketSettings) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
     if (limit := descriptors.raise_limit()) < descriptors.ENOUGH:
         text = "few files may be open, and each session of the MTA is one: raise LimitNOFILE in the unit, or ulimit -n"
         logger.warning(text, extra={"fields": {"limit": limit}})
-    listener = open_listener(_parse(settings.listen), settings.socket)
+    listener = open_listener(_parse(settings.listen), settings.socket, settings.user if os.geteuid() == 0 else "")
     pump = None
     try:
         callbacks = Adapter()
