@@ -4,7 +4,9 @@
 #   tests/bootstrap.sh build DIR   an environment in DIR into which mailnotary can be installed
 #   tests/bootstrap.sh install DIR that, with mailnotary and what it needs in it
 #   tests/bootstrap.sh run         what the daemon and the demo need
-#   tests/bootstrap.sh test        that, and what the test suite needs
+#   tests/bootstrap.sh deb         that, and what Debian's package is built with
+#   tests/bootstrap.sh pytest      the Python packages of the test suite alone
+#   tests/bootstrap.sh test        what the test suite needs
 #
 # Python packages are those of config/lock.txt, with their hashes; what they are built with is, too.
 # pymilter is C: Debian's python3-milter is taken where it serves, and else a compiler to build it.
@@ -181,6 +183,16 @@ run)
 	install_packages "${packages[@]}"
 	make_environment
 	install_mailnotary run ;;
+deb)
+	choose_python
+	install_packages "${packages[@]}" binutils-aarch64-linux-gnu binutils-x86-64-linux-gnu debhelper lintian
+	make_environment
+	install_mailnotary run ;;
+pytest)
+	choose_python
+	install_packages "${packages[@]}"
+	make_environment
+	install_mailnotary dev ;;
 test)
 	choose_python
 	install_packages "${packages[@]}" dbconfig-no-thanks debconf fish git groff-base libmail-authenticationresults-perl \
@@ -188,5 +200,5 @@ test)
 	make_environment
 	install_mailnotary dev
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;
-*) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
+*) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,16 @@ def journal(identifier: str = "mailnotary") -> str:
 def shown(name: str, unit: str = "mailnotary") -> str:
     """A property of a unit."""
     return run("systemctl", "show", "--property", name, "--value", unit).strip()
+
+
+def processes(user: str) -> list[str]:
+    """The command lines of a user's processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, KeyError):  # it has ended; its user has no name
+            if path.owner() == user:
+                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
 
 
 def configure(**settings: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.box import CONFIG, journal, run, shown, wait_for
+from support.box import CONFIG, journal, processes, run, shown, wait_for
 from support.box_mail import KEY, SOCKET, Box, Load, set_up
 
 SRC = Path("/src")
@@ -95,7 +95,7 @@ def test_it_is_removed_and_configuration_and_keys_stay(box: Box) -> None:
     said = make("uninstall")
     assert "Postfix still hands its mail" in said
     assert shown("LoadState") == "not-found"
-    assert run("pgrep", "-u", "mailnotary", check=False) == ""
+    assert processes("mailnotary") == []
     left = run("find", "/usr", "/opt", "/etc/systemd", "-xdev", "-name", "*mailnotary*").split()
     assert left == []
     for path in (CONFIG, CONFIG.with_name("keystore.yaml"), KEY, Path("/var/lib/mailnotary")):
