@@ -27,10 +27,14 @@ from mailnotary.config.settings import (
     SigningSettings,
     TrustedRelays,
 )
-from mailnotary.crypto import generate_private_key
+from mailnotary.crypto import generate_private_key, load_private_key
+from mailnotary.daemon.probe import probe
+from mailnotary.dkim.publish import key_record_text
 from mailnotary.doctor import configuration, machine, milters, postfix, reach, sendmail
 from mailnotary.doctor.finding import Finding, Level
 from mailnotary.doctor.instance import Postfix
+from mailnotary.doctor.listeners import Process, listening
+from support.daemon import Daemon
 from support.dns_server import DnsServer
 from support.mail import keystore
 
@@ -111,15 +115,19 @@ def test_a_keystore_without_domains_is_a_warning_unless_nothing_is_to_be_signed(
 # -- the machine
 
 
+OUR_MACROS = "i j {auth_type} {auth_authen} {cert_subject} {verify}"
+
+
 @contextmanager
-def milter(steps: int = 0x1FFFFF) -> Iterator[Listen]:
-    """Something that answers the negotiation like a milter that takes these steps."""
+def milter(steps: int = 0x1FFFFF, macros: str = OUR_MACROS) -> Iterator[Listen]:
+    """Something that answers the negotiation like a milter that takes these steps, and asks for these macros."""
+    asked = struct.pack(">I", 2) + macros.encode() + b"\0"
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             with listener.accept()[0] as connection:
                 connection.recv(100)
-                connection.sendall(struct.pack(">Ic3I", 13, b"O", 6, 0x31, steps))
+                connection.sendall(struct.pack(">Ic3I", 13 + len(asked), b"O", 6, 0x131, steps) + asked)
                 connection.recv(100)
 
         thread = threading.Thread(target=serve)
@@ -136,6 +144,55 @@ def test_a_daemon_that_serves_is_ok() -> None:
 def test_a_milter_that_drops_the_white_space_is_an_error() -> None:
     with milter(steps=0) as listen:
         assert levels(list(machine.socket(listen)))["header spacing"] is Level.ERROR
+
+
+def test_the_real_daemon_is_known_from_other_milters(tmp_path: Path) -> None:
+    with Daemon(tmp_path) as daemon:
+        listen = Listen.parse(daemon.address)
+        assert probe(listen).ours
+        process = listening(listen)
+        assert process is not None
+        assert (process.ours, process.name) == (True, "mailnotary")
+        assert levels(list(machine.socket(listen)))["socket"] is Level.OK
+
+
+def test_another_milter_at_our_address_is_an_error_that_names_it() -> None:
+    with milter(macros="i {client_name}") as listen:
+        [finding] = machine.socket(listen)
+    assert finding.level is Level.ERROR
+    assert "not mailnotary" in finding.text
+    assert f"(process {os.getpid()})" in finding.text
+    assert "another address in listen" in finding.advice
+
+
+@pytest.mark.parametrize("family", ["inet", "inet6", "unix"])
+def test_what_listens_at_our_address_and_is_no_milter_is_named(tmp_path: Path, family: str) -> None:
+    kinds = {"inet": socket.AF_INET, "inet6": socket.AF_INET6, "unix": socket.AF_UNIX}
+    places: dict[str, Any] = {"inet": ("127.0.0.1", 0), "inet6": ("::1", 0), "unix": str(tmp_path / "s")}
+    with socket.socket(kinds[family]) as server:
+        server.bind(places[family])
+        server.listen()
+        threading.Thread(target=lambda: server.accept()[0].close()).start()
+        host, port = (places[family], 0) if family == "unix" else server.getsockname()[:2]
+        listen = Listen("unix", path=host) if family == "unix" else Listen(family, host, port)
+        [finding] = machine.socket(listen)
+    assert f"(process {os.getpid()}) listens at {listen}, and is not a milter" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "ours"),
+    [
+        (("/usr/sbin/opendkim", "-P", "/run/x"), "opendkim", False),
+        (("/opt/mailnotary/bin/python3", "/opt/mailnotary/bin/mailnotary", "run"), "mailnotary", True),
+        (("/usr/bin/python3.11", "-m", "mailnotary", "run"), "mailnotary", True),
+        (("/usr/bin/perl", "-w", "/usr/sbin/amavisd"), "amavisd", False),
+        (("evil\x1b",), "evil\\x1b", False),
+        ((), "process 1", False),
+    ],
+)
+def test_a_process_has_the_name_of_its_program_or_script(arguments: tuple[str, ...], name: str, ours: bool) -> None:
+    process = Process(1, arguments)
+    assert (process.name, process.ours) == (name, ours)
 
 
 def test_a_daemon_that_is_not_there_is_an_error_with_the_reason(tmp_path: Path) -> None:
@@ -160,7 +217,7 @@ def test_that_every_account_can_connect_to_a_port_is_said(listen: str, said: boo
 
 def ask(zone: Mapping[str, Any]) -> list[Finding]:
     with DnsServer(zone) as server:
-        return list(machine.resolver(DnsSettings((server.address,), timeout=1), "a.example"))
+        return list(machine.resolver(DnsSettings((server.address,), timeout=5), "a.example"))
 
 
 def test_a_nameserver_that_validates_is_ok() -> None:
@@ -173,6 +230,13 @@ def test_a_nameserver_that_validates_is_ok() -> None:
 @pytest.mark.parametrize("bogus", [[{"A": "192.0.2.1"}], []])
 def test_one_that_does_not_validate_or_can_not_be_judged_is_a_warning(bogus: list[Any]) -> None:
     assert levels(ask({"a.example": [{"TXT": "x"}], machine.BOGUS: bogus}))["DNSSEC"] is Level.WARNING
+
+
+def test_a_nameserver_that_refuses_foreign_names_does_not_validate_but_is_an_error() -> None:
+    zone = {"a.example": [{"TXT": "x"}], machine.FOREIGN: ["SERVFAIL"], machine.BOGUS: ["SERVFAIL"]}
+    findings = ask(zone)
+    assert levels(findings) == {"resolver": Level.ERROR}
+    assert machine.FOREIGN in findings[-1].text
 
 
 def test_one_that_makes_up_names_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -639,7 +703,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_works_without_a_mail_server_and_ends_with_0_when_nothing_is_wrong(
     directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    zone = {"a.example": [{"TXT": "x"}], machine.BOGUS: ["SERVFAIL"]}
+    record = key_record_text(load_private_key((directory / "keys" / "a.pem").read_bytes()))
+    zone = {"a.example": [{"TXT": "x"}], machine.BOGUS: ["SERVFAIL"], "a._domainkey.a.example": [{"TXT": record}]}
     with DnsServer(zone) as server, milter() as listen:
         text = f"user: root\nlisten: {listen}\ndns: {{nameservers: ['{server.nameserver}']}}\n"
         (directory / "m.yaml").write_text(text)

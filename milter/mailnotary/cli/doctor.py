@@ -20,8 +20,9 @@ from mailnotary.cli.output import Folded, open_console
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Settings
-from mailnotary.doctor import configuration, machine, postfix, sendmail
+from mailnotary.doctor import configuration, machine, postfix, sendmail, signing, unit
 from mailnotary.doctor.finding import Finding, Level, ok
+from mailnotary.resolver import DnsResolver
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +50,17 @@ def run(args: argparse.Namespace) -> int:
 def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
     """All that can only be checked once the settings are known."""
     listen = Listen.parse(settings.listen)
-    yield from machine.service()
+    yield from unit.check(unit.read())
     yield from machine.socket(listen)
     yield from machine.callers(listen)
     yield from machine.resolver(settings.dns, machine.first_domain(tuple(keystore.entries)))
+    dns = settings.dns
+    yield from signing.check(settings, keystore, DnsResolver(dns.nameservers, timeout=dns.timeout))
     mta, cf = postfix.read(), sendmail.read()
     if mta is not None:
         yield from postfix.check(mta, settings, keystore)
     elif cf is not None:
-        yield from sendmail.check(cf, listen)
+        yield from sendmail.check(cf, listen, settings.mode)
     else:
         yield ok("mail server", "neither Postfix nor Sendmail is installed on this machine: check it where it runs")
 

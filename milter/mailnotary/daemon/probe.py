@@ -19,6 +19,7 @@ TIMEOUT = 5.0  # seconds for each step
 _OFFER = b"O" + struct.pack(">III", 6, 0x1FF, 0x1FFFFF)
 _QUIT = b"Q"
 _LEADING_SPACE = 0x100000  # SMFIP_HDR_LEADSPC
+_OUR_MACRO = b" {auth_authen} {cert_subject} {verify}"  # in the list for MAIL FROM, which no other milter asks for
 
 
 class ProbeError(SetupError):
@@ -27,11 +28,12 @@ class ProbeError(SetupError):
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What a milter took of the offer: its protocol version, and whether it takes the white space after the colon of a
-    header field as part of the value."""
+    """What a milter took of the offer: its protocol version, whether it takes the white space after the colon of a
+    header field as part of the value, and whether it is mailnotary, by the macros that it asks for."""
 
     version: int
     leading_space: bool
+    ours: bool = False
 
 
 def probe(listen: Listen, timeout: float = TIMEOUT) -> Negotiated:
@@ -48,7 +50,7 @@ def probe(listen: Listen, timeout: float = TIMEOUT) -> Negotiated:
     if answer[:1] != b"O" or len(answer) < 13:
         raise ProbeError("the peer is not a milter")
     version, _, steps = struct.unpack_from(">III", answer, 1)
-    return Negotiated(version, bool(steps & _LEADING_SPACE))
+    return Negotiated(version, bool(steps & _LEADING_SPACE), _OUR_MACRO in answer[13:])
 
 
 def _connect(listen: Listen, timeout: float) -> socket.socket:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from mailnotary.config.settings import Mode, OnOwnVerdict, Settings
 from mailnotary.doctor.finding import Finding, error, warning
-from mailnotary.doctor.instance import Postfix, public
+from mailnotary.doctor.instance import RESTRICTIONS, Postfix, public
 from mailnotary.escape import printable
 from mailnotary.files import read_regular
 
@@ -14,13 +14,7 @@ MAX_TABLE = 4_194_304  # octets that are read of an access table
 
 # Where a FILTER action can be (access(5), header_checks(5)).
 _TABLES = (
-    "smtpd_client_restrictions",
-    "smtpd_helo_restrictions",
-    "smtpd_sender_restrictions",
-    "smtpd_relay_restrictions",
-    "smtpd_recipient_restrictions",
-    "smtpd_data_restrictions",
-    "smtpd_end_of_data_restrictions",
+    *RESTRICTIONS,
     "header_checks",
     "mime_header_checks",
     "nested_header_checks",

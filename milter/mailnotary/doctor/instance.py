@@ -4,18 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _PUBLIC = {"smtp", "25", "smtps", "submissions", "465", "submission", "587"}  # where mail comes in, in master.cf
+RESTRICTIONS = (
+    "smtpd_client_restrictions",
+    "smtpd_helo_restrictions",
+    "smtpd_sender_restrictions",
+    "smtpd_relay_restrictions",
+    "smtpd_recipient_restrictions",
+    "smtpd_data_restrictions",
+    "smtpd_end_of_data_restrictions",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Postfix:
     """The settings as postconf reports them. `overrides` are those of master.cf: "submission/inet/smtpd_milters" to the
     value; `chrooted`: the processes that call milters (smtpd, cleanup) run in the queue directory; `services`:
-    "smtp/inet" to the name of the command."""
+    "smtp/inet" to the name of the command; `commands`: to the command with its arguments."""
 
     settings: Mapping[str, str]
     overrides: Mapping[str, str]
     chrooted: bool
     services: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> str:
         return self.settings.get(name, "")

@@ -11,12 +11,14 @@ from mailnotary.config.listen import Listen
 from mailnotary.config.settings import DnsSettings
 from mailnotary.daemon.probe import ProbeError, probe
 from mailnotary.doctor.finding import Finding, error, ok, warning
+from mailnotary.doctor.listeners import Process, listening
 from mailnotary.escape import printable
 from mailnotary.resolver import Answer, DnsResolver, DnsTempError, RecordKind
 from mailnotary.resolver.dns import system_nameservers
 
 SLOW = 1.0  # seconds for one question; a message has a dozen, asked in parallel
 YEARS = range(2025, 2100)
+FOREIGN = "example.com"  # exists, and is of no zone of an admin's own nameserver (RFC 2606)
 BOGUS = "dnssec-failed.org"  # its signature is wrong on purpose, for checks like this one
 
 
@@ -42,8 +44,18 @@ def socket(listen: Listen) -> Iterator[Finding]:
     try:
         answer = probe(listen)
     except ProbeError as problem:
+        process = listening(listen)
+        if process and not process.ours:
+            text = f"{process.name} (process {process.pid}) listens at {listen}, and is not a milter: {problem}"
+            yield error("socket", text, _elsewhere(listen, process))
+            return
         advice = "systemctl start mailnotary; if it stops again, `journalctl -u mailnotary` says why"
         yield error("socket", f"{listen}: {problem}", advice)
+        return
+    process = listening(listen)
+    by = f"{process.name} (process {process.pid})" if process else "another milter"
+    if not answer.ours and not (process and process.ours):
+        yield error("socket", f"{by} answers at {listen}, not mailnotary", _elsewhere(listen, process))
         return
     yield ok("socket", f"{listen} serves milter protocol {answer.version}")
     if answer.leading_space:
@@ -53,20 +65,18 @@ def socket(listen: Listen) -> Iterator[Finding]:
         yield error("header spacing", text, f"look who listens on {listen}")
 
 
+def _elsewhere(listen: Listen, process: Process | None) -> str:
+    find = "" if listen.family == "unix" else f" (`ss -ltnp 'sport = :{listen.port}'`)"
+    stop = f"stop {process.name}" if process else f"find out which program it is{find}, stop it"
+    return f"{stop} and restart mailnotary, or set another address in listen and in the mail server"
+
+
 def callers(listen: Listen) -> Iterator[Finding]:
     """Who can connect to a port: any account of the machine, and it can claim that a user has logged in. (The
     configuration's warnings cover a port that other machines can reach.)"""
     if listen.family != "unix" and not listen.exposure:
         text = f"every account of this machine can connect to {listen} and get mail signed; a unix socket prevents that"
         yield ok("callers", text)
-
-
-def service() -> Iterator[Finding]:
-    """systemd starts it at boot."""
-    state = command("systemctl", "show", "--property=UnitFileState", "--value", "mailnotary.service")
-    if state is not None and state.strip() in {"disabled", "masked"}:
-        advice = "systemctl enable mailnotary"
-        yield warning("service", f"mailnotary.service is {state.strip()}: nothing starts it at boot", advice)
 
 
 # -- DNS
@@ -97,6 +107,12 @@ def _nameserver(server: str, dns: DnsResolver, domain: str) -> Iterator[Finding]
 
 def _truth(server: str, dns: DnsResolver) -> Iterator[Finding]:
     local = "run a resolver on this machine, such as Unbound, and name it in dns.nameservers"
+    foreign = _ask(dns, FOREIGN, RecordKind.TXT)
+    if isinstance(foreign, DnsTempError):
+        # A server that is only authoritative refuses (REFUSED) what it has no zone for.
+        text = f"{server} answers for some names, but not for {FOREIGN}: {printable(foreign.reason)}"
+        yield error("resolver", text, f"it is not a resolver, or has no way to the Internet: {local}")
+        return
     # RFC 6761 section 6.4: names below invalid. do not exist. Some providers answer with an address of their own.
     nothing = _ask(dns, f"{secrets.token_hex(8)}.invalid", RecordKind.A)
     if isinstance(nothing, Answer) and nothing.records:

@@ -18,7 +18,7 @@ class Milter:
     """An entry of smtpd_milters: its address, its own settings, and the entry as it is written."""
 
     address: str
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict, hash=False)
     text: str = ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Mode, Settings
-from mailnotary.doctor import filters, reach
+from mailnotary.doctor import filters, neighbours, reach
 from mailnotary.doctor.filters import FILTER_SETTINGS
 from mailnotary.doctor.finding import Finding, error, ok, warning
 from mailnotary.doctor.instance import Postfix, assignments, public
@@ -61,19 +61,21 @@ def read() -> Postfix | None:
     expanded = command("postconf", "-x", *_WANTED)  # with $names expanded
     if expanded is None:
         return None
-    services = _services(command("postconf", "-M") or "")
+    commands = _commands(command("postconf", "-M") or "")
+    services = {name: line.partition(" ")[0] for name, line in commands.items()}
     return Postfix(
         assignments(expanded),
         assignments(command("postconf", "-Px") or ""),
         _chrooted(command("postconf", "-F", "*/*/chroot") or "", services),
         services,
+        commands,
     )
 
 
-def _services(text: str) -> dict[str, str]:
-    """The lines of master.cf: "service/type" to the name of the command (master(5))."""
+def _commands(text: str) -> dict[str, str]:
+    """The lines of master.cf: "service/type" to the command with its arguments (master(5))."""
     lines = (line.split() for line in text.splitlines())
-    return {f"{words[0]}/{words[1]}": words[7] for words in lines if len(words) > 7}
+    return {f"{words[0]}/{words[1]}": " ".join(words[7:]) for words in lines if len(words) > 7}
 
 
 def _chrooted(chroot: str, services: Mapping[str, str]) -> bool:
@@ -105,6 +107,7 @@ def check(postfix: Postfix, settings: Settings, keystore: KeyStore | None = None
     yield from filters.check(
         postfix, settings, lambda value: any(calls(milter.address, listen, postfix) for milter in milters(value))
     )
+    yield from neighbours.check(postfix, settings, lambda text: calls(text, listen, postfix))
 
 
 def own_mail(myorigin: str, keystore: KeyStore) -> Iterator[Finding]:
