@@ -148,6 +148,23 @@ def test_the_log_names_the_queue_id(box: Box) -> None:
     assert not [line for line in lines if 'queue_id=""' in line]
 
 
+def test_mail_that_is_refused_at_mail_from_has_its_queue_id_in_the_log(box: Box) -> None:
+    """Sendmail assigns it before it asks the milter about MAIL FROM."""
+    configure(spf={"fail": "reject"})
+    try:
+        before = journal().count(" reloaded ")
+        run("systemctl", "reload", "mailnotary")
+        wait_for(lambda: journal().count(" reloaded ") > before, "the configuration was reloaded")
+        with pytest.raises(SmtpError) as caught:
+            box.send(MESSAGE, ip=BAD)
+        assert caught.value.code == 550, caught.value
+        lines = [line for line in journal().splitlines() if " message queue_id=" in line and "action=reject" in line]
+        assert re.search(r" queue_id=[0-9A-Za-z]{10,} ", lines[-1]), lines[-1]
+    finally:
+        configure(spf={})
+        run("systemctl", "reload", "mailnotary")
+
+
 def test_mail_from_a_wrong_server_fails(box: Box) -> None:
     said = results(box.deliver(MESSAGE, ip=BAD).data)
     assert said.count("spf=fail") == 1
