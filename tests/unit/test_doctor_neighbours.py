@@ -225,7 +225,10 @@ def test_without_systemd_or_unit_nothing_is_said() -> None:
 def test_a_daemon_older_than_the_installed_code_is_a_warning(tmp_path: Path) -> None:
     code = tmp_path / "module.py"
     code.touch()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as daemon:
+    command = [sys.executable, "-c", "print('runs', flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout is not None
+        assert daemon.stdout.readline() == b"runs\n"  # only then /proc has its command line for sure
         os.utime(code, (1e9, 1e9))
         assert list(unit.age(daemon.pid, tmp_path)) == []
         later = time.time() + 60
