@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -390,7 +391,8 @@ def test_a_key_readable_by_another_group_is_refused(directory: Path, gid: int, r
         assert read_key(str(path), 54321, (12345,))
         return
     assert refusal(path, uid=54321, gids=(12345,)) == (
-        f"the group 12346 has access to it (mode 0640), which is neither root's nor 54321's: run `chmod 0600 {path}`"
+        "the group 12346 has access to it (mode 0640), which 54321 is not in: leave it as it is, run "
+        f"`install -D -o 54321 -m 0600 {path} keys/a.pem`, and name the copy in the keystore"
     )
     path.chmod(0o600)
     assert read_key(str(path), 54321, (12345,))
@@ -401,10 +403,24 @@ def test_a_key_of_another_user_is_refused(directory: Path) -> None:
     path = directory / "a.pem"
     os.chown(path, 54322, 0)
     assert refusal(path, uid=54321) == (
-        f"it belongs to 54322, not to 54321 or root: run `chown 54321 {path} && chmod 0600 {path}`"
+        "it belongs to 54322, not to the daemon's user 54321 or root: leave it as it is, run "
+        f"`install -D -o 54321 -m 0600 {path} keys/a.pem`, and name the copy in the keystore"
     )
     os.chown(path, 0, 0)
     assert read_key(str(path), 54321, ())
+
+
+def test_a_key_on_a_read_only_mount_gets_no_command_that_cant_work(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "a.pem").chmod(0o444)
+    genuine = os.statvfs(directory)
+    flags = SimpleNamespace(f_flag=genuine.f_flag | os.ST_RDONLY)
+    monkeypatch.setattr(os, "statvfs", lambda _: flags)
+    text = refusal(directory / "a.pem")
+    assert text.startswith("everyone has access to it (mode 0444): it is on a read-only mount, so mount it")
+    assert "write `unsafe_keys: true` in the keystore" in text
+    assert "chmod" not in text
 
 
 def test_unsafe_keys_waives_the_rules_wherever_it_stands(directory: Path) -> None:

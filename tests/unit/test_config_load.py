@@ -3,7 +3,12 @@
 import os
 import pickle
 import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -88,13 +93,14 @@ def test_a_missing_user_is_a_warning_for_not_every_daemon_is_started_by_root(dir
 
 
 @pytest.fixture
-def open_directory(directory: Path) -> Path:
-    """One that another user can enter."""
-    path = directory
-    while path.stat().st_uid == os.geteuid() and path != path.parent and path.name != "tmp":
+def open_directory(directory: Path) -> Iterator[Path]:
+    """One that another user can enter. Not below pytest's own, which each pytest that starts meanwhile closes."""
+    with TemporaryDirectory(prefix="mailnotary-test-") as name:
+        path = Path(name)
         path.chmod(0o755)
-        path = path.parent
-    return directory
+        for file in directory.iterdir():
+            shutil.copy2(file, path)
+        yield path
 
 
 @pytest.mark.root
@@ -102,7 +108,8 @@ def test_root_reads_the_keys_as_the_daemons_user(open_directory: Path) -> None:
     user = pwd.getpwnam("nobody")
     (found,) = faults(open_directory, "user: nobody\n")
     key = open_directory / "a.pem"
-    assert found == (f"keystore.yaml:1:50: {key}: nobody can't read it: run `chown nobody {key} && chmod 0600 {key}`")
+    command = f"chown nobody {key} && chmod 0600 {key}"
+    assert found == f"keystore.yaml:1:50: {key}: the daemon's user nobody can't read it: run `{command}`"
     os.chown(key, user.pw_uid, -1)
     assert load_configuration(open_directory / "m.yaml").warnings == ()
     assert (os.geteuid(), os.getegid()) == (0, 0)
@@ -114,7 +121,8 @@ def test_root_finds_what_the_daemons_user_may_not_enter(open_directory: Path) ->
     (open_directory / "a.pem").rename(open_directory / "keys" / "a.pem")
     (open_directory / "keystore.yaml").write_text(ENTRY.replace("a.pem", "keys/a.pem"))
     (found,) = faults(open_directory, "user: nobody\n")
-    assert f"nobody cannot enter its directory: run `chown -R nobody {open_directory}/keys`" in found
+    keys = f"{open_directory}/keys"
+    assert f"the daemon's user nobody cannot enter the directory {keys}: run `setfacl -m u:nobody:x {keys}`" in found
 
 
 @pytest.mark.root
@@ -130,4 +138,51 @@ def test_a_file_that_a_reload_could_not_read_is_a_warning(open_directory: Path) 
 def test_a_keystore_that_the_daemons_user_can_not_read_is_an_error(open_directory: Path) -> None:
     (open_directory / "keystore.yaml").chmod(0o600)
     (found,) = errors(open_directory, "user: nobody\n")
-    assert found.startswith("keystore.yaml: can't be read: Permission denied")
+    assert found.startswith("keystore.yaml: can't be read by the user nobody: Permission denied")
+
+
+@pytest.mark.root
+def test_another_user_is_told_to_run_it_as_root_and_nothing_else(open_directory: Path) -> None:
+    """In a process of its own, whose user is neither root nor the daemon's."""
+    (open_directory / "m.yaml").write_text("user: root\n")
+    code = """
+import os, sys
+from pathlib import Path
+from mailnotary.cli import main
+import mailnotary.cli.check_config, encodings.idna
+from mailnotary.config.load import load_configuration
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+path = Path(sys.argv[1])
+print(load_configuration(path).stranger, *load_configuration(path).faults, sep="|")
+sys.exit(main(["check-config", "-c", str(path)]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(open_directory / "m.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout, done.stderr
+    first, second = done.stdout.splitlines()[:2]
+    assert first.startswith("nobody|")
+    assert first.endswith("you (nobody) can't read it: run this as root, which reads keys as root")
+    assert "whether the daemon can use the keys can't be told, because this runs as nobody" in second
+    assert "chown" not in done.stdout + done.stderr
+
+
+@pytest.mark.root
+def test_the_groups_of_the_daemon_count(open_directory: Path) -> None:
+    """Kubernetes mounts secrets as root's, with mode 0440 and a supplementary group of the process (fsGroup)."""
+    key = open_directory / "a.pem"
+    os.chown(key, 0, 54399)
+    key.chmod(0o440)
+    (open_directory / "m.yaml").write_text("user: nobody\n")
+    code = """
+import os, sys
+from pathlib import Path
+import encodings.idna
+from mailnotary.config.load import load_configuration
+os.setgroups([54399]); os.setgid(65534); os.setuid(65534)
+print(*load_configuration(Path(sys.argv[1])).faults)
+"""
+    run = [sys.executable, "-c", code, str(open_directory / "m.yaml")]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -58,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
 def _verdict(configuration: Configuration) -> str:
     if not configuration.faults:
         return "good"
+    if configuration.stranger:
+        who = f"this runs as {configuration.stranger}, not as the daemon's user {configuration.settings.user}"
+        return f"whether the daemon can use the keys can't be told, because {who}: run it as root"
     waiting = configuration.keystore.waiting()
     names = ", ".join(waiting[:SHOWN]) + (f" and {len(waiting) - SHOWN} more" if len(waiting) > SHOWN else "")
     return f"the daemon would run, but not sign for {names}: their mail would wait (451) until the keys are fixed"

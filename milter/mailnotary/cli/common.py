@@ -109,9 +109,14 @@ def read_configuration(path: Path | None) -> Configuration:
     if path is None and not DEFAULT_CONFIG.exists():
         return Configuration(Settings(), KeyStore())
     try:
-        return load_configuration(path or DEFAULT_CONFIG)
+        configuration = load_configuration(path or DEFAULT_CONFIG)
     except ConfigError as error:
         raise CommandError(f"the configuration has errors:\n{error}") from error
+    if configuration.stranger and configuration.faults:
+        who = f"this runs as {configuration.stranger}, not as the daemon's user {configuration.settings.user}"
+        text = f"{who}, so {len(configuration.faults)} keys can't be used here: run it as root"
+        print(f"mailnotary: warning: {text}", file=sys.stderr)
+    return configuration
 
 
 def read_settings(path: Path | None) -> Settings:

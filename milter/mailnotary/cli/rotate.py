@@ -18,12 +18,13 @@ from mailnotary.cli.common import add_config, read_configuration
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
+from mailnotary.config.keystore_file import KEYS_DIRECTORY
 from mailnotary.config.load import ConfigError, Configuration
 from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.keys import histories
-from mailnotary.keys.create import DIRECTORY, NewKeyError, Pem, locked, owner_of, store
+from mailnotary.keys.create import NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
 
 LEAST_BITS = 2048  # of a new RSA key, even if the old one was shorter (RFC 8301 section 3.2)
@@ -116,7 +117,7 @@ def _to_rotate(entry: KeyEntry, published: Collection[tuple[str, str]]) -> list[
 
 def _left_behind(keystore: Path, domain: str) -> set[str]:
     """The selectors of key files, which may no longer be in an entry."""
-    files = (keystore.parent / DIRECTORY).glob(f"{domain}.*.pem")
+    files = (keystore.parent / KEYS_DIRECTORY).glob(f"{domain}.*.pem")
     return {file.name.removeprefix(f"{domain}.").removesuffix(".pem") for file in files}
 
 

@@ -28,6 +28,7 @@ from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
 
 MAX_BYTES = 64 * 1_048_576  # of keystore.yaml; 10,000 domains take 3 MB
+KEYS_DIRECTORY = "keys"  # beside the keystore, where commands put keys
 WEAK_RSA_BITS = 2048  # RFC 8301 section 3.2: signers SHOULD use at least as many
 
 _KEY_EXAMPLE = "{selector: rsa2026, file: keys/example.org.rsa2026.pem}"
@@ -90,7 +91,7 @@ class _KeyFiles:
 
     def _load(self, path: str) -> bytes | KeyLoadError:
         try:
-            data, key = read_key(path, self._uid, self._gids, unsafe=self.unsafe)
+            data, key = read_key(path, self._uid, self._gids, unsafe=self.unsafe, copies=self.path(KEYS_DIRECTORY))
         except KeyLoadError as error:
             return error
         if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:

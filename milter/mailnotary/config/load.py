@@ -12,6 +12,7 @@ from mailnotary.config import keystore_file, settings_file
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import ConfigError, Problem, Report, YamlMapping
+from mailnotary.files import user_name
 
 __all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
 
@@ -19,12 +20,14 @@ __all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """The configuration, checked. `faults` are keys that can't be used: the mail of their domains waits, all other mail
-    does not. `warnings` are for the log; none of them is an error."""
+    does not. `warnings` are for the log; none of them is an error. `stranger`: the user of this process, if that is
+    neither root nor the daemon's and therefore perhaps can't read what the daemon can; "" otherwise."""
 
     settings: Settings
     keystore: KeyStore
     faults: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    stranger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,7 @@ class _Account:
 
 def load_configuration(path: Path) -> Configuration:
     """Reads mailnotary.yaml, the keystore that it names and all key files; root reads the latter two as the daemon's
-    user. Raises ConfigError with all errors of either file; keys that can't be
-    used are in `faults` instead."""
+    user. Raises ConfigError with all errors of either file; keys that can't be used are in `faults` instead."""
     report = Report(path)
     settings, root = settings_file.read(path, report)
     account = _account(settings.user, root, report)
@@ -52,11 +54,12 @@ def load_configuration(path: Path) -> Configuration:
                 None, f"the user {settings.user} can't read it, so a reload will fail: make it readable for that user"
             )
         if _has_keystore(settings.keystore, root, report):
-            keystore = keystore_file.read(settings.keystore, keys_report, uid=account.uid, gids=(account.gid,))
+            keystore = keystore_file.read(settings.keystore, keys_report, uid=account.uid, gids=account.groups)
     if report.problems or keys_report.problems:
         raise ConfigError(report.sorted_problems() + keys_report.sorted_problems())
     faults = tuple(dict.fromkeys(keys_report.faults))
-    return Configuration(settings, keystore, faults, tuple(report.warnings + keys_report.warnings))
+    stranger = user_name(os.geteuid()) if os.geteuid() not in (0, account.uid) else ""
+    return Configuration(settings, keystore, faults, tuple(report.warnings + keys_report.warnings), stranger)
 
 
 def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:
@@ -70,24 +73,31 @@ def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:
             report.error(named, f"{path} does not exist: create it, or remove this key to sign nothing")
         return False
     except OSError as error:
-        report.error(named, f"{path} can't be read: {error.strerror}")
+        report.error(named, f"{path} can't be read by the user {user_name(os.geteuid())}: {error.strerror}")
         return False
     return True
 
 
 def _account(user: str, root: YamlMapping, report: Report) -> _Account:
-    """The user that the daemon switches to if started as root; otherwise the user of this process."""
-    own = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
-    if own.uid != 0:
-        return own
+    """The daemon's user; that of this process if there is none of that name."""
+    own = _own()
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
+        if own.uid != 0:
+            return own
         report.warn(
             root.get("user"), f"there is no user '{user}' on this machine, so root can't start the daemon: create it"
         )
         return own
-    return _Account(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
+    groups = os.getgrouplist(user, entry.pw_gid)
+    if own.uid != 0:  # its own groups count, too, for it may be the daemon itself: Kubernetes adds fsGroup
+        groups += [own.gid, *own.groups]
+    return _Account(entry.pw_uid, entry.pw_gid, tuple(groups))
+
+
+def _own() -> _Account:
+    return _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
 
 
 def _check_group(settings: Settings, root: YamlMapping, report: Report) -> None:
@@ -105,7 +115,7 @@ def _check_group(settings: Settings, root: YamlMapping, report: Report) -> None:
 @contextmanager
 def _acting_as(account: _Account) -> Iterator[None]:
     """Inside, file accesses by root have the rights of another user."""
-    own = _Account(os.geteuid(), os.getegid(), tuple(os.getgroups()))
+    own = _own()
     if own.uid != 0 or account.uid == 0:
         yield
         return

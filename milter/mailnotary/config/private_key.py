@@ -1,22 +1,26 @@
 """Private key files: who may read them, and what a look at them tells before they are used."""
 
 import os
-import pwd
 import shlex
 import stat
 from collections.abc import Collection
 
 from mailnotary.config.keystore import StoredKey
 from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError, PrivateKey, load_private_key
+from mailnotary.files import user_name
 
 
-def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False) -> tuple[bytes, PrivateKey]:
+def read_key(
+    path: str, uid: int, gids: Collection[int], *, unsafe: bool = False, copies: str = "keys"
+) -> tuple[bytes, PrivateKey]:
     """The octets of a private key file, and the key. The file must be readable for this process and closed to those who
-    have no business with it: its owner is root or `uid`, its group (if that has access) root's or one of `gids`, and
-    others have no access at all. `unsafe` skips these rules. Raises KeyLoadError with what to do."""
-    data, status = _read(path, uid)
+    have no business with it: its owner is root or the daemon's user `uid` (or the user of this process), its group (if
+    that has access) root's or one of `gids`, and others have no access at all. `unsafe` skips these rules. `copies` is
+    the directory for which errors suggest a copy of a file that belongs to somebody else. Raises KeyLoadError with what
+    to do."""
+    data, status = _read(path, uid, copies)
     if not unsafe:
-        _check_access(path, status, uid, gids)
+        _check_access(path, status, uid, gids, copies)
     return data, load_private_key(data, path)
 
 
@@ -27,12 +31,12 @@ def load_key(key: StoredKey) -> PrivateKey:
     return load_private_key(key.pem)
 
 
-def _read(path: str, uid: int) -> tuple[bytes, os.stat_result]:
+def _read(path: str, uid: int, copies: str) -> tuple[bytes, os.stat_result]:
     try:
         # Without O_NONBLOCK a named pipe would keep us waiting for someone to write into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise KeyLoadError(_not_opened(path, uid, error)) from error
+        raise KeyLoadError(_not_opened(path, uid, copies, error)) from error
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -50,45 +54,80 @@ def _read(path: str, uid: int) -> tuple[bytes, os.stat_result]:
     return data, before
 
 
-def _not_opened(path: str, uid: int, error: OSError) -> str:
+def _not_opened(path: str, uid: int, copies: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         if os.path.islink(path):
             return f"a symbolic link to {shlex.quote(os.readlink(path))}, which does not exist: fix or remove the link"
         return "does not exist: check the name, or make the key with `mailnotary keygen`"
     if not isinstance(error, PermissionError):
         return f"can't be opened: {error.strerror}"
+    if os.geteuid() not in (0, uid):  # whether the daemon can read it is not known, and nothing needs to be changed
+        return f"you ({user_name(os.geteuid())}) can't read it: run this as root, which reads keys as {user_name(uid)}"
     try:
-        os.stat(path)
+        owner = os.stat(path).st_uid
     except PermissionError:
-        directory = shlex.quote(os.path.dirname(path))
-        return f"{_name(uid)} cannot enter its directory: run `chown -R {_name(uid)} {directory}`"
-    except OSError:
-        pass
-    return f"{_name(uid)} can't read it: run `{_repair(path, None, uid)}`"
-
-
-def _check_access(path: str, status: os.stat_result, uid: int, gids: Collection[int]) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    repair = _repair(path, status.st_uid, uid)
-    if status.st_uid not in (0, uid):  # its owner could read it, and put another key in its place
-        raise KeyLoadError(f"it belongs to {_name(status.st_uid)}, not to {_name(uid)} or root: run `{repair}`")
-    if mode & 0o007:
-        raise KeyLoadError(f"everyone has access to it (mode {mode:04o}): run `{repair}`")
-    if mode & 0o070 and status.st_gid != 0 and status.st_gid not in gids:
-        raise KeyLoadError(
-            f"the group {status.st_gid} has access to it (mode {mode:04o}), which is neither root's nor "
-            f"{_name(uid)}'s: run `{repair}`"
+        directory = shlex.quote(_closed(path))
+        return (
+            f"the daemon's user {user_name(uid)} cannot enter the directory {directory}: run "
+            f"`setfacl -m u:{user_name(uid)}:x {directory}`"
         )
+    except OSError:
+        owner = 0
+    if owner not in (0, uid):
+        text = f"it belongs to {user_name(owner)}, and the daemon's user {user_name(uid)} can't read it"
+        return f"{text}: {_copy(path, uid, copies)}"
+    return f"the daemon's user {user_name(uid)} can't read it: {_repair(path, owner, uid)}"
 
 
-def _repair(path: str, owner: int | None, uid: int) -> str:
+def _closed(path: str) -> str:
+    """The first directory on a path that this process cannot enter."""
+    parts = [part for part in os.path.dirname(path).split("/") if part]
+    for count in range(len(parts) + 1):
+        directory = "/" + "/".join(parts[:count])
+        if not os.access(directory, os.X_OK, effective_ids=True):
+            return directory
+    return os.path.dirname(path)
+
+
+def _check_access(path: str, status: os.stat_result, uid: int, gids: Collection[int], copies: str) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid not in (0, uid, os.geteuid()):  # its owner could put another key in its place
+        text = f"it belongs to {user_name(status.st_uid)}, not to the daemon's user {user_name(uid)} or root"
+        raise KeyLoadError(f"{text}: {_copy(path, uid, copies)}")
+    if mode & 0o007:
+        text = f"everyone has access to it (mode {mode:04o})"
+        raise KeyLoadError(f"{text}: {_repair(path, status.st_uid, uid)}")
+    if mode & 0o070 and status.st_gid != 0 and status.st_gid not in gids:
+        text = f"the group {status.st_gid} has access to it (mode {mode:04o}), which {user_name(uid)} is not in"
+        raise KeyLoadError(f"{text}: {_copy(path, uid, copies)}")
+
+
+def _repair(path: str, owner: int, uid: int) -> str:
+    """How to close a file of root or the daemon to others."""
+    if _is_read_only(path):
+        return _READ_ONLY.format(user=user_name(uid), uid=uid)
     file = shlex.quote(path)
-    chown = "" if owner == uid else f"chown {_name(uid)} {file} && "
-    return f"{chown}chmod 0600 {file}"
+    chown = "" if owner == uid else f"chown {user_name(uid)} {file} && "
+    return f"run `{chown}chmod 0600 {file}`"
 
 
-def _name(uid: int) -> str:
+def _copy(path: str, uid: int, copies: str) -> str:
+    """What to do about a file that others use: to change it would take it from them."""
+    if _is_read_only(path):
+        return _READ_ONLY.format(user=user_name(uid), uid=uid)
+    copy = shlex.quote(os.path.join(copies, os.path.basename(path)))
+    command = f"install -D -o {user_name(uid)} -m 0600 {shlex.quote(path)} {copy}"
+    return f"leave it as it is, run `{command}`, and name the copy in the keystore"
+
+
+_READ_ONLY = (
+    "it is on a read-only mount, so mount it with mode 0400 and owner {uid} ({user}), or with mode 0440 and a group of "
+    "the daemon; if neither can be set (container secrets), write `unsafe_keys: true` in the keystore"
+)
+
+
+def _is_read_only(path: str) -> bool:
     try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False

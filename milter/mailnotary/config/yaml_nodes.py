@@ -10,6 +10,7 @@ switched off meanwhile: there is no garbage in a tree that only grows.
 """
 
 import gc
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from mailnotary.config import yaml_check
 from mailnotary.config.yaml_check import MAX_DEPTH, Mistake, shown
 from mailnotary.errors import SetupError
 from mailnotary.escape import printable
-from mailnotary.files import read_regular
+from mailnotary.files import read_regular, user_name
 
 MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted with aliases expanded
 MAX_PROBLEMS = 1000  # that are kept for one file; further ones are only counted
@@ -169,7 +170,8 @@ def read(path: Path, report: Report, max_bytes: int) -> YamlMapping | None:
     try:
         data = read_regular(path, max_bytes + 1)
     except OSError as error:
-        report.error(None, f"can't be read: {error.strerror}: check the name and the permissions")
+        who = f" by the user {user_name(os.geteuid())}" if isinstance(error, PermissionError) else ""
+        report.error(None, f"can't be read{who}: {error.strerror}: check the name and the permissions")
         return None
     if len(data) > max_bytes:
         report.error(None, f"larger than {max_bytes} octets: this is hardly the right file")

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailnotary.config.keystore_file import KEYS_DIRECTORY
 from mailnotary.errors import DkimKeyError
 from mailnotary.files import open_directory, open_regular, resolve
 from mailnotary.keys.edit import NewKey, edit
 
-DIRECTORY = "keys"  # beside the keystore
 MAX_KEYSTORE = 64 * 1_048_576  # octets
 
 
@@ -82,9 +82,11 @@ def store(
     """Writes keys of a domain, adds them as `auto` to the keystore's entry, and sets fields of its other keys
     (`changed`: selector -> field -> value); returns the files. Call it within `locked`. Raises NewKeyError,
     KeystoreEditError or ConfigError, and then has changed nothing."""
-    keys_directory = keystore.parent / DIRECTORY
+    keys_directory = keystore.parent / KEYS_DIRECTORY
     files = [keys_directory / f"{domain}.{key.selector}.pem" for key in keys]
-    added = [NewKey(key.selector, f"{DIRECTORY}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)]
+    added = [
+        NewKey(key.selector, f"{KEYS_DIRECTORY}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)
+    ]
     try:
         target = resolve(keystore)  # a symbolic link is kept
         with open_directory(target.parent) as home:
