@@ -99,6 +99,7 @@ install_packages() {
 	[[ $wanted != *opendkim* ]] || as_root systemctl --quiet disable opendkim
 	[[ $wanted != *opendmarc* ]] || as_root systemctl --quiet disable opendmarc
 	[[ $wanted != *postgresql* ]] || as_root systemctl --quiet disable postgresql
+	[[ $wanted != *prometheus* ]] || as_root systemctl --quiet disable prometheus
 	[[ $wanted != *spamassassin* ]] || as_root systemctl --quiet disable spamassassin-maintenance.timer
 }
 
@@ -196,7 +197,7 @@ pytest)
 test)
 	choose_python
 	install_packages "${packages[@]}" dbconfig-no-thanks debconf fish git groff-base libmail-authenticationresults-perl \
-		opendkim opendkim-tools opendmarc openssl postfix postgresql spamassassin zsh
+		opendkim opendkim-tools opendmarc openssl postfix postgresql prometheus spamassassin zsh
 	make_environment
 	install_mailnotary dev
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;

@@ -57,7 +57,7 @@ FLOORS = [
     {"dmarc", "config"},
     {"authres", "keys"},
     {"session", "opendkim"},
-    {"history"},
+    {"history", "metrics"},
     {"daemon"},
     {"doctor"},
     {"cli"},

@@ -254,6 +254,13 @@ class HistorySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where Prometheus finds the metrics: HOST:PORT, None for nowhere."""
+
+    listen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How much is logged, in which format, and where."""
 
@@ -291,3 +298,4 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)

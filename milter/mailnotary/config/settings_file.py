@@ -24,6 +24,7 @@ from mailnotary.config.settings import (
     LogFormat,
     LogSettings,
     LogTarget,
+    MetricsSettings,
     Mode,
     Network,
     OnAuthor,
@@ -173,6 +174,29 @@ def _store(text: str) -> str:
             f"{shown(text)} is not a store: write an absolute path like /var/lib/mailnotary/history.db, or a URL like "
             "postgresql://db.example.org/mailnotary"
         )
+    return text
+
+
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})\Z")
+
+
+def _host_and_port(text: str) -> str:
+    match = _HOST_AND_PORT.match(text)
+    try:
+        if match is None or not 1 <= int(match["port"]) <= 65535:
+            raise ValueError
+        ip_address(match["v6"] or match["v4"])
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is not an address with a port: write one like 127.0.0.1:9891 or [::1]:9891"
+        ) from None
+    return text
+
+
+def _metrics_listen(node: YamlNode, report: Report) -> str:
+    text: str = scalar(_host_and_port, "127.0.0.1:9891")(node, report)
+    if not ip_address(text.rpartition(":")[0].strip("[]")).is_loopback:
+        report.warn(node, "whoever reaches this address may read the metrics: let a firewall see to it who does")
     return text
 
 
@@ -454,6 +478,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         addresses=choice(HistoryAddresses),
         compare_with=list_of(scalar(_other_authserv_id, "an authserv-id"), "old.mx.example.org"),
     ),
+    "metrics": Section(MetricsSettings, listen=optional(_metrics_listen)),
     "log": Section(
         LogSettings, level=scalar(_level, in_words(_LEVELS)), format=choice(LogFormat), to=choice(LogTarget)
     ),

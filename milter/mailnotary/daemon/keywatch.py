@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,7 @@ from mailnotary.daemon.log import set_up
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.keys.histories import SigningSet
 from mailnotary.keys.watch import KeyWatch
+from mailnotary.metrics.counts import Series
 from mailnotary.resolver import DnsResolver, Resolver
 
 log = logging.getLogger(__name__)
@@ -25,9 +27,13 @@ NAME = "mailnotary-keys"  # of the process, as `ps -c` and `top` show it
 NICE = 10  # mail goes first
 
 
-def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoReturn:
+Tell = Callable[[list[tuple[Series, float]]], object]
+"""Takes values for the metrics."""
+
+
+def run(control: Channel, configuration: Snapshot, signing: Snapshot, tell: Tell) -> NoReturn:
     """The life of the process. On `control` the supervisor hands over new configurations, and takes new signing
-    sets; its end is this one's too. SIGTERM ends it at any time."""
+    sets; its end is this one's too. `tell` takes what there is to say for the metrics. SIGTERM ends it at any time."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number in (signal.SIGHUP, signal.SIGINT):
@@ -37,13 +43,13 @@ def run(control: Channel, configuration: Snapshot, signing: Snapshot) -> NoRetur
             Path("/proc/self/comm").write_text(NAME)
         with suppress(OSError):  # a sandbox may forbid it
             os.nice(NICE)
-        _watch(control, configuration, signing)
+        _watch(control, configuration, signing, tell)
     except BaseException as error:
         log.critical("defect in the key watch", exc_info=error)
     os._exit(1)
 
 
-def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None:
+def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: Tell) -> None:
     told = False  # of anything
 
     def announce(signing: SigningSet) -> None:
@@ -70,9 +76,26 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot) -> None
             watch.step(resolver)
             if not told and not watch.busy:
                 announce(watch.signing)  # the first round is done: those who wait for it go on
+            if not watch.busy and settings.metrics.listen is not None:
+                tell(_values(watch))
         elif time.monotonic() >= due:
             due = time.monotonic() + settings.key_check_seconds
             watch.begin()
+
+
+def _values(watch: KeyWatch) -> list[tuple[Series, float]]:
+    """What the metrics say of the keys."""
+    names = {
+        "state": "keys",
+        "record": "key_records",
+        "signing": "keys_signing",
+        "oldest": "oldest_signing_key_seconds",
+    }
+    return [
+        ((names[what], *([label] if label else [])), value)
+        for what, values in watch.summary().items()
+        for label, value in values.items()
+    ]
 
 
 def _adopt(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:

@@ -27,12 +27,13 @@ class KeyWatchProcess:
     """Starts the process where there are keys to watch, and again where it dies. What it finds is in `signing`
     for the workers to load. No thread, no waiting."""
 
-    def __init__(self, snapshot: Snapshot, configuration: Configuration) -> None:
+    def __init__(self, snapshot: Snapshot, configuration: Configuration, tell: keywatch.Tell) -> None:
         self.control: Channel | None = None
         self.pid = 0
         first = watch.initial(configuration.settings, configuration.keystore)
         self.signing = Snapshot.write(first.signing)
         self._snapshot = snapshot
+        self._tell = tell
         self._wanted = _is_wanted(configuration)
         self._wait_until = time.monotonic() + FIRST_LOOK if first.unseen else 0.0
         self._heard = False  # ever anything from the process
@@ -66,7 +67,7 @@ class KeyWatchProcess:
             try:
                 for other in (self.control, *not_its):
                     other.close()
-                keywatch.run(theirs, self._snapshot, self.signing)
+                keywatch.run(theirs, self._snapshot, self.signing, self._tell)
             finally:
                 os._exit(1)
         theirs.close()

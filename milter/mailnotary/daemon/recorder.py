@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from mailnotary.config.settings import Settings
-from mailnotary.daemon.recording import LOST, MAX_PACKET, MESSAGES
+from mailnotary.daemon.recording import COUNTS, LOST, MAX_PACKET, MESSAGES
 from mailnotary.history.keeper import Keeper, Waiting
 from mailnotary.history.rows import unpack
+from mailnotary.metrics import counts
+from mailnotary.metrics.exporter import Exporter, MetricsError, Sums
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "mailnotary-hist"  # of the process, as `ps -c` and `top` show it
 NICE: Final = 5  # mail goes first, but what is handed over should not pile up
 _GATHER: Final = 0.3  # seconds between two transactions
+_RETRY: Final = 5.0  # seconds after which it is tried again to serve the metrics
 _LAST: Final = 3.0  # seconds for what waits when the process is told to end
 
 
@@ -48,7 +51,9 @@ class Recorder:
     def __init__(self, reader: socket.socket, settings: Settings) -> None:
         self._reader = reader
         self._waiting = Waiting()
-        self._keeper = Keeper(settings.history, settings.state_dir, self._waiting)
+        self._keeper = Keeper(settings.history, settings.state_dir, self._waiting) if settings.history.enabled else None
+        self._listen = settings.metrics.listen
+        self._sums = Sums()
         self._ending = threading.Event()
         self._ended, self._end = os.pipe2(os.O_CLOEXEC)
 
@@ -57,6 +62,8 @@ class Recorder:
         signal.signal(signal.SIGTERM, lambda *_: os.write(self._end, b"."))
         writer = threading.Thread(target=self._write, name="store", daemon=True)
         writer.start()
+        if self._listen is not None:
+            threading.Thread(target=self._serve, args=(self._listen,), name="metrics", daemon=True).start()
         while self._read():
             pass
         self._ending.set()
@@ -72,15 +79,36 @@ class Recorder:
             for row, story in unpack(content):
                 self._waiting.add(row, story)
         elif kind == LOST:
-            self._waiting.lost += int(content)
+            self._waiting.lose(int(content))
+        elif kind == COUNTS:
+            self._sums.add(counts.read(content))
         return bool(packet)
 
     def _write(self) -> None:
         try:
-            while not self._ending.is_set():
-                if not self._keeper.step():
+            keeper = self._keeper
+            while keeper is not None and not self._ending.is_set():
+                more = keeper.step()
+                self._sums.add(keeper.news())
+                if not more:
                     self._ending.wait(_GATHER)
-            self._keeper.finish(_LAST)
+            if keeper is not None:
+                keeper.finish(_LAST)
         except BaseException as error:
             log.critical("defect in the recorder", exc_info=error)
             os._exit(1)
+
+    def _serve(self, listen: str) -> None:
+        """Serves the metrics as soon as that is possible: an earlier daemon may still hold the port."""
+        said = ""
+        while not self._ending.is_set():
+            try:
+                Exporter(listen, self._sums)
+            except MetricsError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.error("the metrics cannot be served; mail is not affected", extra={"fields": {"error": said}})
+                self._ending.wait(_RETRY)
+            else:
+                log.info("serving metrics", extra={"fields": {"listen": listen}})
+                return

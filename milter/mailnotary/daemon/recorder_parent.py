@@ -11,7 +11,9 @@ from mailnotary.config.settings import Settings
 from mailnotary.daemon import recorder
 from mailnotary.daemon.descriptors import close_all_but
 from mailnotary.daemon.log import standard_error
-from mailnotary.daemon.recording import pair
+from mailnotary.daemon.recording import COUNTS, hand_over, pair
+from mailnotary.metrics import counts
+from mailnotary.metrics.counts import Series
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class RecorderProcess:
     @property
     def is_wanted(self) -> bool:
         """Whether there is anything to record."""
-        return self._settings.history.enabled
+        return self._settings.history.enabled or self._settings.metrics.listen is not None
 
     def keep(self) -> None:
         """Starts the process where it is due."""
@@ -79,10 +81,13 @@ class RecorderProcess:
     def reload(self, settings: Settings) -> None:
         """There is a new configuration: a new process takes the place of one that was started with another."""
         old, self._settings = self._settings, settings
-        changed = (old.history, old.log, old.state_dir) != (settings.history, settings.log, settings.state_dir)
-        if self.pid and changed:
+        if self.pid and _uses(old) != _uses(settings):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
+
+    def tell(self, values: list[tuple[Series, float]]) -> None:
+        """Hands over what another process of the daemon has to say for the metrics. Never waits."""
+        hand_over(self.writer, COUNTS + counts.write(values))
 
     def finish(self) -> None:
         """The workers have ended: the process stores what it has, and ends."""
@@ -91,3 +96,8 @@ class RecorderProcess:
         with suppress(ChildProcessError):
             while self.pid and os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
                 time.sleep(0.02)
+
+
+def _uses(settings: Settings) -> tuple[object, ...]:
+    """What the process is started with."""
+    return settings.history, settings.metrics, settings.log, settings.state_dir

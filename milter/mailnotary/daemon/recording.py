@@ -1,7 +1,8 @@
-"""A worker's side of the history: each message's outcome is handed over without ever waiting.
+"""A worker's side of the recorder: each message's outcome is handed over without ever waiting.
 
-Messages are gathered and sent as one packet: when it is large enough, and at each tick of the worker. A recorder that
-is dead or does not read costs what does not fit into the socket; that is counted, and told with a later packet.
+Messages are gathered and sent as one packet: when it is large enough, and at each tick of the worker, together with
+what was counted. A recorder that is dead or does not read costs what does not fit into the socket; the messages of the
+history are counted then, and reported with a later packet.
 """
 
 import logging
@@ -12,12 +13,14 @@ from typing import Final
 from mailnotary.history.privacy import Hide
 from mailnotary.history.rows import pack
 from mailnotary.history.story import row_of, story_of
+from mailnotary.metrics.counts import Counts
 from mailnotary.session.outcome import MessageRecord
 
 log = logging.getLogger(__name__)
 
 MESSAGES: Final = b"M"  # first octet of a packet: messages follow
 LOST: Final = b"L"  # ... a number of messages that could not be handed over
+COUNTS: Final = b"C"  # ... what was counted since the last such packet
 PACKET: Final = 24_576  # octets after which a packet is sent at once
 MAX_PACKET: Final = 131_072  # octets that the recorder takes
 _SO_SNDBUFFORCE: Final = 32  # socket(7); Python has no name for it
@@ -25,7 +28,7 @@ _BUFFER: Final = 4 * 1024 * 1024  # octets that may wait in the socket, where th
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The recorder's end and the workers' end, which all workers share. Raises OSError."""
+    """The recorder's end and the other processes' end, which all of them share. Raises OSError."""
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     writer.setblocking(False)
     try:
@@ -35,12 +38,23 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return reader, writer
 
 
-class Recording:
-    """Hands messages over. Called by the threads of the sessions, flushed by the worker's main thread."""
+def hand_over(writer: socket.socket, packet: bytes) -> bool:
+    """Sends a packet if there is room for it."""
+    try:
+        writer.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
 
-    def __init__(self, writer: socket.socket, hide: Hide) -> None:
+
+class Recording:
+    """Hands messages and counts over. Called by the threads of the sessions, flushed by the worker's main thread.
+    `hide` is None where no history is kept, `counts` where there are no metrics."""
+
+    def __init__(self, writer: socket.socket, hide: Hide | None, counts: Counts | None) -> None:
         self._writer = writer
         self._hide = hide
+        self._counts = counts
         self._lock = threading.Lock()
         self._packed: list[bytes] = []
         self._octets = 0
@@ -49,11 +63,15 @@ class Recording:
     def __call__(self, record: MessageRecord) -> None:
         """Takes one message. Never raises: what a message came to does not depend on it."""
         try:
-            packed = pack(row_of(record), story_of(record, self._hide))
+            if self._counts is not None:
+                self._counts.message(record)
+            if self._hide is not None:
+                self._keep(pack(row_of(record), story_of(record, self._hide)))
         except Exception as error:
-            log.error("defect in the history's record of a message", exc_info=error)
+            log.error("defect while recording a message", exc_info=error)
             self._lost += 1
-            return
+
+    def _keep(self, packed: bytes) -> None:
         with self._lock:
             self._packed.append(packed)
             self._octets += len(packed)
@@ -65,16 +83,13 @@ class Recording:
         with self._lock:
             if self._packed or self._lost:
                 self._send()
+        if self._counts is not None and (counted := self._counts.take()):
+            hand_over(self._writer, COUNTS + counted)
 
     def _send(self) -> None:
-        try:
-            if self._lost:
-                self._writer.send(LOST + b"%d" % self._lost, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-                self._lost = 0
-            if self._packed:
-                packet = b"".join([MESSAGES, *self._packed])
-                self._writer.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except OSError:
+        if self._lost and hand_over(self._writer, LOST + b"%d" % self._lost):
+            self._lost = 0
+        if self._packed and not hand_over(self._writer, b"".join([MESSAGES, *self._packed])):
             self._lost += len(self._packed)
         self._packed.clear()
         self._octets = 0

@@ -68,6 +68,7 @@ def _supervisor(
     a reload replaces: the keys stay with the workers."""
     configuration = load()
     log_findings(configuration)
+    recorder = RecorderProcess(configuration.settings)
     snapshot = Snapshot.write((1, configuration.settings), configuration.keystore.entries)
     return Supervisor(
         settings=settings,
@@ -77,8 +78,8 @@ def _supervisor(
         listener=listener,
         callbacks=callbacks,
         stand_ins=stand_ins,
-        key_watch=KeyWatchProcess(snapshot, configuration),
-        recorder=RecorderProcess(configuration.settings),
+        key_watch=KeyWatchProcess(snapshot, configuration, recorder.tell),
+        recorder=recorder,
         notifier=Notifier(),
         timing=timing,
         log_pump=pump,

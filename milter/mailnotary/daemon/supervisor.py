@@ -85,6 +85,8 @@ class Supervisor:
     _heartbeats: Heartbeats = field(init=False)
     _ready: bool = field(init=False, default=False)
     _generation: int = field(init=False, default=1)
+    _restarts: int = field(init=False, default=0)  # of workers
+    _refusals: int = field(init=False, default=0)  # of configurations
     _reloading: int = field(init=False, default=0)  # the generation that not all workers have yet
     _grace: float = field(init=False, default=0.0)  # until then nobody is taken for wedged
     _looked: float = field(init=False, default=0.0)
@@ -192,6 +194,7 @@ class Supervisor:
 
     def _ended(self, place: _Place, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
+        self._restarts += 1
         pid, lived = place.pid, time.monotonic() - place.started
         if lived >= self.timing.healthy:
             place.deaths = 0
@@ -224,10 +227,23 @@ class Supervisor:
                 place.suspected = stale
         if self.key_watch.has_news():
             self._tell(SIGNING, self.key_watch.signing)
+        if self.settings.metrics.listen is not None:
+            self._tell_metrics()
         self._say_ready([generation for _, generation in heartbeats.values()])
         if self.notifier.watchdog_interval and now - self._pinged >= self.notifier.watchdog_interval * 0.9:
             self._pinged = now
             self.notifier.watchdog()
+
+    def _tell_metrics(self) -> None:
+        alive = sum(bool(place.pid) for place in self._places)
+        values: list[tuple[tuple[str, ...], float]] = [
+            (("workers",), alive),
+            (("configuration_generation",), self._generation),
+            (("worker_restarts",), self._restarts),
+            (("reload_failures",), self._refusals),
+        ]
+        self._restarts = self._refusals = 0
+        self.recorder.tell(values)
 
     def _kill_wedged(self, place: _Place, silent: float) -> None:
         fields = {"worker": place.number, "pid": place.pid, "silent": int(silent)}
@@ -268,6 +284,7 @@ class Supervisor:
             log.error("defect while reloading", exc_info=error)
             problems = [f"{type(error).__name__}: {error}"]
         if problems:
+            self._refusals += 1
             for problem in problems:
                 log.error("reload refused", extra={"fields": {"problem": problem}})
             self.notifier.ready(f"{self._status()}; a newer one is faulty, see the log")

@@ -33,6 +33,7 @@ from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.waker import Waker
 from mailnotary.history.privacy import hide
 from mailnotary.keys import histories
+from mailnotary.metrics.counts import Counts
 from mailnotary.resolver import DnsResolver
 from mailnotary.resolver.dns import system_nameservers
 from mailnotary.session.outcome import MessageRecord
@@ -205,6 +206,8 @@ class Environments:
         self._before_wait = before_wait
         self._recorder = recorder
         self._recording: Recording | None = None
+        self._resolver: DnsResolver | None = None
+        self._counts = Counts()
         self._current: Environment | None = None
         self._dns: tuple[DnsSettings, list[tuple[str, int]]] | None = None
 
@@ -223,33 +226,47 @@ class Environments:
         if old is not None and wanted == self._dns:
             resolver = old.resolver
         else:
-            resolver = DnsResolver(
-                wanted[1], timeout=dns.timeout, cache_entries=dns.cache_entries, before_wait=self._before_wait
+            resolver = self._resolver = DnsResolver(
+                wanted[1],
+                timeout=dns.timeout,
+                cache_entries=dns.cache_entries,
+                before_wait=self._before_wait,
+                note=self._counts.query,
             )
-        if old is None or (old.settings.log, old.settings.history) != (settings.log, settings.history):
+        if old is None or _recorded(old.settings) != _recorded(settings):
             self.flush()
-            self._recording = _recording(settings, self._recorder)
+            self._recording = _recording(settings, self._recorder, self._counts)
             self._outcome = Outcome(set_up(settings.log), self._recording)
         hostname = settings.authserv_id or (old.hostname if old is not None else _hostname())
         self._current = Environment(settings, keystore, resolver, self._outcome, hostname, published=published)
         self._dns = wanted
 
     def flush(self) -> None:
-        """Hands over what has been gathered for the history."""
+        """Hands over what has been gathered for the recorder."""
+        if self._resolver is not None and self._resolver.hits:
+            hits, self._resolver.hits = self._resolver.hits, 0
+            self._counts.add("dns_cache_hits", by=hits)
         if self._recording is not None:
             self._recording.flush()
+        else:
+            self._counts.take()
 
 
-def _recording(settings: Settings, recorder: socket.socket) -> Recording | None:
-    history = settings.history
-    if not history.enabled:
-        return None
-    try:
-        return Recording(recorder, hide(history.addresses, settings.state_dir))
-    except OSError as error:
-        text = "the history is not kept: the key of its hashes can be neither read nor made"
-        log.error(text, extra={"fields": {"error": str(error)}})
-        return None
+def _recorded(settings: Settings) -> tuple[object, ...]:
+    """What an `Outcome` is made of."""
+    return settings.log, settings.history, settings.metrics, settings.state_dir
+
+
+def _recording(settings: Settings, recorder: socket.socket, counts: Counts) -> Recording | None:
+    hides, history = None, settings.history
+    if history.enabled:
+        try:
+            hides = hide(history.addresses, settings.state_dir)
+        except OSError as error:
+            text = "the history is not kept: the key of its hashes can be neither read nor made"
+            log.error(text, extra={"fields": {"error": str(error)}})
+    counted = settings.metrics.listen is not None
+    return Recording(recorder, hides, counts if counted else None) if hides is not None or counted else None
 
 
 class Outcome:

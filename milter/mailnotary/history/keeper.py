@@ -45,7 +45,7 @@ class Waiting:
         self._messages: deque[tuple[Row, str]] = deque()
         self._left = octets
         self._lock = threading.Lock()
-        self.lost = 0  # since this was last reset by who told of it
+        self.lost = 0  # messages in all
 
     def add(self, row: Row, story: str) -> None:
         """One more; where there is no room, in place of the oldest."""
@@ -56,6 +56,11 @@ class Waiting:
                 _, oldest = self._messages.popleft()
                 self._left += len(oldest) + _OBJECTS
                 self.lost += 1
+
+    def lose(self, count: int) -> None:
+        """So many messages were lost elsewhere."""
+        with self._lock:
+            self.lost += count
 
     def take(self, count: int) -> list[tuple[Row, str]]:
         """Removes the oldest ones."""
@@ -96,7 +101,9 @@ class Keeper:
         self._tidy_due = 0.0
         self._prune_before: float | None = None
         self._said = _Said()
-        self._told_lost = float("-inf")
+        self._told_lost = 0
+        self._told_at = float("-inf")
+        self._news = (0, 0)
         self.stored = 0
         self.failing = ""  # what is wrong with the store, "" where nothing is
 
@@ -185,10 +192,17 @@ class Keeper:
 
     def _tell_lost(self) -> None:
         lost = self._waiting.lost
-        if lost and time.monotonic() - self._told_lost > _SAY:
-            self._waiting.lost -= lost
-            self._told_lost = time.monotonic()
-            log.error("messages are missing in the history", extra={"fields": {"count": lost}})
+        if lost > self._told_lost and time.monotonic() - self._told_at > _SAY:
+            fields = {"count": lost - self._told_lost}
+            self._told_lost, self._told_at = lost, time.monotonic()
+            log.error("messages are missing in the history", extra={"fields": fields})
+
+    def news(self) -> list[tuple[tuple[str, ...], float]]:
+        """For the metrics: what was stored and lost since this was last asked, and whether storing fails."""
+        stored, lost = self.stored, self._waiting.lost
+        before, self._news = self._news, (stored, lost)
+        counted = [(("history_messages",), stored - before[0]), (("history_lost",), lost - before[1])]
+        return [*counted, (("history_failing",), 1 if self.failing else 0)]
 
     # --- age and size
 
@@ -216,7 +230,7 @@ class Keeper:
             if self._spool.octets() > _SPOOL_SIZE:
                 before = self._spool.shrink()
                 lost = self._spool.prune(before) if before is not None else 0
-                self._waiting.lost += lost
+                self._waiting.lose(lost)
             self._spool.add(self._batch)
             self._batch = []
         except CorruptStoreError:

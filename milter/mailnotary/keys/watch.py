@@ -6,6 +6,7 @@ The rules are in `keys.histories`; the process is `daemon.keywatch`.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -120,6 +121,23 @@ class KeyWatch:
     def busy(self) -> bool:
         """Whether this round has keys left to look up."""
         return bool(self._queue)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """How many keys there are by `state` and by what DNS serves for them (`record`), how many sign (`signing`), and
+        how many seconds ago DNS was first seen serving the oldest of these (`oldest`)."""
+        states: Counter[str] = Counter({str(state): 0 for state in KeyState})
+        states.update(watched.state for watched in self._keys.values())
+        known = [(watched, self._histories.get(name, KeyHistory())) for name, watched in self._keys.items()]
+        records: Counter[str] = Counter({str(status): 0 for status in KeyRecordStatus})
+        records.update(history.result for _, history in known if history.result)
+        signing = [
+            history
+            for watched, history in known
+            if history.idle_since is None and (watched.state is KeyState.ACTIVE or history.signing)
+        ]
+        first = [history.first_good for history in signing if history.first_good is not None]
+        oldest = {"": self._clock() - min(first)} if first else {}
+        return {"state": dict(states), "record": dict(records), "signing": {"": len(signing)}, "oldest": oldest}
 
     def adopt(self, settings: Settings, keystore: KeyStore) -> None:
         """Watches another keystore from now on, and begins a round."""

@@ -38,8 +38,9 @@ class DnsResolver:
 
     `nameservers` are (IP address, port), asked in this order; none: the system's. `timeout` in seconds bounds one
     question, all tries together. `cache_entries` bounds the answers that are kept. `clock` in seconds tells their
-    age. `before_wait` is called by each lookup that is about to wait, in its own thread. Raises ValueError for a
-    nameserver that is not an IP address.
+    age. `before_wait` is called by each lookup that is about to wait, in its own thread; `note` for each question that
+    was sent to nameservers, with the outcome ("answer", "timeout" or "error") and the seconds it took. Raises
+    ValueError for a nameserver that is not an IP address.
 
     Safe to call from any thread. Equal questions at the same time are asked once. While an answer is kept, the same
     Answer object with the same record objects is returned: an `lru_cache` over a record's octets finds what was
@@ -53,10 +54,13 @@ class DnsResolver:
         cache_entries: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
         before_wait: Callable[[], object] = lambda: None,
+        note: Callable[[str, float], object] = lambda _outcome, _seconds: None,
     ) -> None:
         self._servers = [Server(address, port) for address, port in nameservers or system_nameservers()]
         self._timeout = timeout
         self._before_wait = before_wait
+        self._note = note
+        self.hits = 0  # lookups that the cache answered; no lock, for Python switches threads nowhere in an increment
         self._cache = AnswerCache(cache_entries, CACHE_OCTETS, clock)
         self._flights: dict[Key, _Flight] = {}
         self._lock = threading.Lock()
@@ -70,6 +74,7 @@ class DnsResolver:
         """Like `lookup`, in at most so many seconds, and never more than the resolver's own `timeout`."""
         answer = self._cache.get((name, kind))
         if answer is not None:
+            self.hits += 1
             return answer
         parsed = parse_name(name)
         if parsed is None:
@@ -132,11 +137,13 @@ class DnsResolver:
     def _fly(self, flight: _Flight, name: Name, key: Key, deadline: float, *, whole: bool) -> None:
         """Asks, keeps what comes of it, and wakes those who wait. A time-out says nothing to others and is not kept
         when the time was not `whole`."""
+        started, word = time.monotonic(), "error"
         try:
             answer, ttl = self._ask(name, key[1], deadline)
             self._cache.put(key, answer, ttl)
-            flight.outcome = answer
+            flight.outcome, word = answer, "answer"
         except DnsTempError as error:
+            word = "timeout" if error.word == "TIMEOUT" else "error"
             if whole or error.word != "TIMEOUT":
                 flight.outcome = _temp_error(key, error)
                 if not isinstance(error, UnreachableError):
@@ -145,6 +152,7 @@ class DnsResolver:
             with self._lock:
                 del self._flights[key]
             flight.landed.set()
+            self._note(word, time.monotonic() - started)
 
     def _ask(self, name: Name, kind: RecordKind, deadline: float) -> tuple[Answer, int | None]:
         """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""

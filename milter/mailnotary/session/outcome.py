@@ -62,7 +62,8 @@ class LoggedList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
-    """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made;
+    """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made
+    and `algorithms` its algorithm;
     `compared` what other filters found;
     `reachable`: all its recipients are exempt from refusals; `regardless`: its results decided nothing, for it was
     refused for its form or ended in an error of ours; `error` what kept mailnotary from doing its work;
@@ -79,6 +80,7 @@ class MessageRecord:
     results: Results = field(default_factory=Results)
     verdict: DmarcVerdict | None = None
     signed: tuple[tuple[str, str], ...] = ()
+    algorithms: tuple[str, ...] = ()
     compared: tuple[Comparison, ...] = ()
     actions: tuple[Action, ...] = ()
     reachable: bool = False

@@ -83,6 +83,7 @@ class _Message:
     results: Results = field(default_factory=Results)
     verdict: DmarcVerdict | None = None
     signed: tuple[tuple[str, str], ...] = ()  # (domain, selector) of each signature made
+    algorithms: tuple[str, ...] = ()  # of those signatures
     compared: tuple[Comparison, ...] = ()  # with other filters
 
 
@@ -354,6 +355,9 @@ class Session:
         removes = message.origin is Origin.OURS and (signed or user is not None)
         deletions = _deletions(message) if removes else ()
         message.signed = signed
+        if signing is not None:
+            made = {(one.domain, one.selector): one.key.algorithm for one in signing.signers}
+            message.algorithms = tuple([made[name] for name in signed])
         return (*deletions, *inserts)
 
     # --- the end ---
@@ -404,6 +408,7 @@ class Session:
             results=message.results,
             verdict=message.verdict,
             signed=message.signed,
+            algorithms=message.algorithms,
             compared=message.compared,
             actions=actions,
             reachable=bool(message.unrefusable),

@@ -1,0 +1,1 @@
+"""Counts of what the daemon does, and their way to Prometheus."""

@@ -1,0 +1,79 @@
+"""What one process has counted since it last told of it."""
+
+import json
+import threading
+from bisect import bisect_left
+from typing import Any, Final
+
+from mailnotary.metrics.definitions import BY_NAME
+from mailnotary.session.outcome import MessageRecord
+from mailnotary.spf import SpfIdentity
+
+_MESSAGE_BUCKETS: Final = BY_NAME["message_seconds"].buckets
+_QUERY_BUCKETS: Final = BY_NAME["dns_query_seconds"].buckets
+
+Series = tuple[str, ...]
+"""A metric's name and the values of its labels; of a histogram the name, and "sum" or the place of a bucket."""
+
+
+class Counts:
+    """Counted by many threads, taken by one."""
+
+    def __init__(self) -> None:
+        self._values: dict[Series, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, *series: str, by: float = 1) -> None:
+        """Counts."""
+        with self._lock:
+            self._values[series] = self._values.get(series, 0) + by
+
+    def message(self, record: MessageRecord) -> None:
+        """Counts what came of one message."""
+        seconds = record.milliseconds / 1000
+        counted: list[Series] = [("messages", record.mode, record.action)]
+        results = record.results
+        counted += [("results", "spf", one.status) for one in results.spf if one.identity is SpfIdentity.MAILFROM]
+        counted += [("results", "dkim", one.status) for one in results.signatures]
+        if results.dkim is not None and not results.dkim:
+            counted.append(("results", "dkim", "none"))
+        if results.dmarc is not None:
+            counted.append(("results", "dmarc", results.dmarc.status))
+        if record.verdict is not None and record.verdict.would:
+            counted.append(("would", record.verdict.would))
+        counted += [("signatures", algorithm) for algorithm in record.algorithms]
+        if record.error:
+            counted.append(("errors",))
+        counted.append(("message_seconds", str(bisect_left(_MESSAGE_BUCKETS, seconds))))
+        with self._lock:
+            values = self._values
+            for series in counted:
+                values[series] = values.get(series, 0) + 1
+            for series, by in ((("message_seconds", "sum"), seconds), (("dns_lookups",), record.questions)):
+                values[series] = values.get(series, 0) + by
+
+    def query(self, outcome: str, seconds: float) -> None:
+        """Counts a question to nameservers; `outcome` is answer, timeout or error."""
+        self.add("dns_queries", outcome)
+        self.add("dns_query_seconds", str(bisect_left(_QUERY_BUCKETS, seconds)))
+        self.add("dns_query_seconds", "sum", by=seconds)
+
+    def take(self) -> bytes:
+        """What was counted since the last time, for `read`; b"" if nothing was."""
+        with self._lock:
+            values, self._values = self._values, {}
+        return write([(series, value) for series, value in values.items()]) if values else b""
+
+
+def write(values: list[tuple[Series, float]]) -> bytes:
+    """Series and values in a packet."""
+    return json.dumps(values, separators=(",", ":")).encode("ascii")
+
+
+def read(packet: bytes) -> list[tuple[Series, float]]:
+    """What `write` has written. Raises ValueError for anything else."""
+    found: Any = json.loads(packet)
+    try:
+        return [(tuple([str(part) for part in series]), float(value)) for series, value in found]
+    except TypeError as error:
+        raise ValueError(str(error)) from error
