@@ -43,7 +43,7 @@ def test_the_whole_tree_of_nested_includes_is_shown(capsys: pytest.CaptureFixtur
     lines = shown.splitlines()
     assert "HELO      none  mail.example.org" in lines
     assert "MAIL FROM fail  qq.com" in lines
-    assert "          8 of 10 look-ups, 0 of 2 void ones, 9 DNS questions" in lines
+    assert "          8 of 10 look-ups, 0 of 2 void look-ups, 9 DNS questions" in lines
     for name in ("qq-a", "qq-b", "qq-c", "biz-a", "biz-b", "biz-c", "biz-d"):
         assert f"│  ├─ include:{name}.mail.qq.com  no match" in lines
     assert lines[-1] == "└─ -all  match: fail  <- decides"
@@ -57,7 +57,7 @@ def test_terms_questions_answers_and_the_explanation(capsys: pytest.CaptureFixtu
         """\
 HELO      none  mail.example.com
           mail.example.com has no SPF record
-          0 of 10 look-ups, 0 of 2 void ones, 1 DNS question
+          0 of 10 look-ups, 0 of 2 void look-ups, 1 DNS question
 mail.example.com  none
    TXT mail.example.com: NODATA
    mail.example.com has no SPF record
@@ -65,7 +65,7 @@ mail.example.com  none
 MAIL FROM fail  example.com
           192.0.2.1 matches -all of example.com
           the domain explains: 192.0.2.1 is not a server of ours
-          2 of 10 look-ups, 0 of 2 void ones, 4 DNS questions
+          2 of 10 look-ups, 0 of 2 void look-ups, 4 DNS questions
 example.com  TXT "v=spf1 a:%{h} include:i.example -all exp=e.example"  (1 other TXT)
 ├─ a:%{h} = mail.example.com  no match
 │     A mail.example.com: 198.51.100.1
@@ -87,7 +87,7 @@ def test_an_error_is_shown_where_it_was_met(capsys: pytest.CaptureFixture[str], 
         """\
 MAIL FROM temperror  loop.example
           exists:never.example of slow.example: A never.example: TIMEOUT
-          2 of 10 look-ups, 0 of 2 void ones, 3 DNS questions
+          2 of 10 look-ups, 0 of 2 void look-ups, 3 DNS questions
 loop.example  TXT "v=spf1 include:slow.example"
 └─ include:slow.example  temperror
    │  slow.example  TXT "v=spf1 exists:never.example"
@@ -169,7 +169,7 @@ def test_it_follows_the_configuration(capsys: pytest.CaptureFixture[str], tmp_pa
                 capsys, "-c", str(config), "--ip", "192.0.2.1", "--helo", "x.example", "--mail-from", "a@example.org"
             )
             assert f"MAIL FROM {status}  example.org" in shown
-            assert f"of {void} void ones" in shown
+            assert f"of {void} void look-ups" in shown
 
 
 def test_a_configuration_in_error_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

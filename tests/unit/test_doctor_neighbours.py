@@ -169,6 +169,17 @@ def test_neighbours_are_seen_in_a_real_postfix(tmp_path: Path, monkeypatch: pyte
     assert [text.split()[0] for text in checks] == ["smtpd_milters", "smtpd_recipient_restrictions"]
 
 
+@pytest.mark.mta
+def test_a_postfix_whose_configuration_is_broken_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAIL_CONFIG", str(tmp_path))
+    assert postfix.read() is None
+    [finding] = postfix.unreadable()
+    assert finding.level is Level.UNKNOWN
+    assert str(tmp_path) in finding.text
+
+
 def test_neighbours_in_sendmail_are_seen() -> None:
     cf = (
         "Xmailnotary, S=inet:8891@127.0.0.1, F=T\nXopendkim, S=local:/run/opendkim/s\nXclamav, S=local:/run/c\n"

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -38,6 +39,14 @@ EXIT_STATUS = "exit status: 0 done, 1 could not be done (standard error says why
 CHECK_STATUS = "0 ok, 1 warnings, 2 errors (or wrong usage), 3 could not be checked"
 
 
+def complain(text: str) -> None:
+    """Prints an error or a warning to standard error, folded between words if that is a terminal."""
+    for line in text.split("\n"):
+        width = os.get_terminal_size(2).columns if os.isatty(2) else 0
+        folded = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) if width else [line]
+        print("\n".join(folded), file=sys.stderr)
+
+
 class FoldingHelp(argparse.HelpFormatter):
     """Folds paragraphs at the width of the terminal; examples stay as they are."""
 
@@ -61,7 +70,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the process with 2."""
         self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {message}\nTry `{self.prog} --help`.\n")
+        complain(f"{self.prog}: {message}\nTry `{self.prog} --help`.")
+        self.exit(2)
 
 
 def build_parser(only: Collection[str] | None = None) -> Parser:
@@ -97,13 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = int(args.run(args))
         sys.stdout.flush()
     except CommandError as error:
-        print(f"mailnotary {args.command}: {error}", file=sys.stderr)
+        complain(f"mailnotary {args.command}: {error}")
         return failed
     except BrokenPipeError:  # the reader has gone (`| head`): nothing is left to say, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return failed
     except OSError as error:
-        print(f"mailnotary {args.command}: {error}", file=sys.stderr)
+        complain(f"mailnotary {args.command}: {error}")
         return failed
     except KeyboardInterrupt:
         return 130

@@ -16,6 +16,7 @@ from mailnotary.cli import CommandError
 from mailnotary.cli.advice import View, as_json, dmarc_view, spf_view
 from mailnotary.cli.common import add_config, add_json, add_zone, print_json, read_configuration, resolver_for
 from mailnotary.cli.keygen import domain_name
+from mailnotary.cli.output import Folded
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState
 from mailnotary.config.private_key import load_key
@@ -87,8 +88,8 @@ def _show(console: Console, what: str, view: View) -> None:
     lookups = "" if view.lookups is None else f" ({view.lookups} look-ups)"
     console.print(Text.assemble((what, "bold"), f" at {view.name}{lookups}:"))
     for text in view.records or ("none",):
-        console.print(Text(f"  {text}"))
+        console.print(Folded("  ", text))
     for advice in view.advice:
-        console.print(Text(f"  ! {advice}", "yellow"))
+        console.print(Folded(Text("  ! ", "yellow"), Text(advice, "yellow")))
     if not view.advice:
         console.print(Text("  good", "green"))

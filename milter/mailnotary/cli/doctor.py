@@ -57,10 +57,13 @@ def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
     dns = settings.dns
     yield from signing.check(settings, keystore, DnsResolver(dns.nameservers, timeout=dns.timeout))
     mta, cf = postfix.read(), sendmail.read()
+    broken = list(postfix.unreadable()) if mta is None else []
     if mta is not None:
         yield from postfix.check(mta, settings, keystore)
     elif cf is not None:
         yield from sendmail.check(cf, listen, settings.mode)
+    elif broken:
+        yield from broken
     else:
         yield ok("mail server", "neither Postfix nor Sendmail is installed on this machine: check it where it runs")
 

@@ -3,7 +3,8 @@
 Each message of an mbox or a Maildir is explained with the same client and envelope. The exit status does not depend on
 the results; scripts use --json.
 
-example: mailnotary explain suspicious.eml --ip 192.0.2.7 --helo mail.example.org --mail-from bob@example.org"""
+example: mailnotary explain message.eml --ip 192.0.2.7 --helo mx.example.org \\
+             --mail-from bob@example.org"""
 
 import argparse
 import socket

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config
+from mailnotary.cli.output import say
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config import settings_file
 from mailnotary.config.load import ConfigError, load_configuration
@@ -60,15 +61,15 @@ def run(args: argparse.Namespace) -> int:
             (file,) = store(settings.keystore, domain, domain, [Pem(selector, pem)], owner=owner_)
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
-    print(f"wrote {file} and added it to {settings.keystore} (state: auto)\n")
+    say(f"wrote {file} and added it to {settings.keystore} (state: auto)\n")
     show_record(key_record_name(domain, selector), key_record_text(load_private_key(pem)))
     config = config_option(args.config)
-    print(
-        "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key\n"
-        f"once DNS serves the record; `mailnotary keys{config}` shows whether it does."
+    say(
+        "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key once "
+        f"DNS serves the record; `mailnotary keys{config}` shows whether it does."
     )
     for note in _own_mail(args.config):
-        print(note)
+        say(note)
     if warning:
         print(f"mailnotary keygen: warning: {warning}", file=sys.stderr)
     return 0

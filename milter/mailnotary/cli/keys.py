@@ -29,6 +29,7 @@ from mailnotary.cli.common import (
     to_json,
 )
 from mailnotary.cli.keys_check import check
+from mailnotary.cli.output import Folded
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         return status
     console = Console(highlight=False, soft_wrap=True)
     if problem:
-        console.print(Text(f"! {problem}", "yellow"))
+        console.print(Folded(Text("! ", "yellow"), Text(problem, "yellow")))
     _render(console, configuration, rows)
     return 0
 
@@ -232,4 +233,4 @@ def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) 
             console.print()
             console.print(Text(key_record_name(row.domain, row.selector), "bold"))
             for reason in reasons:
-                console.print(Text(f"  {reason}"))
+                console.print(Folded("  ", reason))

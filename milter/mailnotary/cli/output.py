@@ -13,6 +13,13 @@ def open_console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
+def say(text: str) -> None:
+    """Prints a paragraph."""
+    console = open_console()
+    for line in text.split("\n"):
+        console.print(Folded("", line))
+
+
 class Folded:
     """A line of `head` and `body`. On a terminal the body folds between words, and each further line begins with `tail`
     (by default blanks as wide as the head); a pipe or a file gets one line, for grep."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, read_configuration
 from mailnotary.cli.keygen import domain_name
+from mailnotary.cli.output import say
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.keystore_file import KEYS_DIRECTORY
@@ -65,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{pem.selector} replaces {old.selector} once DNS serves its record:\n")
         show_record(key_record_name(entry.domain, pem.selector), key_record_text(load_private_key(pem.octets)))
         print()
-    print(
-        "Next: publish the records and reload the daemon (systemctl reload mailnotary). Keep the old records:\n"
+    say(
+        "Next: publish the records and reload the daemon (systemctl reload mailnotary). Keep the old records: "
         f"`mailnotary keys{config_option(args.config)}` says when they can be removed."
     )
     if warning:

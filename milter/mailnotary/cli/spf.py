@@ -1,6 +1,6 @@
 """Checks SPF for a HELO name and an envelope sender, and shows how the results are reached.
 
-example: mailnotary spf --ip 192.0.2.7 --helo mail.example.org --mail-from bob@example.org"""
+example: mailnotary spf --ip 192.0.2.7 --helo a.example --mail-from bob@a.example"""
 
 import argparse
 import time
@@ -98,7 +98,7 @@ def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) 
     if result.explanation:
         lines.append(_indented(f"the domain explains: {printable(result.explanation)}"))
     if steps:
-        voids = f"{result.void_lookups} of {settings.spf.void_lookups} void ones"
+        voids = f"{result.void_lookups} of {settings.spf.void_lookups} void look-ups"
         count = sum(len(step.questions) for step in steps)
         questions = f"{count} DNS {'question' if count == 1 else 'questions'}"
         lines.append(_indented(f"{result.lookups} of {MAX_LOOKUPS} look-ups, {voids}, {questions}"))

@@ -24,16 +24,29 @@ BOGUS = "dnssec-failed.org"  # its signature is wrong on purpose, for checks lik
 
 def command(*words: str, timeout: float = 20.0) -> str | None:
     """A command's output; None if it does not exist or fails. Searches the directories of root's commands, too."""
+    done = _run(words, timeout)
+    return done.stdout.decode("utf-8", "replace") if done is not None and done.returncode == 0 else None
+
+
+def failure(*words: str, timeout: float = 20.0) -> str:
+    """Why a command fails, in its own words; "" if it works or does not exist."""
+    done = _run(words, timeout)
+    if done is None or done.returncode == 0:
+        return ""
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return printable(lines[-1], 300) if lines else f"status {done.returncode}"
+
+
+def _run(words: Sequence[str], timeout: float) -> subprocess.CompletedProcess[bytes] | None:
     program = shutil.which(words[0]) or shutil.which(words[0], path="/usr/sbin:/usr/local/sbin:/sbin")
     if program is None:
         return None
     try:
-        done = subprocess.run(  # noqa: S603, our own words
+        return subprocess.run(  # noqa: S603, our own words
             [program, *words[1:]], capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
 # -- the socket

@@ -9,9 +9,9 @@ from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Mode, Settings
 from mailnotary.doctor import filters, neighbours, reach
 from mailnotary.doctor.filters import FILTER_SETTINGS
-from mailnotary.doctor.finding import Finding, error, ok, warning
+from mailnotary.doctor.finding import Finding, error, ok, unknown, warning
 from mailnotary.doctor.instance import Postfix, assignments, public
-from mailnotary.doctor.machine import command
+from mailnotary.doctor.machine import command, failure
 from mailnotary.doctor.milters import address, calls, corrected, milters, misses
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
@@ -70,6 +70,12 @@ def read() -> Postfix | None:
         services,
         commands,
     )
+
+
+def unreadable() -> Iterator[Finding]:
+    """Where `read` has nothing: whether there is a Postfix all the same, whose configuration cannot be read."""
+    if why := failure("postconf", "-x", "queue_directory"):
+        yield unknown("Postfix", f"its configuration cannot be read: {why}", "repair it, and run this again")
 
 
 def _commands(text: str) -> dict[str, str]:
