@@ -621,3 +621,20 @@ def test_check_warns_of_a_key_that_waits_and_does_not_know_without_dns(setup: Se
 def test_check_is_unknown_where_the_command_can_not_be_done(setup: Setup) -> None:
     setup.config.write_text("workerz: 1\n")
     assert "workerz" in setup.run("keys", "--check", status=3)
+
+
+# --- JSON of the commands that make keys ------------------------------------------------------------------------------
+
+
+def test_keygen_and_rotate_tell_their_records_in_json(setup: Setup) -> None:
+    made = json.loads(setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519", "--json"))
+    name = "s1._domainkey.example.org"
+    assert made["records"] == [{"name": name, "type": "TXT", "value": record_of(setup.pem("s1"))}]
+    assert made["file"] == str(setup.directory / "keys" / "example.org.s1.pem")
+    setup.publish("s1")
+    setup.seen("s1")
+    rotated = json.loads(setup.run("rotate", "example.org", "--json"))
+    [key] = rotated["keys"]
+    assert key["replaces"] == "s1"
+    [record] = rotated["records"]
+    assert record["name"] == f"{key['selector']}._domainkey.example.org"

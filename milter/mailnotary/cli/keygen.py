@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import DEFAULT_CONFIG, add_config
+from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, print_json
 from mailnotary.cli.output import say
-from mailnotary.cli.records import config_option, show_record
+from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config import settings_file
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.config.settings import Settings
@@ -46,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bits", type=int, choices=BITS, help=f"the size of an RSA key (default: {BITS[0]})")
     add_config(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,8 +62,14 @@ def run(args: argparse.Namespace) -> int:
             (file,) = store(settings.keystore, domain, domain, [Pem(selector, pem)], owner=owner_)
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
+    name, value = key_record_name(domain, selector), key_record_text(load_private_key(pem))
+    if warning:
+        print(f"mailnotary keygen: warning: {warning}", file=sys.stderr)
+    if args.json:
+        print_json({"file": file, "keystore": settings.keystore, "records": [record_json(name, value)]})
+        return 0
     say(f"wrote {file} and added it to {settings.keystore} (state: auto)\n")
-    show_record(key_record_name(domain, selector), key_record_text(load_private_key(pem)))
+    show_record(name, value)
     config = config_option(args.config)
     say(
         "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key once "
@@ -70,8 +77,6 @@ def run(args: argparse.Namespace) -> int:
     )
     for note in _own_mail(args.config):
         say(note)
-    if warning:
-        print(f"mailnotary keygen: warning: {warning}", file=sys.stderr)
     return 0
 
 

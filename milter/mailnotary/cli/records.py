@@ -11,6 +11,11 @@ def show_record(name: str, value: str) -> None:
     print(f"In a web panel (type TXT; many ask for the name without the domain):\n\n{name}\n{value}")
 
 
+def record_json(name: str, value: str) -> dict[str, str]:
+    """A TXT record for JSON."""
+    return {"name": name, "type": "TXT", "value": value}
+
+
 def config_option(path: Path | None) -> str:
     """The option with which a suggested command finds the same configuration."""
     return "" if path is None else f" -c {path}"

@@ -14,10 +14,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import add_config, read_configuration
+from mailnotary.cli.common import add_config, add_json, print_json, read_configuration
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.output import say
-from mailnotary.cli.records import config_option, show_record
+from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.keystore_file import KEYS_DIRECTORY
 from mailnotary.config.load import ConfigError, Configuration
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("domain", metavar="DOMAIN", help="a domain of the keystore")
     add_config(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,16 +63,24 @@ def run(args: argparse.Namespace) -> int:
             store(settings.keystore, entry.name, entry.domain, keys, owner=key_owner, changed=changed)
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
-    for old, pem in new:
+    if warning:
+        print(f"mailnotary rotate: warning: {warning}", file=sys.stderr)
+    records = [
+        (old, pem, key_record_name(entry.domain, pem.selector), key_record_text(load_private_key(pem.octets)))
+        for old, pem in new
+    ]
+    if args.json:
+        made = [{"selector": pem.selector, "replaces": old.selector} for old, pem, _, _ in records]
+        print_json({"keys": made, "records": [record_json(name, value) for _, _, name, value in records]})
+        return 0
+    for old, pem, name, value in records:
         print(f"{pem.selector} replaces {old.selector} once DNS serves its record:\n")
-        show_record(key_record_name(entry.domain, pem.selector), key_record_text(load_private_key(pem.octets)))
+        show_record(name, value)
         print()
     say(
         "Next: publish the records and reload the daemon (systemctl reload mailnotary). Keep the old records: "
         f"`mailnotary keys{config_option(args.config)}` says when they can be removed."
     )
-    if warning:
-        print(f"mailnotary rotate: warning: {warning}", file=sys.stderr)
     return 0
 
 
