@@ -144,8 +144,10 @@ def test_every_command_asks_the_configured_nameserver_and_names_it(
     envelope = SPF[1:]
     with DnsServer({"a.example": [{"TXT": "v=spf1 ip4:192.0.2.1 -all"}]}) as server:
         config = tmp_path / "m.yaml"
-        config.write_text(f"dns: {{nameservers: ['{server.nameserver}']}}\n")
-        for arguments in (SPF, ["verify", str(tmp_path / "m.eml")], ["explain", str(tmp_path / "m.eml"), *envelope]):
+        config.write_text(f"user: root\ndns: {{nameservers: ['{server.nameserver}']}}\n")
+        assert main(["keygen", "a.example", "s", "--algorithm", "ed25519", "-c", str(config)]) == 0
+        message = str(tmp_path / "m.eml")
+        for arguments in (SPF, ["verify", message], ["explain", message, *envelope], ["keys"], ["dns", "a.example"]):
             assert main([*arguments, "-c", str(config)]) == 0
             assert f"{server.nameserver} (dns.nameservers of {config})" in capsys.readouterr().out
             assert main([*arguments, "-c", str(config), "--json"]) == 0

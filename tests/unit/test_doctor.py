@@ -714,6 +714,16 @@ def test_it_works_without_a_mail_server_and_ends_with_0_when_nothing_is_wrong(
     assert "serves milter protocol 6" in said
 
 
+def test_the_commands_that_it_suggests_find_the_same_configuration(
+    directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = directory / "m.yaml"
+    with DnsServer({"a.example": [{"TXT": "x"}]}) as server:
+        config.write_text(f"user: root\ndns: {{nameservers: ['{server.nameserver}']}}\n")
+        assert main(["doctor", "-c", str(config)]) == 2
+    assert f"`mailnotary dns a.example -c {config}`" in capsys.readouterr().out
+
+
 def test_it_ends_with_2_when_something_is_wrong_and_tells_it_in_json(
     directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,7 +85,8 @@ def build_parser(only: Collection[str] | None = None) -> Parser:
         formatter_class=FoldingHelp,
     )
     parser.add_argument("--version", action="version", version=f"mailnotary {mailnotary.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="mailnotary")
+    parser._positionals.title = "commands"  # with a title of its own the list would come after the options
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, prog="mailnotary")
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, formatter_class=FoldingHelp, epilog=EXIT_STATUS)
         command.set_defaults(command=name, parser=command)

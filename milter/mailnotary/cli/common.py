@@ -161,6 +161,11 @@ def nameservers(zone: Path | None, settings: Settings, config: Path | None) -> N
     return Nameservers(tuple(f"[{a}]:{p}" if ":" in a else f"{a}:{p}" for a, p in servers), source)
 
 
+def nameservers_json(asked: Nameservers | None) -> dict[str, Any]:
+    """For a command's JSON object."""
+    return {"nameservers": asked.servers} if asked else {}
+
+
 class RecordingResolver:
     """A resolver that records each question with its answer, in the order in which they were first asked."""
 

@@ -14,7 +14,16 @@ from rich.text import Text
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.advice import View, as_json, dmarc_view, spf_view
-from mailnotary.cli.common import add_config, add_json, add_zone, print_json, read_configuration, resolver_for
+from mailnotary.cli.common import (
+    add_config,
+    add_json,
+    add_zone,
+    nameservers,
+    nameservers_json,
+    print_json,
+    read_configuration,
+    resolver_for,
+)
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.output import Folded
 from mailnotary.cli.records import config_option, show_record
@@ -47,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
     resolver = resolver_for(args.zone, configuration.settings)
     records = records_of(entry, resolver)
     spf, dmarc = spf_view(domain, resolver), dmarc_view(domain, resolver)
+    asked = nameservers(args.zone, configuration.settings, args.config)
     if args.json:
-        print_json({"records": records, "spf": as_json(spf), "dmarc": as_json(dmarc)})
+        print_json({"records": records, "spf": as_json(spf), "dmarc": as_json(dmarc)} | nameservers_json(asked))
         return 0
     for record in records:
         show_record(record["name"], record["value"])
@@ -58,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     _show(console, "SPF", spf)
     _show(console, "DMARC", dmarc)
+    if asked:
+        console.print(Folded("asked ", str(asked)))
     return 0
 
 

@@ -8,15 +8,19 @@ example: mailnotary doctor
          mailnotary doctor -c /etc/mailnotary/mailnotary.yaml --json"""
 
 import argparse
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from rich.text import Text
 
 from mailnotary.cli import CHECK_STATUS
 from mailnotary.cli.common import DEFAULT_CONFIG, CheckStatus, add_config, add_json, print_json, worst
 from mailnotary.cli.output import Folded, open_console
+from mailnotary.cli.records import config_option
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Settings
@@ -39,12 +43,18 @@ def run(args: argparse.Namespace) -> int:
     if settings is not None:
         findings += _around(settings, keystore or KeyStore())
     findings += machine.clock(time.time(), machine.synchronized())
+    findings = [replace(finding, advice=_with_config(finding.advice, args.config)) for finding in findings]
     status = worst(_STATUSES[finding.level] for finding in findings)
     if args.json:
         print_json({"ok": status is not CheckStatus.CRITICAL, "status": status.name.lower(), "findings": findings})
     else:
         _render(findings)
     return status
+
+
+def _with_config(advice: str, config: Path | None) -> str:
+    """The advice with -c in the commands of ours that it suggests, so that they find the same configuration."""
+    return re.sub(r"(`mailnotary [^`]+)`", lambda match: f"{match[1]}{config_option(config)}`", advice)
 
 
 def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:

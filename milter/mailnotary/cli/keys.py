@@ -23,6 +23,8 @@ from mailnotary.cli.common import (
     add_config,
     add_json,
     add_zone,
+    nameservers,
+    nameservers_json,
     print_json,
     read_configuration,
     resolver_for,
@@ -89,8 +91,10 @@ def run(args: argparse.Namespace) -> int:
         known, problem = {}, f"the state of the daemon is not known: {error}"
     rows = list(key_rows(configuration, known, resolver, time.time()))
     status, texts = check(rows, problem) if args.check else (CheckStatus.OK, [])
+    asked = nameservers(args.zone, configuration.settings, args.config)
     if args.json:
-        print_json({"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {}))
+        found = {"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {})
+        print_json(found | nameservers_json(asked))
         return status
     if args.check:
         print(f"KEYS {status.name} - " + "\n".join(printable(text, 500) for text in texts))
@@ -99,6 +103,9 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         console.print(Folded(Text("! ", "yellow"), Text(problem, "yellow")))
     _render(console, configuration, rows)
+    if asked and rows:
+        console.print()
+        console.print(Folded("asked ", str(asked)))
     return 0
 
 

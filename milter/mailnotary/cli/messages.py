@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import Nameservers, print_json
+from mailnotary.cli.common import Nameservers, nameservers_json, print_json
 from mailnotary.escape import printable
 from mailnotary.mail.message import crlf, first_bad_line
 
@@ -95,7 +95,7 @@ def for_each(
             print()
     if as_json is not None:
         found = {"messages": objects} if several else objects[0]
-        print_json(found | ({"nameservers": asked.servers} if asked else {}))
+        print_json(found | nameservers_json(asked))
     return status
 
 

@@ -17,6 +17,7 @@ from mailnotary.cli.common import (
     add_zone,
     client_address,
     nameservers,
+    nameservers_json,
     print_json,
     read_settings,
     record_text,
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     asked = nameservers(args.zone, settings, args.config)
     if args.json:
         found = {"spf": [result for result, _ in checked], "dns": resolver.questions}
-        print_json(found | ({"nameservers": asked.servers} if asked else {}))
+        print_json(found | nameservers_json(asked))
     else:
         console = open_console()
         for number, (result, steps) in enumerate(checked):

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from mailnotary.config.keystore import KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import Mode, Settings
-from mailnotary.crypto import KeyLoadError, load_private_key
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.doctor.finding import Finding, error, ok, unknown
 from mailnotary.keys import histories
@@ -27,7 +27,7 @@ def check(settings: Settings, keystore: KeyStore, resolver: Resolver) -> Iterato
     except histories.StateError as problem:
         yield unknown("signing", f"the state of the daemon is not known: {problem}", "run this as root")
         published = frozenset()
-    entries = keystore.entries.values()
+    entries = [entry for entry in keystore.entries.values() if entry.faulty is None]  # of those the configuration tells
     signing = [(entry, key) for entry in entries for key in entry.keys if not entry.idle(key, published)]
     able = {entry.name for entry, _ in signing}
     for entry in islice((entry for entry in entries if entry.name not in able), MAX_NAMED):
@@ -46,15 +46,13 @@ def _remedy(entry: KeyEntry) -> str:
 def _records(signing: Sequence[tuple[KeyEntry, StoredKey]], resolver: Resolver) -> Iterator[Finding]:
     def look(pair: tuple[KeyEntry, StoredKey]) -> KeyObservation:
         entry, key = pair
-        try:
-            return observe(resolver, entry.domain, key.selector, load_private_key(key.pem))
-        except KeyLoadError as problem:
-            return KeyObservation(KeyRecordStatus.ERROR, str(problem))
+        return observe(resolver, entry.domain, key.selector, load_key(key))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = list(zip(signing, pool.map(look, signing), strict=True))
     for make, statuses, harm in (
         (error, {KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING}, "receivers cannot verify what it signs"),
+        (error, {KeyRecordStatus.EXPOSED}, "anybody can sign as you"),
         (unknown, {KeyRecordStatus.ERROR}, "its record could not be looked up"),
     ):
         bad = [(entry, key, look) for (entry, key), look in seen if look.result in statuses]
