@@ -77,7 +77,7 @@ restart() {  # a service that runs: it has the old code in memory
 	[[ -d /run/systemd/system ]] || return 0
 	systemctl daemon-reload
 	if systemctl --quiet is-active mailnotary; then
-		"$COMMAND" check-config || die "the service still runs the old version: fix that, then systemctl restart mailnotary"
+		"$COMMAND" check-config --reload || die "the service still runs the old version: fix that, then systemctl restart mailnotary"
 		systemctl restart mailnotary  # it serves its sessions to the end before; new mail waits for a few seconds
 		say "the service was restarted"
 	fi
