@@ -70,7 +70,7 @@ install_documents() {
 	install -Dm644 -t "$MAN/man5" "$man"/*.5
 	rm -r "$man"
 	"$prefix/bin/mailnotary" completion bash | install -Dm644 /dev/stdin "$COMPLETION"
-	install -Dm644 -t "$DOC" README.md CHANGELOG.md config/*.md
+	install -Dm644 -t "$DOC" README.md CHANGELOG.md config/*.md config/grafana-dashboard.json config/prometheus-rules.yaml
 }
 
 restart() {  # a service that runs: it has the old code in memory

@@ -36,7 +36,7 @@ lay_out() {
 	mkdir -p "$tree"/{bin,lib,config} "$tree"/completion/{bash,zsh,fish}
 	cp -r config/debian "$tree/debian"
 	cp README.md CHANGELOG.md SECURITY.md "$tree"
-	cp -r config/{*.yaml,*.md,sendmail} "$tree/config"
+	cp -r config/{*.yaml,*.json,*.md,sendmail} "$tree/config"
 	cp -r milter/mailnotary "$tree/lib"
 	find "$tree" -name __pycache__ -prune -exec rm -r {} +
 	fetch_pycryptodome "$tree/lib"
