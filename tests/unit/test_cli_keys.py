@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import stat
 import subprocess
 import sys
@@ -93,6 +94,24 @@ def test_keys_shows_a_key_that_cant_be_used(setup: Setup) -> None:
     text = setup.text("keys")
     assert "e1 can't be used, so the mail of example.org waits" in text
     assert f"{file}: does not exist" in text
+
+
+def test_keys_shows_its_progress_on_a_terminal_alone(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    setup.json("keys")  # writes the zone
+    command = [sys.executable, "-m", "mailnotary", "keys", "-c", str(setup.config), "--json"]
+    command += ["--zone", str(setup.directory / "zone.yaml")]
+    ours, theirs = pty.openpty()
+    on_terminal = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=theirs, check=True, env=os.environ | {"TERM": "vt100"}
+    )
+    os.close(theirs)
+    assert b"asking DNS" in os.read(ours, 65536)
+    os.close(ours)
+    piped = subprocess.run(command, capture_output=True, check=True)
+    assert piped.stderr == b""
+    assert on_terminal.stdout == piped.stdout
+    assert len(json.loads(piped.stdout)["keys"]) == 1
 
 
 # --- keygen ---------------------------------------------------------------------------------------------------------

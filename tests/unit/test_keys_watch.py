@@ -1,5 +1,6 @@
 """The key watch: which keys sign after which looks at DNS."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,11 @@ def test_after_a_restart_with_dns_down_the_keys_that_signed_sign(played: Played)
     played.observe(GOOD)
     first = initial(played.settings, played.keys)
     assert first.signing == played.announced[-1]
-    assert not first.unseen
+    assert not first.blank
+    new = replace(played.keys.entries["example.org"], keys=(StoredKey("new", "/k", KeyState.AUTO, rsa_pem(1024)),))
+    assert not initial(played.settings, KeyStore({"example.org": new})).blank  # what is new need not sign at once
+    (played.settings.state_dir / histories.FILE).unlink()
+    assert initial(played.settings, played.keys).blank
     played.announced.clear()
     played.restart(first.signing)
     played.observe(dict.fromkeys(GOOD, "SERVFAIL"))

@@ -31,7 +31,7 @@ from mailnotary.cli.common import (
     to_json,
 )
 from mailnotary.cli.keys_check import check
-from mailnotary.cli.output import Folded
+from mailnotary.cli.output import Folded, with_progress
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
@@ -44,7 +44,7 @@ from mailnotary.keys.histories import KeyHistory, KeyId
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
 from mailnotary.resolver import Resolver
 
-AT_ONCE = 16
+AT_ONCE = 64  # questions to DNS, so that one that is not answered holds up only a few others
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         problem = ""
     except histories.StateError as error:
         known, problem = {}, f"the state of the daemon is not known: {error}"
-    rows = list(key_rows(configuration, known, resolver, time.time()))
+    total = sum(len(entry.keys) for entry in configuration.keystore.entries.values())
+    rows = list(with_progress(key_rows(configuration, known, resolver, time.time()), total, "asking DNS"))
     status, texts = check(rows, problem) if args.check else (CheckStatus.OK, [])
     asked = nameservers(args.zone, configuration.settings, args.config)
     if args.json:

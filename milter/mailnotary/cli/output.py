@@ -1,9 +1,14 @@
 """Text output: colors, and lines that fold between words at the width of a terminal."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions
+from rich.progress import Progress
 from rich.text import Text
+
+T = TypeVar("T")
 
 LEAST_WIDTH = 20  # columns for text, however narrow the terminal and however deep the indent
 
@@ -18,6 +23,13 @@ def say(text: str) -> None:
     console = open_console()
     for line in text.split("\n"):
         console.print(Folded("", line))
+
+
+def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The items, while a bar on standard error shows how many of them have come; only if that is a terminal. It is gone
+    when all have."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield from progress.track(items, total, description=what)
 
 
 class Folded:

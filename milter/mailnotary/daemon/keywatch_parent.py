@@ -17,7 +17,7 @@ from mailnotary.keys import watch
 
 log = logging.getLogger(__name__)
 
-FIRST_LOOK = 5.0  # seconds for which a start waits for the first look at keys that were never seen
+FIRST_LOOK = 2.0  # seconds for which a start waits for the first look at keys that were never seen
 FIRST_DELAY = 1.0  # seconds before a process that died is replaced; doubled each time
 LONGEST_DELAY = 60.0
 HEALTHY = 60.0  # seconds of life, after which the delay begins anew
@@ -35,7 +35,7 @@ class KeyWatchProcess:
         self._snapshot = snapshot
         self._tell = tell
         self._wanted = _is_wanted(configuration)
-        self._wait_until = time.monotonic() + FIRST_LOOK if first.unseen else 0.0
+        self._wait_until = time.monotonic() + FIRST_LOOK if first.blank else 0.0
         self._heard = False  # ever anything from the process
         self._news = False  # that was not asked for yet
         self._started = 0.0

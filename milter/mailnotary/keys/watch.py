@@ -75,10 +75,11 @@ def _signing_set(keys: dict[KeyId, _Watched], known: histories.KeyHistories) -> 
 
 @dataclass(frozen=True, slots=True)
 class Initial:
-    """What the daemon begins with: the auto keys that signed before, and whether others have never been looked up."""
+    """What the daemon begins with: the auto keys that signed before, and whether it remembers nothing at all. (A key
+    that is new to a daemon with a memory has not signed before, and need not at once.)"""
 
     signing: SigningSet
-    unseen: bool
+    blank: bool
 
 
 def initial(settings: Settings, keystore: KeyStore) -> Initial:
@@ -87,7 +88,7 @@ def initial(settings: Settings, keystore: KeyStore) -> Initial:
     if not keys or settings.mode is Mode.VERIFY:
         return Initial(frozenset(), False)
     known = _load(settings.state_dir)
-    return Initial(_signing_set(keys, known), any(name not in known for name in keys))
+    return Initial(_signing_set(keys, known), not known)
 
 
 def _load(directory: Path) -> dict[KeyId, KeyHistory]:
