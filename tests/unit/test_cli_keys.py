@@ -657,3 +657,21 @@ def test_keygen_and_rotate_tell_their_records_in_json(setup: Setup) -> None:
     assert key["replaces"] == "s1"
     [record] = rotated["records"]
     assert record["name"] == f"{key['selector']}._domainkey.example.org"
+
+
+# --- keystore.d -----------------------------------------------------------------------------------------------------
+
+
+def test_keygen_and_rotate_change_the_file_that_has_the_entry(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    home = setup.directory / "keystore.d"
+    home.mkdir()
+    setup.keystore.rename(home / "org.yaml")
+    setup.run("keygen", "example.org", "e2", "--algorithm", "ed25519")
+    assert not setup.keystore.exists()
+    setup.seen("e1", "e2")
+    setup.run("rotate", "example.org")
+    assert not setup.keystore.exists()
+    (entry,) = load_configuration(setup.config).keystore.entries.values()
+    assert (entry.source, len(entry.keys)) == (str(home / "org.yaml"), 4)
+    assert {Path(key.file).parent for key in entry.keys} == {setup.directory / "keys"}

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from mailnotary.config import keystore_file
+from mailnotary.config import keystore_file, keystore_files
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore
 from mailnotary.config.private_key import read_key
 from mailnotary.config.yaml_nodes import ConfigError, Report
@@ -507,6 +507,84 @@ def test_a_damaged_key_is_found_at_load(directory: Path) -> None:
     assert found.startswith(f"2:42: {directory}/a.pem: the key is damaged")
 
 
+def write(directory: Path, **texts: str) -> None:
+    (directory / "k.d").mkdir(exist_ok=True)
+    for name, content in texts.items():
+        (directory / "k.d" / f"{name}.yaml").write_text(content)
+
+
+def test_files_of_the_directory_belong_to_the_keystore(directory: Path) -> None:
+    write(directory, b="domains: {b.example: {keys: [{selector: b, file: b.pem}]}}", a="domains: {}", c="")
+    (directory / "k.d" / "old.yaml~").write_text("nonsense")
+    (directory / "k.d" / ".hidden.yaml").write_text("nonsense")
+    keystore = load(directory, "domains: {a.example: {keys: [{selector: a, file: a.pem}]}}")
+    assert list(keystore.entries) == ["a.example", "b.example"]
+    assert [entry.source for entry in keystore.entries.values()] == [f"{directory}/k.yaml", f"{directory}/k.d/b.yaml"]
+    assert keystore.entries["b.example"].keys[0].file == f"{directory}/b.pem"  # relative to the keystore, as everywhere
+    assert keystore_files.sources(directory / "k.yaml") == {"b.example": directory / "k.d" / "b.yaml"}
+
+
+def test_mistakes_of_all_files_are_reported_in_their_order(directory: Path) -> None:
+    write(
+        directory,
+        a="domains: {a.example: {keys: [{selector: s, file: none.pem}]}}\ndomain: x\n",
+        b="domains:\n  A.example: {keys: [{selector: s, file: b.pem}]}\n  n.a.example:\n    domain: a.example\n"
+        "    keys: [{selector: s, file: b.pem}]\n",
+    )
+    assert errors(directory, "domains: 1\n") == [
+        "1:10: '1' where keys are expected: write 'example.org: {keys: [...]}' lines below it, or "
+        "{example.org: {keys: [...]}}",
+        f"{directory}/k.d/a.yaml:1:50: {directory}/none.pem: does not exist: check the name, or make the key with "
+        "`mailnotary keygen`",
+        f"{directory}/k.d/a.yaml:2:1: unknown key 'domain': did you mean 'domains'?",
+        f"{directory}/k.d/b.yaml:2:3: duplicate entry a.example, first in {directory}/k.d/a.yaml:1: put all its keys "
+        "into one entry",
+        f"{directory}/k.d/b.yaml:5:23: s._domainkey.a.example is already the record of the key in "
+        f"{directory}/k.d/a.yaml:1: name the same file, or another selector",
+    ]
+
+
+def test_unsafe_keys_and_defaults_hold_for_their_own_file(directory: Path) -> None:
+    for name in "ab":
+        (directory / f"{name}.pem").chmod(0o644)
+    write(directory, a="domains: {a.example: {keys: [{selector: a, file: a.pem}]}}\nunsafe_keys: true\n")
+    (fault,) = faults(directory, "domains: {b.example: {keys: [{selector: b, file: b.pem}]}}")
+    assert "b.pem: everyone has access" in fault
+
+
+@pytest.mark.root
+def test_a_directory_that_can_not_be_read_is_an_error(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(directory, a="")
+    (directory / "k.d" / "a.yaml").unlink()
+    (directory / "k.d" / "a.yaml").mkdir()
+    assert "Is a directory" in errors(directory, "")[0]
+
+
+def test_file_may_have_the_domain_and_the_selector_in_it(directory: Path, pem: bytes) -> None:
+    (directory / "keys").mkdir()
+    for name in ("a.example.s1", "a.example.s2", "b.example.s1"):
+        write_key(directory / "keys" / f"{name}.pem", pem)
+    keystore = load(
+        directory,
+        """\
+defaults: {file: keys/$domain.$selector.pem}
+domains:
+  a.example: {keys: [{selector: s1}, {selector: x, file: keys/$domain.s2.pem}, {selector: c, file: c.pem}]}
+  n.example: {domain: b.example, keys: [{selector: s1}]}
+""",
+    )
+    assert [key.file.removeprefix(f"{directory}/") for entry in keystore.entries.values() for key in entry.keys] == [
+        "keys/a.example.s1.pem",
+        "keys/a.example.s2.pem",
+        "c.pem",
+        "keys/b.example.s1.pem",
+    ]
+    (fault,) = faults(directory, "defaults: {file: $domain/$selector}\ndomains: {a.example: {keys: [{selector: s}]}}")
+    assert fault.startswith(f"2:41: {directory}/a.example/s: does not exist")
+    (found,) = errors(directory, "defaults: {fiel: x}\n")
+    assert found.startswith("1:12: unknown key 'fiel': did you mean 'file'?")
+
+
 def test_a_key_that_cant_be_used_costs_its_own_entry_alone(directory: Path) -> None:
     text = """\
 domains:
@@ -567,7 +645,7 @@ def test_a_key_file_shared_by_many_domains_is_read_once(directory: Path, monkeyp
         calls.append(path)
         return genuine(path, *args, **options)
 
-    monkeypatch.setattr(keystore_file, "read_key", count)
+    monkeypatch.setattr(keystore_files, "read_key", count)
     load(directory, "domains:\n" + "".join(f"  a{i}.example: {{keys: [{KEY}]}}\n" for i in range(50)))
     assert calls == [str(directory / "a.pem")]
 

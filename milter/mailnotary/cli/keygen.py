@@ -17,6 +17,7 @@ from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, print_js
 from mailnotary.cli.output import say
 from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config import settings_file
+from mailnotary.config.keystore_files import sources
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
@@ -59,7 +60,14 @@ def run(args: argparse.Namespace) -> int:
     pem = generate_private_key(args.algorithm, args.bits or BITS[0])
     try:
         with locked(settings.keystore):
-            (file,) = store(settings.keystore, domain, domain, [Pem(selector, pem)], owner=owner_)
+            (file,) = store(
+                settings.keystore,
+                domain,
+                domain,
+                [Pem(selector, pem)],
+                owner=owner_,
+                source=sources(settings.keystore).get(domain),
+            )
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
     name, value = key_record_name(domain, selector), key_record_text(load_private_key(pem))

@@ -19,7 +19,7 @@ from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.output import say
 from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
-from mailnotary.config.keystore_file import KEYS_DIRECTORY
+from mailnotary.config.keystore_files import KEYS_DIRECTORY
 from mailnotary.config.load import ConfigError, Configuration
 from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
@@ -60,7 +60,15 @@ def run(args: argparse.Namespace) -> int:
                 if key.retire_after is not None and key.state is not KeyState.RETIRED:
                     changed[key.selector] = {"state": str(KeyState.RETIRED)}
             keys = [pem for _, pem in new]
-            store(settings.keystore, entry.name, entry.domain, keys, owner=key_owner, changed=changed)
+            store(
+                settings.keystore,
+                entry.name,
+                entry.domain,
+                keys,
+                owner=key_owner,
+                changed=changed,
+                source=Path(entry.source),
+            )
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
     if warning:

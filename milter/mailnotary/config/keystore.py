@@ -48,6 +48,7 @@ class KeyEntry:
     include_subdomains: bool
     keys: tuple[StoredKey, ...]
     allow: Allow
+    source: str = ""  # the file that has the entry
 
     def idle(self, key: StoredKey, published: Collection[tuple[str, str]]) -> str:
         """Why one of the entry's keys does not sign at present; "" if it does. `published`: the auto keys, as

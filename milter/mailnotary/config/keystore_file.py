@@ -1,13 +1,14 @@
 """Reads keystore.yaml and the key files that it names."""
 
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mailnotary.config import yaml_nodes
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
-from mailnotary.config.private_key import read_key
+from mailnotary.config.keystore_files import MAX_BYTES, KeyFiles, directory_of, files
 from mailnotary.config.values import (
     Converter,
     boolean,
@@ -21,15 +22,15 @@ from mailnotary.config.values import (
     values,
 )
 from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
+from mailnotary.config.yaml_nodes import Problem, Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
 from mailnotary.crypto import KeyLoadError
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
+from mailnotary.files import user_name
 
-MAX_BYTES = 64 * 1_048_576  # of keystore.yaml; 10,000 domains take 3 MB
-KEYS_DIRECTORY = "keys"  # beside the keystore, where commands put keys
-WEAK_RSA_BITS = 2048  # RFC 8301 section 3.2: signers SHOULD use at least as many
+T = TypeVar("T")
+
 
 _KEY_EXAMPLE = "{selector: rsa2026, file: keys/example.org.rsa2026.pem}"
 
@@ -47,67 +48,58 @@ def load(path: Path, *, uid: int, gids: Collection[int]) -> KeyStore:
 def read(path: Path, report: Report, *, uid: int, gids: Collection[int]) -> KeyStore:
     """Like `load`, but continues after errors: they are in the report, and what they concern is not in the keystore."""
     with yaml_nodes.collector_off():  # it would visit every node, and none is garbage before the end
-        return _read(path, report, _KeyFiles(path.absolute().parent, uid, gids))
+        return _read(path, report, KeyFiles(path.absolute().parent, uid, gids))
 
 
-def _read(path: Path, report: Report, key_files: "_KeyFiles") -> KeyStore:
-    root = yaml_nodes.read(path, report, MAX_BYTES)
-    if root is None:
-        return KeyStore()
-    key_files.unsafe = _unsafe(root)
-    return _KeystoreReader(report, key_files).read(root)
-
-
-def _unsafe(root: YamlMapping) -> bool:
-    """Whether the file waives the rules for key files. Must be known before the first key is read."""
-    node = root.get("unsafe_keys")
+def _read(path: Path, report: Report, key_files: KeyFiles) -> KeyStore:
+    reader = _KeystoreReader(key_files)
     try:
-        return node is not None and boolean()(node, Report(""))
-    except ValueError:  # reported later, with the file's other errors
-        return False
+        paths = files(path)
+    except OSError as error:  # what is in it would go unsigned
+        report.error(
+            None, f"{directory_of(path)}: can't be read by the user {user_name(os.geteuid())}: {error.strerror}"
+        )
+        return KeyStore()
+    for file in paths:
+        of_file = report if file == path else report.of(file)
+        root = yaml_nodes.read(file, of_file, MAX_BYTES)
+        if root is not None:
+            reader.read(root, of_file, file)
+    return KeyStore(reader.entries)
 
 
-class _KeyFiles:
-    """Reads each key file once, however many domains share it."""
+def _first(root: YamlMapping, name: str, converter: Converter[T]) -> T | None:
+    """A setting of the file that must be known before its entries are read. Its errors are reported in their order."""
+    node = root.get(name)
+    try:
+        return None if node is None else converter(node, Report(""))
+    except ValueError:
+        return None
 
-    def __init__(self, directory: Path, uid: int, gids: Collection[int]) -> None:
-        self._directory, self._uid, self._gids = str(directory), uid, gids
-        self.unsafe = False  # whether the rules of access are waived
-        self._read: dict[str, bytes | KeyLoadError] = {}
-        self.warnings: dict[str, str] = {}  # by path
 
-    def path(self, name: str) -> str:
-        """The absolute path of a key file as the keystore names it."""
-        return os.path.normpath(os.path.join(self._directory, name))
+def _defaults(node: YamlNode, report: Report) -> dict[str, Any]:
+    return values(node, report, {"file": _file_name})
 
-    def load(self, path: str) -> bytes:
-        """The octets of a key file. Raises KeyLoadError."""
-        outcome = self._read.get(path)
-        if outcome is None:
-            outcome = self._read[path] = self._load(path)
-        if isinstance(outcome, KeyLoadError):
-            raise outcome
-        return outcome
 
-    def _load(self, path: str) -> bytes | KeyLoadError:
-        try:
-            data, key = read_key(path, self._uid, self._gids, unsafe=self.unsafe, copies=self.path(KEYS_DIRECTORY))
-        except KeyLoadError as error:
-            return error
-        if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
-            self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
-        return data
+def _place(first: Problem, report: Report) -> str:
+    """A place as a message about another place of the keystore names it."""
+    return f"line {first.line}" if first.file == report.file else f"{first.file}:{first.line}"
 
 
 class _KeystoreReader:
-    """Reads the entries of one keystore."""
+    """Reads the entries of a keystore, from one file after the other."""
 
-    def __init__(self, report: Report, key_files: _KeyFiles) -> None:
-        self._report = report
+    def __init__(self, key_files: KeyFiles) -> None:
+        self.entries: dict[str, KeyEntry] = {}
+        self._places: dict[str, Problem] = {}  # of their names
+        self._report = Report("")  # on the file that is being read
+        self._file = ""
+        self._default_file: str | None = None  # `file` of the keys that have none
+        self._domain = ""  # which the entry signs as
         self._key_files = key_files
         self._selectors: list[tuple[YamlScalar, StoredKey]] = []  # of the entry that is being read
         self._successors: list[tuple[YamlNode, StoredKey]] = []  # its keys with retire_after, and the place of that
-        self._records: dict[str, tuple[int, str]] = {}  # a DNS name -> the line of its selector, and the key's file
+        self._records: dict[str, tuple[Problem, str]] = {}  # a DNS name -> the place of its selector, the key's file
         patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
         self._allow: dict[str, Converter[Any]] = {
             "auth_users": patterns,
@@ -122,34 +114,33 @@ class _KeystoreReader:
         }
         self._key_fields: dict[str, Converter[Any]] = {
             "selector": scalar(_selector, "a selector like rsa2026"),
-            "file": lambda node, report: self._key_files.path(_file_name(node, report)),
+            "file": _file_name,
             "state": choice(KeyState),
             "retire_after": scalar(_selector, "the selector of the key that replaces this one"),
         }
 
-    def read(self, root: YamlMapping) -> KeyStore:
-        """The keystore, without the parts that have errors."""
-        top = values(root, self._report, {"domains": self._domains, "unsafe_keys": boolean()})
-        return KeyStore(top.get("domains", {}))
+    def read(self, root: YamlMapping, report: Report, file: Path) -> None:
+        """Adds the entries of a file, without the parts that have errors."""
+        self._report, self._file = report, str(file)
+        self._key_files.unsafe = _first(root, "unsafe_keys", boolean()) or False
+        self._default_file = (_first(root, "defaults", _defaults) or {}).get("file")
+        top = {"domains": self._domains, "unsafe_keys": boolean(), "defaults": _defaults}
+        values(root, report, top)
 
-    def _domains(self, node: YamlNode, report: Report) -> dict[str, KeyEntry]:
-        entries: dict[str, KeyEntry] = {}
-        lines: dict[str, int] = {}
+    def _domains(self, node: YamlNode, report: Report) -> None:
         for key, value in mapping_of(node, "example.org: {keys: [...]}").items:
             try:
                 name = _entry_name(key.text)
-                if name in lines:
-                    raise ValueError(
-                        f"duplicate entry {name}, first in line {lines[name]}: put all its keys into one entry"
-                    )
+                if (first := self._places.get(name)) is not None:
+                    place = _place(first, report)
+                    raise ValueError(f"duplicate entry {name}, first in {place}: put all its keys into one entry")
             except ValueError as error:
                 report.error(key, str(error))
                 continue
-            lines[name] = key.line
+            self._places[name] = Problem(report.file, key.line, key.column, "")
             entry = self._read_entry(name, key, value)
             if entry is not None:
-                entries[name] = entry
-        return entries
+                self.entries[name] = entry
 
     def _read_entry(self, name: str, place: YamlScalar, node: YamlNode) -> KeyEntry | None:
         try:
@@ -158,6 +149,7 @@ class _KeystoreReader:
             self._report.error(node, str(error))
             return None
         self._selectors, self._successors = [], []
+        self._domain = _signs_as(name, section)
         fields = values(section, self._report, self._entry)
         keys = tuple(key for key in fields.get("keys", ()) if key is not None)
         entry = KeyEntry(
@@ -166,6 +158,7 @@ class _KeystoreReader:
             include_subdomains=fields.get("include_subdomains", False),
             keys=keys,
             allow=fields.get("allow", Allow()),
+            source=self._file,
         )
         self._check_names(entry, place, section)
         self._check_keys(entry, place, section)
@@ -213,28 +206,30 @@ class _KeystoreReader:
             self._report.error(
                 where, f"{record} is longer than the {MAX_NAME} octets of a DNS name: choose a shorter selector"
             )
-        line, file = self._records.setdefault(record, (where.line, key.file))
+        here = Problem(self._report.file, where.line, where.column, "")
+        first, file = self._records.setdefault(record, (here, key.file))
         if file != key.file:
-            self._report.error(
-                where,
-                f"{record} is already the record of the key in line {line}: name the same file, or another selector",
-            )
+            place = _place(first, self._report)
+            text = f"{record} is already the record of the key in {place}: name the same file, or another selector"
+            self._report.error(where, text)
 
     def _key(self, node: YamlNode, report: Report) -> StoredKey | None:
         section = mapping_of(node, _KEY_EXAMPLE)
         fields = values(section, report, self._key_fields)
         selector = section.get("selector")
-        if "selector" not in fields or "file" not in fields or not isinstance(selector, YamlScalar):
-            for name in ("selector", "file"):
-                if section.get(name) is None:
+        file = fields.get("file", self._default_file if section.get("file") is None else None)
+        if "selector" not in fields or file is None or not isinstance(selector, YamlScalar):
+            for name, value in (("selector", section.get("selector")), ("file", section.get("file") or file)):
+                if value is None:
                     report.error(node, f"this key has no '{name}': write {_KEY_EXAMPLE}")
             return None
-        path = fields["file"]
+        names = {"domain": self._domain, "selector": fields["selector"]}
+        path = self._key_files.path(_PLACEHOLDER.sub(lambda match: names[match[1]], file))
         pem, fault = self._read_file(path)
         key = StoredKey(
             fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"), fault
         )
-        self._report_file(section.get("file"), key)
+        self._report_file(section.get("file") or selector, key)
         self._selectors.append((selector, key))
         if key.retire_after is not None:
             self._successors.append((section.get("retire_after") or selector, key))
@@ -257,6 +252,7 @@ class _KeystoreReader:
             self._report.warn(node, f"{place}: {warning}")
 
 
+_PLACEHOLDER = re.compile(r"\$(domain|selector)\b")  # as rspamd has them
 _file_name = text("the file of a private key, like keys/example.org.rsa2026.pem")
 
 
@@ -295,6 +291,11 @@ def _signing_domain(text: str) -> str:
     if "." not in name:
         raise ValueError(f"{shown(text)} has only one label: write a domain like example.org")
     return name
+
+
+def _signs_as(name: str, section: YamlMapping) -> str:
+    """The domain that an entry signs as. Its errors are reported when the entry is read."""
+    return _first(section, "domain", scalar(_signing_domain, "")) or name
 
 
 def _selector(text: str) -> str:

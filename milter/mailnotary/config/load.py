@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailnotary.config import keystore_file, settings_file
+from mailnotary.config import keystore_file, keystore_files, settings_file
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import ConfigError, Problem, Report, YamlMapping
@@ -69,6 +69,8 @@ def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:
     try:
         path.stat()
     except FileNotFoundError:
+        if keystore_files.directory_of(path).is_dir():
+            return True
         if named is not None:
             report.error(named, f"{path} does not exist: create it, or remove this key to sign nothing")
         return False

@@ -116,7 +116,15 @@ class Report:
         self.problems: list[Problem] = []
         self.faults: list[Problem] = []
         self.warnings: list[Problem] = []
+        self._files = [self.file]
         self._beyond = 0  # errors that were not kept
+
+    def of(self, file: Path) -> "Report":
+        """The report on another file of the same configuration, whose errors, faults and warnings are kept here."""
+        report = Report(file)
+        report.problems, report.faults, report.warnings = self.problems, self.faults, self.warnings
+        self._files.append(report.file)
+        return report
 
     def error(self, node: YamlNode | None, message: str) -> None:
         """Adds an error: the file can't be used. Without a node it concerns the whole file."""
@@ -141,8 +149,10 @@ class Report:
             raise ConfigError(self.sorted_problems())
 
     def sorted_problems(self) -> list[Problem]:
-        """The errors and faults in the order of the file, each once although aliases are read several times."""
-        ordered = sorted(dict.fromkeys(self.problems + self.faults), key=lambda problem: (problem.line, problem.column))
+        """The errors and faults in the order of the files, each once although aliases are read several times."""
+        order = {file: number for number, file in enumerate(self._files)}
+        found = dict.fromkeys(self.problems + self.faults)
+        ordered = sorted(found, key=lambda problem: (order[problem.file], problem.line, problem.column))
         if self._beyond:
             ordered.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: fix these first"))
         return ordered

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailnotary.config.keystore_file import KEYS_DIRECTORY
+from mailnotary.config.keystore_files import KEYS_DIRECTORY
 from mailnotary.errors import DkimKeyError
 from mailnotary.files import open_directory, open_regular, resolve
 from mailnotary.keys.edit import NewKey, edit
@@ -78,9 +78,11 @@ def store(
     *,
     owner: Owner | None,
     changed: Mapping[str, Mapping[str, str]] | None = None,
+    source: Path | None = None,
 ) -> list[Path]:
     """Writes keys of a domain, adds them as `auto` to the keystore's entry, and sets fields of its other keys
-    (`changed`: selector -> field -> value); returns the files. Call it within `locked`. Raises NewKeyError,
+    (`changed`: selector -> field -> value); returns the files. `source` is the file that has the entry, if that is not
+    the keystore itself but one of its directory. Call it within `locked`. Raises NewKeyError,
     KeystoreEditError or ConfigError, and then has changed nothing."""
     keys_directory = keystore.parent / KEYS_DIRECTORY
     files = [keys_directory / f"{domain}.{key.selector}.pem" for key in keys]
@@ -88,17 +90,17 @@ def store(
         NewKey(key.selector, f"{KEYS_DIRECTORY}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)
     ]
     try:
-        target = resolve(keystore)  # a symbolic link is kept
+        target = resolve(source or keystore)  # a symbolic link is kept
         with open_directory(target.parent) as home:
             old = _read(home, target, owner)
-            result = edit(old.octets if old else b"", entry, added, changed, file=str(keystore))
+            result = edit(old.octets if old else b"", entry, added, changed, file=str(source or keystore))
             with _made(resolve(keys_directory), owner) as keys_home, _all_or_none(keys_home) as written:
                 for key, file in zip(keys, files, strict=True):
                     _write_key(keys_home, file, key.octets, owner, written)
                 os.fsync(keys_home)
                 _replace(home, target, result, old)
     except OSError as error:
-        raise _failed(keystore, error) from error
+        raise _failed(source or keystore, error) from error
     return files
 
 

@@ -19,7 +19,7 @@ from mailnotary.domain import to_ascii
 from mailnotary.errors import DkimKeyError
 
 INDENT = 2
-KEYS = frozenset(("domains", "unsafe_keys"))  # of the whole file
+KEYS = frozenset(("domains", "unsafe_keys", "defaults"))  # of the whole file
 EMPTY = "# The keys that sign, by domain; `mailnotary keygen` adds to it.\n"
 
 _BOM = b"\xef\xbb\xbf"

@@ -1,0 +1,76 @@
+"""The files of a keystore: keystore.yaml, those of keystore.d beside it, and the key files that they name."""
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from mailnotary.config import yaml_nodes
+from mailnotary.config.private_key import read_key
+from mailnotary.config.yaml_nodes import Report, YamlMapping
+from mailnotary.crypto import KeyLoadError
+from mailnotary.domain import to_ascii
+
+MAX_BYTES = 64 * 1_048_576  # of one file; 10,000 domains take 3 MB
+KEYS_DIRECTORY = "keys"  # beside the keystore, where commands put keys
+WEAK_RSA_BITS = 2048  # RFC 8301 section 3.2: signers SHOULD use at least as many
+
+
+def directory_of(path: Path) -> Path:
+    """The directory beside a keystore with more files of its kind: keystore.d for keystore.yaml."""
+    return path.with_suffix(".d")
+
+
+def files(path: Path) -> list[Path]:
+    """The keystore (unless only its directory exists), then the files of its directory whose names end with .yaml, by
+    name. Raises OSError."""
+    try:
+        names = sorted(os.listdir(directory_of(path)))
+    except (FileNotFoundError, NotADirectoryError):
+        return [path]
+    others = [directory_of(path) / name for name in names if name.endswith(".yaml") and not name.startswith(".")]
+    return [path, *others] if path.exists() else others
+
+
+def sources(path: Path) -> dict[str, Path]:
+    """The file of each entry of a keystore that is in its directory, in whatever state the files are."""
+    found: dict[str, Path] = {}
+    with suppress(OSError):
+        for file in files(path):
+            root = yaml_nodes.read(file, Report(file), MAX_BYTES) if file != path else None
+            domains = root.get("domains") if root is not None else None
+            for key, _ in domains.items if isinstance(domains, YamlMapping) else ():
+                found.setdefault(to_ascii(key.text) or key.text, file)
+    return found
+
+
+class KeyFiles:
+    """Reads each key file once, however many domains share it."""
+
+    def __init__(self, directory: Path, uid: int, gids: Collection[int]) -> None:
+        self._directory, self._uid, self._gids = str(directory), uid, gids
+        self.unsafe = False  # whether the rules of access are waived
+        self._read: dict[tuple[str, bool], bytes | KeyLoadError] = {}
+        self.warnings: dict[str, str] = {}  # by path
+
+    def path(self, name: str) -> str:
+        """The absolute path of a key file as the keystore names it."""
+        return os.path.normpath(os.path.join(self._directory, name))
+
+    def load(self, path: str) -> bytes:
+        """The octets of a key file. Raises KeyLoadError."""
+        outcome = self._read.get((path, self.unsafe))
+        if outcome is None:
+            outcome = self._read[path, self.unsafe] = self._load(path)
+        if isinstance(outcome, KeyLoadError):
+            raise outcome
+        return outcome
+
+    def _load(self, path: str) -> bytes | KeyLoadError:
+        try:
+            data, key = read_key(path, self._uid, self._gids, unsafe=self.unsafe, copies=self.path(KEYS_DIRECTORY))
+        except KeyLoadError as error:
+            return error
+        if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
+            self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
+        return data
