@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dns.zone
 import pytest
 import yaml
+from dns.rdtypes.ANY.TXT import TXT
 
 from mailnotary.cli import main
 from mailnotary.cli.rotate import new_selector
@@ -649,7 +651,9 @@ def test_keygen_and_rotate_tell_their_records_in_json(setup: Setup) -> None:
     made = json.loads(setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519", "--json"))
     name = "s1._domainkey.example.org"
     assert made["records"] == [{"name": name, "type": "TXT", "value": record_of(setup.pem("s1"))}]
-    assert made["file"] == str(setup.directory / "keys" / "example.org.s1.pem")
+    assert made["keys"] == [
+        {"file": str(setup.directory / "keys" / "example.org.s1.pem"), "keystore": str(setup.keystore)}
+    ]
     setup.publish("s1")
     setup.seen("s1")
     rotated = json.loads(setup.run("rotate", "example.org", "--json"))
@@ -675,3 +679,76 @@ def test_keygen_and_rotate_change_the_file_that_has_the_entry(setup: Setup) -> N
     (entry,) = load_configuration(setup.config).keystore.entries.values()
     assert (entry.source, len(entry.keys)) == (str(home / "org.yaml"), 4)
     assert {Path(key.file).parent for key in entry.keys} == {setup.directory / "keys"}
+
+
+# --- many domains ---------------------------------------------------------------------------------------------------
+
+DOMAINS = ("a.example", "b.example", "c.example")
+
+
+def test_keygen_makes_keys_for_several_domains_all_or_none(setup: Setup) -> None:
+    setup.run("keygen", "b.example", "s0", "--algorithm", "ed25519")
+    out = setup.run("keygen", *DOMAINS, "s1", "--algorithm", "ed25519")
+    assert [len(entry["keys"]) for entry in setup.entries().values()] == [2, 1, 1]
+    assert all(record_of(setup.pem("s1", domain)) in out for domain in DOMAINS)
+    before = setup.keystore.read_bytes()
+    assert "choose another selector" in setup.run("keygen", "x.example", *DOMAINS, "s1", status=1)
+    assert setup.keystore.read_bytes() == before
+    assert not (setup.directory / "keys" / "x.example.s1.pem").exists()
+
+
+def test_dns_all_is_a_zone_file(setup: Setup) -> None:
+    setup.run("keygen", *DOMAINS, "s1", "--bits", "4096")
+    setup.run("keygen", "a.example", "e1", "--algorithm", "ed25519")
+    setup.keystore.write_text(
+        setup.keystore.read_text().replace("b.example.s1.pem, state: auto", "b.example.s1.pem, state: retired")
+    )
+    zone = dns.zone.from_text(setup.run("dns", "--all"), origin=".", relativize=False, check_origin=False)
+    served = {}
+    for name, _, rdata in zone.iterate_rdatas("TXT"):
+        assert isinstance(rdata, TXT)
+        served[str(name)] = b"".join(rdata.strings).decode()
+    assert served == {
+        f"{selector}._domainkey.{domain}.": record_of(setup.pem(selector, domain))
+        for selector, domain in (("s1", "a.example"), ("e1", "a.example"), ("s1", "c.example"))
+    }
+    (setup.directory / "keys" / "a.example.s1.pem").unlink()
+    assert "s1._domainkey.a.example is left out" in setup.run("dns", "--all", status=1)
+
+
+def test_rotate_all_passes_over_what_can_not_be_rotated(setup: Setup) -> None:
+    setup.run("keygen", *DOMAINS, "s1", "--algorithm", "ed25519")
+    setup.keystore.write_text(setup.keystore.read_text().replace("state: auto", "state: active", 2))
+    setup.run("rotate", "--all")
+    assert [len(entry["keys"]) for entry in setup.entries().values()] == [2, 2, 1]
+
+
+def test_rotate_due_goes_by_the_age_of_the_keys(setup: Setup) -> None:
+    setup.run("keygen", *DOMAINS, "s1", "--algorithm", "ed25519")
+    setup.keystore.write_text(setup.keystore.read_text().replace("state: auto", "state: active"))
+    assert setup.run("rotate", "--due") == "No key is due.\n"
+    old = time.time() - 100 * 86400
+    os.utime(setup.directory / "keys" / "b.example.s1.pem", (old, old))
+    assert setup.run("rotate", "--due", "101") == "No key is due.\n"
+    assert "replaces s1 of b.example" in setup.run("rotate", "--due", "99")
+    assert [len(entry["keys"]) for entry in setup.entries().values()] == [1, 2, 1]
+
+
+def test_keys_remove_takes_out_what_no_longer_signs(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "e1", "--algorithm", "ed25519")
+    setup.run("keygen", "example.org", "e2", "--algorithm", "ed25519")
+    setup.seen("e1")
+    assert "e1 of example.org signs: write `state: retired`" in setup.run(
+        "keys", "remove", "example.org", "e1", status=1
+    )
+    assert "removed e2._domainkey.example.org" in setup.run("keys", "remove", "example.org", "E2")
+    assert [key["selector"] for key in setup.entries()["example.org"]["keys"]] == ["e1"]
+    assert setup.pem("e2")
+    assert "no key e2" in setup.run("keys", "remove", "example.org", "e2", status=1)
+    assert "keys remove DOMAIN SELECTOR" in setup.run("keys", "remove", "example.org", status=1)
+    setup.run("rotate", "example.org")
+    (_, new) = setup.entries()["example.org"]["keys"]
+    assert f"e1 of example.org retires after {new['selector']}" in setup.run(
+        "keys", "remove", "example.org", new["selector"], status=1
+    )
+    load_configuration(setup.config)

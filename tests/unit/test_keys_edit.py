@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailnotary.config.yaml_nodes import ConfigError
-from mailnotary.keys.edit import KeystoreEditError, NewKey, edit
+from mailnotary.keys.edit import EntryEdit, KeystoreEditError, NewKey, edit
 
 NEW = NewKey("s2", "keys/example.org.s2.pem", "auto")
 LINE = "{selector: s2, file: keys/example.org.s2.pem, state: auto}"
 
 
 def add(text: str, entry: str = "example.org", *keys: NewKey) -> str:
-    return edit(text.encode(), entry, keys or (NEW,)).decode()
+    return edit(text.encode(), [EntryEdit(entry, keys or (NEW,))]).decode()
 
 
 def values(text: str) -> Any:
@@ -91,7 +91,7 @@ def test_a_key_is_added_where_an_admin_would_write_it(before: str, after: str | 
 
 def test_the_line_ends_and_the_byte_order_mark_of_the_file_stay() -> None:
     before = "\ufeffdomains:\r\n  a.org:\r\n    keys: []\r\n"
-    found = edit(before.encode(), "example.org", [NEW])
+    found = edit(before.encode(), [EntryEdit("example.org", [NEW])])
     assert found.startswith(b"\xef\xbb\xbfdomains:\r\n")
     assert found.count(b"\n") == found.count(b"\r\n") == 6
 
@@ -123,7 +123,7 @@ def test_several_changes_are_made_at_once() -> None:
         "        # last\n"
     )
     changes = {"a": {"retire_after": "s2", "state": "retired"}, "b": {"retire_after": "s3"}}
-    found = edit(before.encode(), "example.org", [NEW, NewKey("s3", "h", "auto")], changes).decode()
+    found = edit(before.encode(), [EntryEdit("example.org", [NEW, NewKey("s3", "h", "auto")], changes)]).decode()
     assert found == (
         "domains:\n"
         "  example.org:\n"
@@ -230,8 +230,63 @@ parts = st.sampled_from(PARTS)
 @settings(max_examples=300)
 def test_whatever_the_file_holds_it_is_changed_rightly_or_refused(data: bytes) -> None:
     try:
-        found = edit(data, "example.org", [NEW])
+        found = edit(data, [EntryEdit("example.org", [NEW])])
     except (ConfigError, KeystoreEditError):
         return
     entry = values(found.decode("utf-8-sig"))["domains"]["example.org"]
     assert entry["keys"][-1] == {"selector": "s2", "file": NEW.file, "state": "auto"}
+
+
+# --- many entries, and removal ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "before", ["", "domains: {}\n", "{}\n", "domains:\n  # none yet\n", "domains: {x.example: {keys: []}}"]
+)
+def test_many_entries_are_added_at_once(before: str) -> None:
+    names = [f"d{number}.example" for number in range(50)]
+    found = values(edit(before.encode(), [EntryEdit(name, [NEW]) for name in names]).decode())
+    assert [name for name in found["domains"] if name != "x.example"] == names
+    assert {len(found["domains"][name]["keys"]) for name in names} == {1}
+
+
+LINES = "domains:\n  a:\n    keys:\n"
+REMOVALS = {
+    "a line": (
+        "domains:\n  a:\n    keys:\n      - {selector: x}  # old\n      - {selector: y}\n",
+        "x",
+        "{selector: y}\n",
+    ),
+    "the last line": (
+        "domains:\n  a:\n    keys:\n      - {selector: y}\n      - {selector: x}\n# end\n",
+        "x",
+        "# end\n",
+    ),
+    "lines": (
+        "domains:\n  a:\n    keys:\n      - selector: x\n        file: f\n      - selector: y\n",
+        "x",
+        "- selector: y\n",
+    ),
+    "first in brackets": ("domains: {a: {keys: [{selector: x}, {selector: y}]}}\n", "x", "keys: [{selector: y}]}}\n"),
+    "last in brackets": ("domains: {a: {keys: [{selector: y}, {selector: x}]}}\n", "x", "keys: [{selector: y}]}}\n"),
+}
+
+
+@pytest.mark.parametrize(("before", "selector", "end"), REMOVALS.values(), ids=REMOVALS)
+def test_a_key_is_removed_and_nothing_else(before: str, selector: str, end: str) -> None:
+    after = edit(before.encode(), [EntryEdit("a", removed=[selector])]).decode()
+    assert [key["selector"] for key in values(after)["domains"]["a"]["keys"]] == ["y"]
+    assert after.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("domains:\n  a:  # mine\n    keys: [{selector: x}]\n  b: {keys: []}\n", "domains:\n  b: {keys: []}\n"),
+        ("domains:\n  b: {keys: []}\n  a:\n    keys:\n      - {selector: x}\n", "domains:\n  b: {keys: []}\n"),
+        ("domains: {a: {keys: [{selector: x}]}}\n", "domains: {}\n"),
+        ("domains:\n  a: {keys: [{selector: x}]}\n# end\n", "domains:\n# end\n"),
+    ],
+)
+def test_an_entry_goes_with_its_last_key(before: str, after: str) -> None:
+    assert edit(before.encode(), [EntryEdit("a", removed=["x"])]).decode() == after

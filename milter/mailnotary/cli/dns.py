@@ -4,9 +4,11 @@ Each record is printed as lines of a zone file (in strings of at most 255 octets
 Retired keys are left out. Each line
 `DNS:` says what DNS serves now.
 
-example: mailnotary dns example.org"""
+example: mailnotary dns example.org
+         mailnotary dns --all > dkim.zone"""
 
 import argparse
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -28,16 +30,22 @@ from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.output import Folded
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState
+from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError
-from mailnotary.dkim.publish import key_record_name, key_record_text
+from mailnotary.dkim.publish import key_record_name, key_record_text, zone_lines
+from mailnotary.escape import printable
 from mailnotary.keys.observe import observe
 from mailnotary.resolver import Resolver
+
+TTL = 3600  # seconds, of records in the zone file
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("domain", metavar="DOMAIN", help="a domain of the keystore")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("domain", metavar="DOMAIN", nargs="?", help="a domain of the keystore")
+    which.add_argument("--all", action="store_true", help="all records of the keystore, as a zone file")
     add_zone(parser)
     add_config(parser)
     add_json(parser)
@@ -45,8 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the records of one domain."""
-    domain = domain_name(args.domain)
     configuration = read_configuration(args.config)
+    if args.all:
+        return _all(configuration, as_json=args.json)
+    domain = domain_name(args.domain)
     entry = configuration.keystore.find(domain)
     if entry is None:
         raise CommandError(
@@ -71,6 +81,26 @@ def run(args: argparse.Namespace) -> int:
     if asked:
         console.print(Folded("asked ", str(asked)))
     return 0
+
+
+def _all(configuration: Configuration, *, as_json: bool) -> int:
+    """Prints the records of all keys, without asking DNS. Keys that can't be used are named, and the status is 1."""
+    records: dict[str, str] = {}
+    status = 0
+    for entry in configuration.keystore.entries.values():
+        for key in entry.keys:
+            name = key_record_name(entry.domain, key.selector)
+            if key.fault and key.state is not KeyState.RETIRED:
+                print(f"mailnotary dns: {name} is left out: {printable(key.file)}: {key.fault}", file=sys.stderr)
+                status = 1
+            elif key.state is not KeyState.RETIRED:
+                records[name] = key_record_text(load_key(key))
+    if as_json:
+        print_json({"records": [{"name": name, "type": "TXT", "value": value} for name, value in records.items()]})
+        return status
+    for name, value in records.items():
+        print(zone_lines(name, value, TTL))
+    return status
 
 
 def records_of(entry: KeyEntry, resolver: Resolver) -> list[dict[str, Any]]:

@@ -5,16 +5,17 @@ never overwritten. The keystore keeps its comments and order, and is created if 
 daemon signs with the key once it has seen the record in DNS.
 
 example: mailnotary keygen example.org rsa2026
+         mailnotary keygen example.org example.net example.com rsa2026
          mailnotary keygen example.org ed2026 --algorithm ed25519"""
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, print_json
-from mailnotary.cli.output import say
+from mailnotary.cli.output import say, with_progress
 from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config import settings_file
 from mailnotary.config.keystore_files import sources
@@ -26,7 +27,7 @@ from mailnotary.doctor.machine import command
 from mailnotary.doctor.postfix import own_mail
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.escape import printable
-from mailnotary.keys.create import NewKeyError, Pem, locked, owner_of, store
+from mailnotary.keys.create import EntryKeys, NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
 
 ALGORITHMS = ("rsa", "ed25519")
@@ -35,7 +36,7 @@ BITS = (2048, 3072, 4096)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("domain", metavar="DOMAIN", help="the domain that signs")
+    parser.add_argument("domains", metavar="DOMAIN", nargs="+", help="the domain that signs; several get a key each")
     parser.add_argument(
         "selector", metavar="SELECTOR", help=f"the key's name, like rsa2026: {key_record_name('DOMAIN', 'SELECTOR')}"
     )
@@ -51,33 +52,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Makes one key."""
+    """Makes the keys."""
     if args.algorithm != "rsa" and args.bits is not None:
         raise CommandError(f"--bits is for RSA: {args.algorithm} keys have a fixed size")
-    domain, selector = names(args.domain, args.selector)
+    pairs = list(dict.fromkeys(names(domain, args.selector) for domain in args.domains))
     settings = settings_at(args.config)
     owner_, warning = owner_of(settings.user)
-    pem = generate_private_key(args.algorithm, args.bits or BITS[0])
+    pems = [Pem(selector, generate_private_key(args.algorithm, args.bits or BITS[0])) for _, selector in _shown(pairs)]
+    entries = [EntryKeys(domain, domain, [pem]) for (domain, _), pem in zip(pairs, pems, strict=True)]
     try:
         with locked(settings.keystore):
-            (file,) = store(
-                settings.keystore,
-                domain,
-                domain,
-                [Pem(selector, pem)],
-                owner=owner_,
-                source=sources(settings.keystore).get(domain),
-            )
+            by_source: dict[Path, list[EntryKeys]] = {}
+            where = sources(settings.keystore)
+            for entry in entries:
+                by_source.setdefault(where.get(entry.name, settings.keystore), []).append(entry)
+            written = [
+                (file, source)
+                for source, group in by_source.items()
+                for file in store(settings.keystore, group, owner=owner_, source=source)
+            ]
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
-    name, value = key_record_name(domain, selector), key_record_text(load_private_key(pem))
+    records = [
+        (key_record_name(domain, pem.selector), key_record_text(load_private_key(pem.octets)))
+        for (domain, _), pem in zip(pairs, pems, strict=True)
+    ]
     if warning:
         print(f"mailnotary keygen: warning: {warning}", file=sys.stderr)
     if args.json:
-        print_json({"file": file, "keystore": settings.keystore, "records": [record_json(name, value)]})
+        made = [{"file": file, "keystore": source} for file, source in written]
+        print_json({"keys": made, "records": [record_json(name, value) for name, value in records]})
         return 0
-    say(f"wrote {file} and added it to {settings.keystore} (state: auto)\n")
-    show_record(name, value)
+    for file, source in written:
+        say(f"wrote {file} and added it to {source} (state: auto)")
+    for name, value in records:
+        print()
+        show_record(name, value)
     config = config_option(args.config)
     say(
         "\nNext: publish the record and reload the daemon (systemctl reload mailnotary). It signs with the key once "
@@ -86,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
     for note in _own_mail(args.config):
         say(note)
     return 0
+
+
+def _shown(pairs: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    return with_progress(pairs, len(pairs), "making keys") if len(pairs) > 1 else pairs
 
 
 def _own_mail(config: Path | None) -> Iterator[str]:

@@ -4,6 +4,7 @@ DNS is asked now. Whether an `auto` key signs is read from the state that the da
 
 example: mailnotary keys
          mailnotary keys --check
+         mailnotary keys remove example.org rsa2025
          mailnotary keys --json | jq '.keys[] | select(.dns != "match")'"""
 
 import argparse
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mailnotary.cli import CommandError
 from mailnotary.cli.common import (
     CheckStatus,
     add_check,
@@ -31,6 +33,7 @@ from mailnotary.cli.common import (
     to_json,
 )
 from mailnotary.cli.keys_check import check
+from mailnotary.cli.keys_remove import remove
 from mailnotary.cli.output import Folded, with_progress
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
@@ -74,6 +77,12 @@ class KeyRow:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
+    parser.add_argument(
+        "action",
+        metavar="remove DOMAIN SELECTOR",
+        nargs="*",
+        help="take a key that no longer signs out of the keystore",
+    )
     add_zone(parser)
     add_config(parser)
     add_json(parser)
@@ -81,7 +90,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Shows all keys."""
+    """Shows all keys, or removes one."""
+    if args.action:
+        if len(args.action) != 3 or args.action[0] != "remove":
+            raise CommandError("write `mailnotary keys`, or `mailnotary keys remove DOMAIN SELECTOR`")
+        return remove(args.config, args.action[1], args.action[2])
     configuration = read_configuration(args.config)
     resolver = resolver_for(args.zone, configuration.settings)
     try:

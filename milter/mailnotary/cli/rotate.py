@@ -5,18 +5,24 @@ For each key that signs, a new one with the same algorithm and size is made and 
 new key instead. So every message has a signature that can be verified. Old keys whose successors already sign are set
 to `state: retired`.
 
-example: mailnotary rotate example.org"""
+--all rotates every domain of the keystore, --due those with a key that is older than so many days, by the time at which
+the daemon first saw its record, or by that of its file. Domains whose last rotation is still in progress are left out.
+
+example: mailnotary rotate example.org
+         mailnotary rotate --due 365"""
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, add_json, print_json, read_configuration
 from mailnotary.cli.keygen import domain_name
-from mailnotary.cli.output import say
+from mailnotary.cli.output import say, with_progress
 from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.keystore_files import KEYS_DIRECTORY
@@ -25,71 +31,138 @@ from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.keys import histories
-from mailnotary.keys.create import NewKeyError, Pem, locked, owner_of, store
+from mailnotary.keys.create import EntryKeys, NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
 
+DUE_DAYS = 180
 LEAST_BITS = 2048  # of a new RSA key, even if the old one was shorter (RFC 8301 section 3.2)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("domain", metavar="DOMAIN", help="a domain of the keystore")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("domain", metavar="DOMAIN", nargs="?", help="a domain of the keystore")
+    which.add_argument("--all", action="store_true", help="every domain of the keystore")
+    which.add_argument(
+        "--due",
+        type=int,
+        nargs="?",
+        const=DUE_DAYS,
+        metavar="DAYS",
+        help=f"every domain with a key older than this (default: {DUE_DAYS})",
+    )
     add_config(parser)
     add_json(parser)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rotation:
+    """The new keys of an entry, each with the old one that it replaces."""
+
+    entry: KeyEntry
+    new: Sequence[tuple[StoredKey, Pem]]
+
+    def stored(self) -> EntryKeys:
+        """What to store."""
+        changed = {old.selector: {"retire_after": pem.selector} for old, pem in self.new}
+        for key in self.entry.keys:
+            if key.retire_after is not None and key.state is not KeyState.RETIRED:
+                changed[key.selector] = {"state": str(KeyState.RETIRED)}
+        return EntryKeys(self.entry.name, self.entry.domain, [pem for _, pem in self.new], changed)
+
+    def record(self, pem: Pem) -> tuple[str, str]:
+        """The name and the text of a new key's record."""
+        return key_record_name(self.entry.domain, pem.selector), key_record_text(load_private_key(pem.octets))
+
+
 def run(args: argparse.Namespace) -> int:
-    """Makes one rotation."""
-    domain = domain_name(args.domain)
+    """Makes the rotations."""
     settings = read_configuration(args.config).settings
     key_owner, warning = owner_of(settings.user)
     try:
         with locked(settings.keystore):
             configuration = read_configuration(args.config)  # again, now that no other command changes it
-            entry = _entry(configuration, domain)
-            published = _published(configuration)
-            olds = _to_rotate(entry, published)
-            taken = {key.selector for key in entry.keys} | _left_behind(settings.keystore, entry.domain)
-            new: list[tuple[StoredKey, Pem]] = []
-            for old, private in olds:
-                selector = new_selector(private.algorithm, taken, time.time())
-                taken.add(selector)
-                new.append((old, Pem(selector, _generate(private))))
-            changed = {old.selector: {"retire_after": pem.selector} for old, pem in new}
-            for key in entry.keys:
-                if key.retire_after is not None and key.state is not KeyState.RETIRED:
-                    changed[key.selector] = {"state": str(KeyState.RETIRED)}
-            keys = [pem for _, pem in new]
-            store(
-                settings.keystore,
-                entry.name,
-                entry.domain,
-                keys,
-                owner=key_owner,
-                changed=changed,
-                source=Path(entry.source),
-            )
+            rotations = _rotations(args, configuration)
+            by_source: dict[str, list[EntryKeys]] = {}
+            for rotation in rotations:
+                by_source.setdefault(rotation.entry.source, []).append(rotation.stored())
+            for source, entries in by_source.items():
+                store(settings.keystore, entries, owner=key_owner, source=Path(source))
     except (NewKeyError, KeystoreEditError, ConfigError) as error:
         raise CommandError(str(error)) from error
     if warning:
         print(f"mailnotary rotate: warning: {warning}", file=sys.stderr)
-    records = [
-        (old, pem, key_record_name(entry.domain, pem.selector), key_record_text(load_private_key(pem.octets)))
-        for old, pem in new
-    ]
     if args.json:
-        made = [{"selector": pem.selector, "replaces": old.selector} for old, pem, _, _ in records]
-        print_json({"keys": made, "records": [record_json(name, value) for _, _, name, value in records]})
+        print_json(_as_json(rotations))
         return 0
-    for old, pem, name, value in records:
-        print(f"{pem.selector} replaces {old.selector} once DNS serves its record:\n")
-        show_record(name, value)
-        print()
+    for rotation in rotations:
+        for old, pem in rotation.new:
+            print(f"{pem.selector} replaces {old.selector} of {rotation.entry.name} once DNS serves its record:\n")
+            show_record(*rotation.record(pem))
+            print()
+    if not rotations:
+        print("No key is due.")
+        return 0
     say(
         "Next: publish the records and reload the daemon (systemctl reload mailnotary). Keep the old records: "
         f"`mailnotary keys{config_option(args.config)}` says when they can be removed."
     )
     return 0
+
+
+def _as_json(rotations: Sequence[_Rotation]) -> dict[str, object]:
+    new = [(rotation, old, pem) for rotation in rotations for old, pem in rotation.new]
+    keys = [
+        {"entry": rotation.entry.name, "selector": pem.selector, "replaces": old.selector} for rotation, old, pem in new
+    ]
+    return {
+        "keys": keys,
+        "records": [record_json(*rotation.record(pem)) for rotation, _, pem in new],
+    }
+
+
+def _rotations(args: argparse.Namespace, configuration: Configuration) -> list[_Rotation]:
+    published = _published(configuration)
+    if args.domain is not None:
+        return [_rotation(configuration, _entry(configuration, domain_name(args.domain)), published)]
+    entries = list(configuration.keystore.entries.values())
+    if args.due is not None:
+        entries = _due(configuration, entries, published, time.time() - args.due * 86400)
+    rotations = []
+    for entry in with_progress(entries, len(entries), "making keys"):
+        try:
+            rotations.append(_rotation(configuration, entry, published))
+        except CommandError as error:
+            print(f"mailnotary rotate: {entry.name} is passed over: {error}", file=sys.stderr)
+    return rotations
+
+
+def _rotation(configuration: Configuration, entry: KeyEntry, published: Collection[tuple[str, str]]) -> _Rotation:
+    taken = {key.selector for key in entry.keys} | _left_behind(configuration.settings.keystore, entry.domain)
+    new = []
+    for old, private in _to_rotate(entry, published):
+        selector = new_selector(private.algorithm, taken, time.time())
+        taken.add(selector)
+        new.append((old, Pem(selector, _generate(private))))
+    return _Rotation(entry, new)
+
+
+def _due(
+    configuration: Configuration, entries: Sequence[KeyEntry], published: Collection[tuple[str, str]], before: float
+) -> list[KeyEntry]:
+    """The entries with a key that signs and is from before some time."""
+    seen = histories.load(configuration.settings.state_dir)
+    first = {(name.domain, name.selector): history.first_good for name, history in seen.items()}
+
+    def born(entry: KeyEntry, key: StoredKey) -> float:
+        known = first.get((entry.domain, key.selector))
+        return os.stat(key.file).st_mtime if known is None else known
+
+    return [
+        entry
+        for entry in entries
+        if any(not key.fault and not entry.idle(key, published) and born(entry, key) < before for key in entry.keys)
+    ]
 
 
 def _entry(configuration: Configuration, domain: str) -> KeyEntry:

@@ -19,9 +19,10 @@ def key_record_text(key: PrivateKey) -> str:
     return f"v=DKIM1; k={key.algorithm}; p={b64encode(key.public).decode()}"
 
 
-def zone_lines(name: str, text: str) -> str:
+def zone_lines(name: str, text: str, ttl: int | None = None) -> str:
     """A TXT record as lines of a zone file, in strings of at most 255 octets."""
+    head = f"{name}. IN TXT" if ttl is None else f"{name}. {ttl} IN TXT"
     strings = [f'"{text[i : i + MAX_STRING]}"' for i in range(0, len(text), MAX_STRING)]
     if len(strings) == 1:
-        return f"{name}. IN TXT {strings[0]}"
-    return f"{name}. IN TXT (\n" + "\n".join(f"    {string}" for string in strings) + "\n)"
+        return f"{head} {strings[0]}"
+    return f"{head} (\n" + "\n".join(f"    {string}" for string in strings) + "\n)"

@@ -6,13 +6,13 @@ import pwd
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailnotary.config.keystore_files import KEYS_DIRECTORY
 from mailnotary.errors import DkimKeyError
 from mailnotary.files import open_directory, open_regular, resolve
-from mailnotary.keys.edit import NewKey, edit
+from mailnotary.keys.edit import EntryEdit, NewKey, edit
 
 MAX_KEYSTORE = 64 * 1_048_576  # octets
 
@@ -70,33 +70,47 @@ class Pem:
     octets: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class EntryKeys:
+    """What to store for one entry of the keystore: keys of the domain that it signs as, fields of its other keys to set
+    (selector -> field -> value), and selectors of keys to remove."""
+
+    name: str
+    domain: str
+    keys: Sequence[Pem] = ()
+    changed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    removed: Sequence[str] = ()
+
+    def file(self, key: Pem) -> str:
+        """The name of a key's file in the directory of the keys."""
+        return f"{self.domain}.{key.selector}.pem"
+
+    def edit(self) -> EntryEdit:
+        """The change of the keystore."""
+        added = [NewKey(key.selector, f"{KEYS_DIRECTORY}/{self.file(key)}", "auto") for key in self.keys]
+        return EntryEdit(self.name, added, self.changed, self.removed)
+
+
 def store(
-    keystore: Path,
-    entry: str,
-    domain: str,
-    keys: Sequence[Pem],
-    *,
-    owner: Owner | None,
-    changed: Mapping[str, Mapping[str, str]] | None = None,
-    source: Path | None = None,
+    keystore: Path, entries: Sequence[EntryKeys], *, owner: Owner | None, source: Path | None = None
 ) -> list[Path]:
-    """Writes keys of a domain, adds them as `auto` to the keystore's entry, and sets fields of its other keys
-    (`changed`: selector -> field -> value); returns the files. `source` is the file that has the entry, if that is not
-    the keystore itself but one of its directory. Call it within `locked`. Raises NewKeyError,
-    KeystoreEditError or ConfigError, and then has changed nothing."""
+    """Writes the keys of entries and adds them as `auto` to the keystore, all or none; returns their files. `source` is
+    the file that has the entries, if that is not the keystore itself but one of its directory. Key files are never
+    removed. Call it within `locked`. Raises NewKeyError, KeystoreEditError or ConfigError, and then has changed
+    nothing."""
     keys_directory = keystore.parent / KEYS_DIRECTORY
-    files = [keys_directory / f"{domain}.{key.selector}.pem" for key in keys]
-    added = [
-        NewKey(key.selector, f"{KEYS_DIRECTORY}/{file.name}", "auto") for key, file in zip(keys, files, strict=True)
-    ]
+    changes = [entry.edit() for entry in entries]
+    files: list[Path] = []
     try:
         target = resolve(source or keystore)  # a symbolic link is kept
         with open_directory(target.parent) as home:
             old = _read(home, target, owner)
-            result = edit(old.octets if old else b"", entry, added, changed, file=str(source or keystore))
+            result = edit(old.octets if old else b"", changes, file=str(source or keystore))
             with _made(resolve(keys_directory), owner) as keys_home, _all_or_none(keys_home) as written:
-                for key, file in zip(keys, files, strict=True):
-                    _write_key(keys_home, file, key.octets, owner, written)
+                for entry in entries:
+                    for key in entry.keys:
+                        files.append(keys_directory / entry.file(key))
+                        _write_key(keys_home, files[-1], key.octets, owner, written)
                 os.fsync(keys_home)
                 _replace(home, target, result, old)
     except OSError as error:

@@ -7,7 +7,7 @@ intended; a file whose layout can't be kept (an alias, a tag) is refused.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -19,6 +19,7 @@ from mailnotary.domain import to_ascii
 from mailnotary.errors import DkimKeyError
 
 INDENT = 2
+SHOWN = 5  # entries named in one error
 KEYS = frozenset(("domains", "unsafe_keys", "defaults"))  # of the whole file
 EMPTY = "# The keys that sign, by domain; `mailnotary keygen` adds to it.\n"
 
@@ -46,45 +47,54 @@ class NewKey:
         return f"{{selector: {scalar(self.selector)}, file: {scalar(self.file)}, state: {self.state}}}"
 
 
-def edit(
-    data: bytes,
-    entry: str,
-    added: Sequence[NewKey] = (),
-    changed: Mapping[str, Mapping[str, str]] | None = None,
-    *,
-    file: str = "keystore.yaml",
-) -> bytes:
-    """The keystore with keys added to the entry of that name (which is created if missing), and with fields of its
-    other keys set (`changed`: selector -> field -> value). `file` is its name in errors. Raises yaml_nodes.ConfigError
-    for a file that is not YAML, KeystoreEditError for one that can't be changed safely."""
-    changed = changed or {}
-    before = _read(data, file)
-    intended = _apply(before, entry, added, changed, file)
+@dataclass(frozen=True, slots=True)
+class EntryEdit:
+    """What to change in one entry, which is created if missing: keys to add, fields to set on its other keys (selector
+    -> field -> value), and selectors of keys to remove."""
+
+    name: str
+    added: Sequence[NewKey] = ()
+    changed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    removed: Sequence[str] = ()
+
+
+def edit(data: bytes, entries: Sequence[EntryEdit], *, file: str = "keystore.yaml") -> bytes:
+    """The keystore with its entries changed. `file` is its name in errors. Raises yaml_nodes.ConfigError for a file
+    that is not YAML, KeystoreEditError for one that can't be changed safely."""
+    intended = _read(data, file)
+    for entry in entries:
+        intended = _apply(intended, entry, file)
     bom = _BOM if data.startswith(_BOM) else b""
-    text = data.removeprefix(_BOM).decode("utf-8")
+    text = data.removeprefix(_BOM).decode("utf-8") or EMPTY
     try:
-        editor = _Editor(text or EMPTY)
-        editor.change(entry, changed)
-        editor.add(entry, added)
-    except (_FormError, yaml.YAMLError) as error:  # PyYAML's composer refuses a duplicate anchor
-        raise KeystoreEditError(_by_hand(file, entry, added, changed)) from error
-    result = bom + editor.result().encode()
-    try:
+        # The first addition may create what all the others are put into.
+        for together in (entries[:1], entries[1:]):
+            editor = _Editor(text)
+            for entry in together:
+                editor.change(entry.name, entry.changed)
+                editor.add(entry.name, entry.added)
+                editor.remove(entry.name, entry.removed)
+            text = editor.result()
+        result = bom + text.encode()
         written = _read(result, file)
-    except yaml_nodes.ConfigError as error:
-        raise KeystoreEditError(_by_hand(file, entry, added, changed)) from error
-    if written != intended:
-        raise KeystoreEditError(_by_hand(file, entry, added, changed))
+    except (_FormError, yaml.YAMLError, yaml_nodes.ConfigError) as error:  # PyYAML refuses a duplicate anchor
+        raise KeystoreEditError(_by_hand(file, entries)) from error
+    if _normal(written) != _normal(intended):
+        raise KeystoreEditError(_by_hand(file, entries))
     return result
 
 
-def _by_hand(file: str, entry: str, added: Sequence[NewKey], changed: Mapping[str, Mapping[str, str]]) -> str:
-    wanted = [f"add the key {key.flow()}" for key in added]
-    for selector, fields in changed.items():
-        wanted += [f"set {name}: {value} on the key {selector}" for name, value in fields.items()]
+def _by_hand(file: str, entries: Sequence[EntryEdit]) -> str:
+    wanted = []
+    for entry in entries[:SHOWN]:
+        steps = [f"add the key {key.flow()}" for key in entry.added]
+        for selector, fields in entry.changed.items():
+            steps += [f"set {name}: {value} on the key {selector}" for name, value in fields.items()]
+        steps += [f"remove the key {selector}" for selector in entry.removed]
+        wanted.append(f"in the entry {entry.name} {'; '.join(steps)}")
     return (
-        f"{file}: the entry {entry} can't be changed safely, perhaps because of an alias or a tag: "
-        f"{'; '.join(wanted)} by hand, or write the entry without it"
+        f"{file}: it can't be changed safely, perhaps because of an alias or a tag: {', and '.join(wanted)} by hand, "
+        "or write the entry without it"
     )
 
 
@@ -108,9 +118,7 @@ def _plain(node: yaml_nodes.YamlNode) -> Any:
     return None if node.is_null else node.text
 
 
-def _apply(
-    values: Any, entry: str, added: Sequence[NewKey], changed: Mapping[str, Mapping[str, str]], file: str
-) -> Any:
+def _apply(values: Any, entry: EntryEdit, file: str) -> Any:
     """The intended values of the file. Unchanged parts are shared with `values`, which is not modified."""
     unknown = sorted(set(values) - KEYS)
     if unknown:  # the configuration or a link leads to some other file: leave that alone
@@ -120,19 +128,27 @@ def _apply(
         )
     try:
         domains = dict(values.get("domains") or {})
-        name = next((key for key in domains if _names(key, entry)), entry)
+        name = next((key for key in domains if _names(key, entry.name)), entry.name)
         fields = dict(domains.get(name) or {})
         old = {key["selector"]: key for key in fields.get("keys") or []}
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise KeystoreEditError(f"{file}: the entry {entry} has errors: run `mailnotary check-config`") from error
-    for new in added:
+        raise KeystoreEditError(f"{file}: the entry {entry.name} has errors: run `mailnotary check-config`") from error
+    for new in entry.added:
         if new.selector in {selector.lower() for selector in old}:
-            raise KeystoreEditError(f"{file}: the entry {entry} has a key {new.selector}: choose another selector")
-    keys = [key | changed.get(selector, {}) for selector, key in old.items()]
-    keys += [{"selector": key.selector, "file": key.file, "state": key.state} for key in added]
+            raise KeystoreEditError(f"{file}: the entry {entry.name} has a key {new.selector}: choose another selector")
+    if entry.removed and len(old) == len(entry.removed):
+        domains.pop(name)
+        return values | {"domains": domains}
+    keys = [key | entry.changed.get(selector, {}) for selector, key in old.items() if selector not in entry.removed]
+    keys += [{"selector": key.selector, "file": key.file, "state": key.state} for key in entry.added]
     fields["keys"] = keys
     domains[name] = fields
     return values | {"domains": domains}
+
+
+def _normal(values: Any) -> Any:
+    """An empty `domains` may have lost its braces, or have kept them."""
+    return values | {"domains": values.get("domains") or None}
 
 
 def _names(key: str, entry: str) -> bool:
@@ -207,6 +223,21 @@ class _Editor:
         else:
             self._put(self._root, path, keys)
 
+    def remove(self, entry: str, selectors: Sequence[str]) -> None:
+        """Removes keys from an entry, and the entry with its last key."""
+        if not selectors:
+            return
+        domains = _value(self._root, "domains")
+        keys = _value(_value(domains, entry), "keys")
+        if not isinstance(domains, MappingNode) or not isinstance(keys, SequenceNode):
+            raise _FormError
+        nodes = [key for key in keys.value if _selector_of(key) in selectors]
+        if len(nodes) == len(keys.value):
+            number = next(index for index, (key, _) in enumerate(domains.value) if _names(key.value, entry))
+            self._take_out(domains, [(key, value) for key, value in domains.value], number)
+        for node in nodes if len(nodes) < len(keys.value) else ():
+            self._take_out(keys, [(key, key) for key in keys.value], keys.value.index(node))
+
     # --- the steps ---
 
     def _put(self, node: Node, path: list[str], keys: Sequence[NewKey]) -> None:
@@ -251,6 +282,20 @@ class _Editor:
             self._insert_flow(node, node.value[-1][1] if node.value else None, f"{name}: {value}")
         else:
             self._lines_at(self._line_end(self._end(node)), [f"{' ' * node.start_mark.column}{name}: {value}"])
+
+    def _take_out(self, parent: Node, parts: Sequence[tuple[Node, Node]], number: int) -> None:
+        """Removes one part, of which the first and last node are given, from a list or mapping."""
+        first, last = parts[number]
+        if not isinstance(parent, MappingNode | SequenceNode):
+            raise _FormError
+        if not parent.flow_style:  # whole lines; a dash stands before the item of a list
+            start = self._text.rfind("\n", 0, first.start_mark.index) + 1
+            self._edits.append(_Edit(start, self._line_end(self._end(last)), "", lines=True))
+        elif number + 1 < len(parts):
+            self._edits.append(_Edit(first.start_mark.index, parts[number + 1][0].start_mark.index, "", lines=False))
+        else:
+            start = parts[number - 1][1].end_mark.index if number else first.start_mark.index
+            self._edits.append(_Edit(start, last.end_mark.index, "", lines=False))
 
     # --- places ---
 
@@ -315,6 +360,11 @@ def _pair(node: Node | None, name: str) -> tuple[Node, Node] | None:
 def _value(node: Node | None, name: str) -> Node | None:
     pair = _pair(node, name)
     return None if pair is None else pair[1]
+
+
+def _selector_of(key: Node) -> str:
+    selector = _value(key, "selector")
+    return selector.value if isinstance(selector, ScalarNode) else ""
 
 
 def _is_empty(node: Node) -> bool:
