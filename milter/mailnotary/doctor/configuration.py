@@ -60,12 +60,13 @@ def _keys(path: Path, configuration: Configuration) -> Iterator[Finding]:
             yield warning("keys", "the keystore has no domains, so nothing is signed", advice)
         return
     key_files = {Path(key.file) for entry in entries.values() for key in entry.keys}
-    trusted = {path, configuration.settings.keystore} | key_files
+    sources = {Path(entry.source) for entry in entries.values()}
+    trusted = {path, configuration.settings.keystore} | sources | key_files
     exposed = [file for file in sorted(trusted | {file.parent for file in trusted}) if _others_write(file)]
     for file in exposed:
         text = f"users other than its owner can write {file}, and so could sign as you"
         yield error("keys", text, f"chmod go-w {shlex.quote(str(file))}")
-    if not exposed:
+    if not exposed and not configuration.faults:
         count, domains = len(key_files), len(entries)
         names = f"{count} key{'s' * (count != 1)} of {domains} domain{'s' * (domains != 1)}"
         yield ok("keys", f"{names}, which the daemon can read and no other user can change")
