@@ -25,7 +25,7 @@ die() { say "$*" >&2; exit 1; }
 
 refuse_beside_package() {
 	[[ $(dpkg-query -Wf '${db:Status-Status}' mailnotary 2>/dev/null) != installed ]] ||
-		die "Debian's package mailnotary is installed: remove it first (apt remove mailnotary), or upgrade that one"
+		die "this is not for the package mailnotary, which is installed: upgrade or remove that with apt"
 }
 
 install_program() {
@@ -101,9 +101,9 @@ uninstall() {
 
 [[ $EUID -eq 0 ]] || die "run this as root"
 prefix=${2:?PREFIX is missing}
+refuse_beside_package
 case $1 in
 install)
-	refuse_beside_package
 	install_program
 	install_unit
 	install_configuration

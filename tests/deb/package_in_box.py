@@ -153,6 +153,12 @@ def test_nothing_in_the_log_is_a_defect(box: Box) -> None:
         assert word not in text
 
 
+@pytest.mark.parametrize("what", ["install", "uninstall"])
+def test_make_leaves_the_package_alone(box: Box, what: str) -> None:
+    assert "with apt" in run("make", "-C", "/src", what, check=False)
+    assert box.signatures() == ["rsa2026", "ed2026"]
+
+
 def test_it_is_removed_and_configuration_and_keys_stay(box: Box) -> None:
     said = apt("remove", "mailnotary")
     assert "Postfix still hands its mail" in said
