@@ -132,7 +132,7 @@ class Load:
         wait_for(lambda: len(self.sent) >= target, f"{count} more messages taken; so far {self.replies}", 60)
 
     def _send(self) -> None:
-        while not self._end.wait(0.02):  # more would only make `check` take its time
+        while not self._end.wait(0.1):  # more would only make `check` take its time
             code, text = self.box.send(MESSAGE, login="alice")
             self.replies[code] = self.replies.get(code, 0) + 1
             if code == 250:
