@@ -720,6 +720,17 @@ def test_it_works_without_a_mail_server_and_ends_with_0_when_nothing_is_wrong(
     assert "serves milter protocol 6" in said
 
 
+def test_check_has_the_worst_in_the_line_that_a_monitoring_system_shows(
+    directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with DnsServer({"a.example": [{"TXT": "x"}]}) as server:
+        (directory / "m.yaml").write_text(f"user: root\ndns: {{nameservers: ['{server.nameserver}']}}\n")
+        assert main(["doctor", "-c", str(directory / "m.yaml"), "--check"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("DOCTOR CRITICAL - socket: ")
+    assert lines[-1].startswith("DNSSEC: ")
+
+
 def test_the_commands_that_it_suggests_find_the_same_configuration(
     directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,7 +89,7 @@ def build_parser(only: Collection[str] | None = None) -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, prog="mailnotary")
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, formatter_class=FoldingHelp, epilog=EXIT_STATUS)
-        command.set_defaults(command=name, parser=command)
+        command.set_defaults(command=name, parser=command, failed=1)
         if only is None or name in only:
             module = import_module("mailnotary.cli." + name.replace("-", "_"))
             command.description = module.__doc__
@@ -103,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if it could not be done."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = _parse(arguments)
-    failed = 3 if getattr(args, "check", False) else 1
+    failed = int(args.failed)
+    if getattr(args, "check", False):
+        failed = 3
     try:
         status = int(args.run(args))
         sys.stdout.flush()

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from mailnotary.cli import CHECK_STATUS, EXIT_STATUS, CommandError
+from mailnotary.cli import CommandError
 from mailnotary.config import settings_file, yaml_check, yaml_nodes
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
@@ -65,8 +65,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """--check: the exit status is that of a monitoring plugin (`CheckStatus`)."""
-    parser.add_argument("--check", action="store_true", help="for monitoring: a summary, with the status below")
-    parser.epilog = f"{EXIT_STATUS}; with --check {CHECK_STATUS}"
+    parser.add_argument("--check", action="store_true", help="for monitoring: a summary, the worst first")
 
 
 class CheckStatus(IntEnum):
@@ -83,6 +82,11 @@ def worst(statuses: Iterable[CheckStatus]) -> CheckStatus:
     """The status of several checks together: a known problem counts more than an unknown one."""
     order = (CheckStatus.OK, CheckStatus.UNKNOWN, CheckStatus.WARNING, CheckStatus.CRITICAL)
     return max(statuses, key=order.index, default=CheckStatus.OK)
+
+
+def print_summary(name: str, status: CheckStatus, texts: Iterable[str]) -> None:
+    """The output of --check: the first line is what a monitoring system shows."""
+    print(f"{name} {status.name} - " + "\n".join(printable(text, 500) for text in texts))
 
 
 def read_zone(path: Path) -> ZoneResolver:

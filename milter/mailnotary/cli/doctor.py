@@ -2,10 +2,10 @@
 Postfix or Sendmail. Each line is ok, a warning, an error, or unknown (it could not
 be checked), with what to do. It changes nothing.
 
-The exit status is that of a monitoring plugin.
+The exit status is that of a monitoring plugin; --check makes the output one as well.
 
 example: mailnotary doctor
-         mailnotary doctor -c /etc/mailnotary/mailnotary.yaml --json"""
+         mailnotary doctor --check"""
 
 import argparse
 import re
@@ -18,7 +18,16 @@ from pathlib import Path
 from rich.text import Text
 
 from mailnotary.cli import CHECK_STATUS
-from mailnotary.cli.common import DEFAULT_CONFIG, CheckStatus, add_config, add_json, print_json, worst
+from mailnotary.cli.common import (
+    DEFAULT_CONFIG,
+    CheckStatus,
+    add_check,
+    add_config,
+    add_json,
+    print_json,
+    print_summary,
+    worst,
+)
 from mailnotary.cli.output import Folded, open_console
 from mailnotary.cli.records import config_option
 from mailnotary.config.keystore import KeyStore
@@ -33,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     add_config(parser)
     add_json(parser)
-    parser.set_defaults(check=True)
+    add_check(parser)
+    parser.set_defaults(failed=CheckStatus.UNKNOWN)
     parser.epilog = f"exit status: {CHECK_STATUS}"
 
 
@@ -47,9 +57,20 @@ def run(args: argparse.Namespace) -> int:
     status = worst(_STATUSES[finding.level] for finding in findings)
     if args.json:
         print_json({"ok": status is not CheckStatus.CRITICAL, "status": status.name.lower(), "findings": findings})
+    elif args.check:
+        print_summary("DOCTOR", status, _summary(findings, status))
     else:
         _render(findings)
     return status
+
+
+def _summary(findings: Sequence[Finding], status: CheckStatus) -> list[str]:
+    """A line for each problem, those that make the status first."""
+    problems = sorted(
+        (finding for finding in findings if finding.level is not Level.OK),
+        key=lambda finding: _STATUSES[finding.level] is not status,
+    )
+    return [f"{finding.check}: {finding.text}" for finding in problems] or [f"{len(findings)} checks"]
 
 
 def _with_config(advice: str, config: Path | None) -> str:

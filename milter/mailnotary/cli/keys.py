@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mailnotary.cli import CommandError
+from mailnotary.cli import CHECK_STATUS, EXIT_STATUS, CommandError
 from mailnotary.cli.common import (
     CheckStatus,
     add_check,
@@ -28,6 +28,7 @@ from mailnotary.cli.common import (
     nameservers,
     nameservers_json,
     print_json,
+    print_summary,
     read_configuration,
     resolver_for,
     to_json,
@@ -87,6 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_json(parser)
     add_check(parser)
+    parser.epilog = f"{EXIT_STATUS}; with --check {CHECK_STATUS}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(found | nameservers_json(asked))
         return status
     if args.check:
-        print(f"KEYS {status.name} - " + "\n".join(printable(text, 500) for text in texts))
+        print_summary("KEYS", status, texts)
         return status
     console = Console(highlight=False, soft_wrap=True)
     if problem:
