@@ -223,6 +223,9 @@ def test_after_a_start_with_a_broken_configuration_it_runs_once_the_file_is_mend
     CONFIG.write_text(good + "workerz: 3\n")
     assert "failed" in run("systemctl", "restart", "mailnotary", check=False)
     assert box.send(MESSAGE, login="alice")[0] == 451
+    findings = json.loads(run("mailnotary", "doctor", "--json", check=False))["findings"]
+    [service] = [one for one in findings if one["check"] == "service"]
+    assert service["level"] == "error", service
     CONFIG.write_text(good)
     wait_for(serving, "it starts by itself once the file is fixed", 30)
     assert box.signatures() == ["rsa2026", "ed2026"]
@@ -233,6 +236,9 @@ def test_the_doctor_finds_nothing_wrong(box: Box) -> None:
     for one in said["findings"]:
         print(f"\n{one}", end="")
     assert not [one for one in said["findings"] if one["level"] == "error"]
+    assert {"check": "service", "level": "ok", "text": "mailnotary.service is running", "advice": ""} in said[
+        "findings"
+    ]
 
 
 def test_nothing_in_the_log_is_a_defect(box: Box) -> None:

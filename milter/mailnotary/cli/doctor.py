@@ -50,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The worst of what was found, as a `CheckStatus`."""
     settings, keystore, findings = configuration.read(args.config or DEFAULT_CONFIG)
+    findings += unit.check(unit.read())
     if settings is not None:
         findings += _around(settings, keystore or KeyStore())
     findings += machine.clock(time.time(), machine.synchronized())
@@ -81,7 +82,6 @@ def _with_config(advice: str, config: Path | None) -> str:
 def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:
     """All that can only be checked once the settings are known."""
     listen = Listen.parse(settings.listen)
-    yield from unit.check(unit.read())
     yield from machine.socket(listen)
     yield from machine.callers(listen)
     yield from machine.resolver(settings.dns, machine.first_domain(tuple(keystore.entries)))

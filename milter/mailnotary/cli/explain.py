@@ -77,11 +77,13 @@ def run(args: argparse.Namespace) -> int:
     resolver = resolver_for(args.zone, configuration.settings)
     published = _published(configuration)
 
-    def one(octets: bytes) -> Explanation:
+    def use(octets: bytes) -> Explanation:
         return explain(octets, args, configuration, resolver, published)
 
     asked = nameservers(args.zone, configuration.settings, args.config)
-    return for_each(args.message, one, lambda found: render(found, asked), as_json if args.json else None, asked)
+    return for_each(
+        args.message, use, lambda explanation: render(explanation, asked), as_json if args.json else None, asked
+    )
 
 
 def explain(

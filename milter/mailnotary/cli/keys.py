@@ -109,8 +109,8 @@ def run(args: argparse.Namespace) -> int:
     status, texts = check(rows, problem) if args.check else (CheckStatus.OK, [])
     asked = nameservers(args.zone, configuration.settings, args.config)
     if args.json:
-        found = {"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {})
-        print_json(found | nameservers_json(asked))
+        output = {"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {})
+        print_json(output | nameservers_json(asked))
         return status
     if args.check:
         print_summary("KEYS", status, texts)

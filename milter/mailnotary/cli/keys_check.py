@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 def check(rows: Sequence[KeyRow], problem: str) -> tuple[CheckStatus, list[str]]:
     """The status of all keys together, and a line for each problem. `problem`: why the daemon's state is unknown, "" if
     it is known."""
-    found = [(CheckStatus.UNKNOWN, problem)] if problem else []
+    problems = [(CheckStatus.UNKNOWN, problem)] if problem else []
     if not rows:
-        found.append((CheckStatus.WARNING, "the keystore has no keys: nothing is signed"))
+        problems.append((CheckStatus.WARNING, "the keystore has no keys: nothing is signed"))
     for row in rows:
-        found += _of_key(row)
+        problems += _of_key(row)
     for entry, group in groupby(rows, lambda row: row.entry):
         keys = list(group)
         if any(row.fault and row.state is not KeyState.RETIRED for row in keys):
-            found.append((CheckStatus.CRITICAL, f"a key of {entry} can't be used: its mail waits"))
+            problems.append((CheckStatus.CRITICAL, f"a key of {entry} can't be used: its mail waits"))
         elif not any(row.signing for row in keys):
-            found.append((CheckStatus.CRITICAL, f"no key of {entry} signs: its mail leaves unsigned"))
-    status = worst(level for level, _ in found)
-    texts = [text for level, text in found if level is status] + [text for level, text in found if level is not status]
+            problems.append((CheckStatus.CRITICAL, f"no key of {entry} signs: its mail leaves unsigned"))
+    status = worst(level for level, _ in problems)
+    texts = [text for level, text in problems if level is status] + [
+        text for level, text in problems if level is not status
+    ]
     return status, texts or [f"{len(rows)} key{'s' * (len(rows) != 1)}, each as it should be"]
 
 

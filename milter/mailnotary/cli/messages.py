@@ -94,8 +94,8 @@ def for_each(
         if several:
             print()
     if as_json is not None:
-        found = {"messages": objects} if several else objects[0]
-        print_json(found | nameservers_json(asked))
+        output = {"messages": objects} if several else objects[0]
+        print_json(output | nameservers_json(asked))
     return status
 
 
@@ -156,8 +156,8 @@ def _checked(name: str, octets: bytes, line: int) -> StoredMessage:
     problem = _other_format(octets)
     if not problem and (bad := first_bad_line(crlf(octets))) is not None:
         number, text = bad
-        said = f" ({printable(text, 60)})" if text else ""
-        problem = f"line {line + number} is not a header field{said}: {_likeness(number, text)}"
+        shown = f" ({printable(text, 60)})" if text else ""
+        problem = f"line {line + number} is not a header field{shown}: {_likeness(number, text)}"
     return StoredMessage(name, octets, f"{name}: {problem}" if problem else "")
 
 

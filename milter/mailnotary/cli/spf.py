@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     checked = _check(args.ip, args.helo, args.mail_from, resolver, settings)
     asked = nameservers(args.zone, settings, args.config)
     if args.json:
-        found = {"spf": [result for result, _ in checked], "dns": resolver.questions}
-        print_json(found | nameservers_json(asked))
+        output = {"spf": [result for result, _ in checked], "dns": resolver.questions}
+        print_json(output | nameservers_json(asked))
     else:
         console = open_console()
         for number, (result, steps) in enumerate(checked):
