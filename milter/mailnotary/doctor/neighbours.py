@@ -31,7 +31,6 @@ _KINDS = (
     _Kind(re.compile(r"opendkim|dkim-?filter|dkimpy|dkim-?milter", re.IGNORECASE), signs=True, checks=True),
     _Kind(re.compile(r"opendmarc|dmarc", re.IGNORECASE), signs=False, checks=True),
     _Kind(re.compile(r"spf", re.IGNORECASE), signs=False, checks=True),
-    _Kind(re.compile(r"rspamd", re.IGNORECASE), signs=True, checks=True),
 )
 
 
