@@ -130,6 +130,21 @@ def test_a_folded_line_goes_on_below_its_text() -> None:
     assert capture.get() == "key   one two three four five\n      six\n├─ one two three four five\n│    six seven\n"
 
 
+def test_no_column_of_the_keys_is_cut_in_a_pipe_or_on_a_narrow_terminal(tmp_path: Path) -> None:
+    config = tmp_path / "m.yaml"
+    config.write_text("user: root\ndns: {nameservers: ['127.0.0.1:1'], timeout: 1}\n")
+    domain = "a-long-name-of-a-department.of-a-subsidiary.in-another-country.example.org"
+    assert python("keygen", domain, "selector2026b", "--algorithm", "ed25519", "-c", str(config)).returncode == 0
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "80"}
+    for environment in ({}, terminal):
+        shown = re.sub(r"\x1b\[[\d;]*m", "", python("keys", "-c", str(config), **environment).stdout)
+        table = shown.partition("\n\n")[0]
+        assert "…" not in table
+        assert {"STATE", "auto", "ed25519", "error", "no"} <= set(table.split()), shown
+        assert (domain in table) is not bool(environment)
+        assert max(map(len, table.splitlines())) <= 80 or not environment
+
+
 def test_the_worst_of_several_checks_counts_and_a_problem_more_than_doubt() -> None:
     assert worst([]) is CheckStatus.OK
     assert worst([CheckStatus.OK, CheckStatus.UNKNOWN]) is CheckStatus.UNKNOWN

@@ -35,7 +35,7 @@ from mailnotary.cli.common import (
 )
 from mailnotary.cli.keys_check import check
 from mailnotary.cli.keys_remove import remove
-from mailnotary.cli.output import Folded, with_progress
+from mailnotary.cli.output import Folded, print_table, with_progress
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
@@ -237,7 +237,8 @@ def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) 
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("DOMAIN", "SELECTOR", "KEY", "STATE", "DNS", "SIGNS"):
-        table.add_column(title, no_wrap=True)
+        long = title in ("DOMAIN", "SELECTOR")
+        table.add_column(title, no_wrap=not long, overflow="fold")
     for row in rows:
         domain = row.domain if row.entry in (row.domain, "*") else f"{row.domain} ({row.entry})"
         table.add_row(
@@ -248,7 +249,7 @@ def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) 
             Text(str(row.dns), _STYLES[row.dns]),
             Text("yes", "green") if row.signing else Text("no", "dim" if row.state is KeyState.RETIRED else "yellow"),
         )
-    console.print(table)
+    print_table(console, table)
     for row in rows:
         reasons = [] if row.signing else [row.why]
         reasons += [text for text in (row.dns_reason, row.note) if text]

@@ -6,10 +6,12 @@ from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions
 from rich.progress import Progress
+from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
 
+_UNBOUNDED = 10_000  # columns: more than any row has
 LEAST_WIDTH = 20  # columns for text, however narrow the terminal and however deep the indent
 
 
@@ -30,6 +32,14 @@ def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     when all have."""
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         yield from progress.track(items, total, description=what)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Prints a table, as wide as a terminal, with columns that fold; a pipe gets one line for each row."""
+    if console.is_terminal:
+        console.print(table, soft_wrap=False)
+    else:
+        Console(highlight=False, width=_UNBOUNDED).print(table)
 
 
 class Folded:
