@@ -724,7 +724,9 @@ def test_check_has_the_worst_in_the_line_that_a_monitoring_system_shows(
     directory: Path, bare: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with DnsServer({"a.example": [{"TXT": "x"}]}) as server:
-        (directory / "m.yaml").write_text(f"user: root\ndns: {{nameservers: ['{server.nameserver}']}}\n")
+        (directory / "m.yaml").write_text(
+            f"user: root\nlisten: unix:{directory}/none\ndns: {{nameservers: ['{server.nameserver}']}}\n"
+        )
         assert main(["doctor", "-c", str(directory / "m.yaml"), "--check"]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("DOCTOR CRITICAL - socket: ")
@@ -736,7 +738,7 @@ def test_the_commands_that_it_suggests_find_the_same_configuration(
 ) -> None:
     config = directory / "m.yaml"
     with DnsServer({"a.example": [{"TXT": "x"}]}) as server:
-        config.write_text(f"user: root\ndns: {{nameservers: ['{server.nameserver}']}}\n")
+        config.write_text(f"user: root\nlisten: unix:{directory}/none\ndns: {{nameservers: ['{server.nameserver}']}}\n")
         assert main(["doctor", "-c", str(config)]) == 2
     assert f"`mailnotary dns a.example -c {config}`" in capsys.readouterr().out
 
