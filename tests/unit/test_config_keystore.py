@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import pwd
 import re
 import threading
 from collections.abc import Callable
@@ -408,6 +409,16 @@ def test_a_key_of_another_user_is_refused(directory: Path) -> None:
     )
     os.chown(path, 0, 0)
     assert read_key(str(path), 54321, ())
+
+
+@pytest.mark.root
+def test_a_key_of_another_user_in_our_own_directory_is_given_to_the_daemon(directory: Path) -> None:
+    (directory / "keys").mkdir()
+    path = (directory / "a.pem").rename(directory / "keys" / "a.pem")
+    os.chown(path, 54322, 0)
+    (fault,) = faults(directory, "domains: {a.example: {keys: [{selector: a, file: keys/a.pem}]}}")
+    user = pwd.getpwuid(UID).pw_name
+    assert fault.endswith(f"or root: run `chown {user} {path} && chmod 0600 {path}`")
 
 
 def test_a_key_on_a_read_only_mount_gets_no_command_that_cant_work(

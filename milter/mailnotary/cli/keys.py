@@ -211,7 +211,9 @@ def _note(
         end = history.idle_since + histories.KEEP_RECORD
         return "its record can be removed" if now >= end else f"its record can be removed on {_day(end)}"
     if key.state is KeyState.AUTO and idle:
-        return "it will start to sign soon" if good else f"publish its record: mailnotary dns {entry.domain}"
+        wrong = observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.EXPOSED)
+        what = "correct" if wrong else "publish"
+        return "it will start to sign soon" if good else f"{what} its record: mailnotary dns {entry.domain}"
     if observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING, KeyRecordStatus.EXPOSED):
         return f"receivers that see this can't verify its signatures: mailnotary dns {entry.domain}"
     return ""

@@ -112,9 +112,11 @@ def _repair(path: str, owner: int, uid: int) -> str:
 
 
 def _copy(path: str, uid: int, copies: str) -> str:
-    """What to do about a file that others use: to change it would take it from them."""
+    """What to do about a file that others may use: to change it would take it from them."""
     if _is_read_only(path):
         return _READ_ONLY.format(user=user_name(uid), uid=uid)
+    if os.path.dirname(path) == copies:  # a directory of ours, where nobody else looks for keys
+        return _repair(path, -1, uid)
     copy = shlex.quote(os.path.join(copies, os.path.basename(path)))
     command = f"install -D -o {user_name(uid)} -m 0600 {shlex.quote(path)} {copy}"
     return f"leave it as it is, run `{command}`, and name the copy in the keystore"

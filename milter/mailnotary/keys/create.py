@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mailnotary.config.keystore_files import KEYS_DIRECTORY
 from mailnotary.errors import DkimKeyError
-from mailnotary.files import open_directory, open_regular, resolve
+from mailnotary.files import open_directory, open_regular, resolve, user_name
 from mailnotary.keys.edit import EntryEdit, NewKey, edit
 
 MAX_KEYSTORE = 64 * 1_048_576  # octets
@@ -32,18 +32,22 @@ class Owner:
 def owner_of(user: str) -> tuple[Owner | None, str]:
     """The daemon's user where this process may give files to it, and a warning ("" for none) where the daemon will not
     be able to read what is written here."""
+    you = user_name(os.geteuid())
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         return None, (
-            f"there is no user '{user}' on this machine: the key belongs to you; create the user "
-            f"(adduser --system --group --no-create-home {user}) and give the key to it with chown"
+            f"there is no user '{user}' on this machine, so the new files belong to you ({you}): create the user with "
+            f"`adduser --system --group --no-create-home {user}`, and run `chown {user}` on them"
         )
     if os.geteuid() == 0:
         return Owner(entry.pw_uid, entry.pw_gid), ""
     if os.geteuid() == entry.pw_uid:
         return None, ""
-    return None, f"the key belongs to you, not to the daemon's user '{user}': give it to it with chown (as root)"
+    return None, (
+        f"the new files belong to you ({you}), and the daemon's user '{user}' can't read them: as root, run "
+        f"`chown {user}` on them"
+    )
 
 
 @contextmanager
