@@ -5,7 +5,7 @@ from mailnotary.crypto.keys import KeyLoadError
 RSA_OID = bytes.fromhex("2a864886f70d010101")  # rsaEncryption (RFC 8017 appendix A.1)
 ED25519_OID = bytes.fromhex("2b6570")  # id-Ed25519 (RFC 8410 section 3)
 RSA_ALGORITHM = bytes.fromhex("300d06092a864886f70d0101010500")  # AlgorithmIdentifier {rsaEncryption, NULL}
-DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")  # stands before a SHA-256 hash (RFC 8017 9.2)
+DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")  # the prefix of a SHA-256 hash (RFC 8017 9.2)
 INTEGER, BIT_STRING, OCTET_STRING, OID, SEQUENCE = 0x02, 0x03, 0x04, 0x06, 0x30
 
 

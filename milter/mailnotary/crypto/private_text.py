@@ -16,7 +16,7 @@ _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _BEGIN = re.compile(rb"(-*)[ \t]*BEGIN ([A-Z0-9 ]{1,40}?)[ \t]*(-*)[ \t]*(?:[\r\n]|\Z)")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]{40,}={0,2}\s*\Z")
 _SEED = 32  # octets of an Ed25519 key (RFC 8032 section 5.1.5)
-# What stands before the seed in PKCS#8 (RFC 8410 section 7), for printf.
+# The octets before the seed in PKCS#8 (RFC 8410 section 7), for printf.
 _SEED_HEADER = "".join(f"\\{octet:03o}" for octet in bytes.fromhex("302e020100300506032b657004220420"))
 
 
