@@ -5,7 +5,7 @@ SOURCES := milter tests config
 PLATFORMS := bookworm trixie noble forky  # Python 3.11, 3.13, 3.12, 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check lock lint format rooms bench fuzz install uninstall deb man test-image chaos soak cost test-deb test-systemd test-sendmail test-platforms clean setup
+.PHONY: help demo test test-oldest test-newest check lock coverage lint format rooms bench fuzz install uninstall deb man test-image chaos soak cost test-deb test-systemd test-sendmail test-platforms clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,10 +42,14 @@ lock: setup  ## renew config/lock.txt: the Python packages that the others insta
 
 check: lint test  ## format, lint, types, tests
 
-lint: setup  ## format, lint and types alone
+lint: setup  ## format, lint, types and spelling alone
 	$(PYTHON) -m ruff format --check $(SOURCES)
 	$(PYTHON) -m ruff check $(SOURCES)
 	$(PYTHON) -m mypy
+	$(PYTHON) -m codespell_lib milter config systemd *.md
+
+coverage: setup  ## which lines no unit test reaches
+	$(PYTHON) -m pytest -q tests/unit tests/conformance tests/fuzz --cov --cov-report=term-missing:skip-covered
 
 format: setup  ## put the sources into their form
 	$(PYTHON) -m ruff format $(SOURCES)

@@ -149,7 +149,7 @@ install_mailnotary() {  # install_mailnotary LAST: in editable form, once for ea
 	echo "$state" >"$stamp"
 }
 
-fetch_suites() {  # what tests/support/suites.py takes where there are no others: they stand in source packages
+fetch_suites() {  # what tests/support/suites.py takes where there are no others: they are in source packages
 	local sdist=$VENV/sdist
 	[[ ! $SUITES -nt tests/suites.txt ]] || return 0
 	say "fetching the public test suites of SPF and DKIM"
@@ -177,7 +177,7 @@ install)
 	choose_python
 	install_packages "${packages[@]}"
 	make_environment
-	rm -rf build/lib  # setuptools would install what lies there and is in the sources no more
+	rm -rf build/lib  # setuptools would install what is still there and no longer in the sources
 	install_locked openssl . ;;
 run)
 	choose_python

@@ -6,7 +6,7 @@
 #   tests/versions.sh newest DIR      an environment in DIR with the newest ones; prints what is new since the lock
 #
 # config/lock.txt has sections: `build` (what builds source packages), `run`, `openssl`, `dev`. The last three are named
-# for the extra that asks for their packages; each stands upon those before it. It lies in config/, since that alone is
+# for the extra that asks for their packages; each builds on those before it. It is in config/, since that alone is
 # in the image's build too. Its versions serve every Python from the oldest of pyproject.toml on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

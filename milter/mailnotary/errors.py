@@ -17,7 +17,7 @@ class DkimKeyError(MailnotaryError):
 
 
 class DnsError(MailnotaryError):
-    """A question to DNS, or what stands in for DNS, came to no usable answer."""
+    """A question to DNS, or to what replaces DNS, got no usable answer."""
 
 
 class MailSyntaxError(MailnotaryError, ValueError):

@@ -16,7 +16,7 @@ def open_regular(path: Path | str, *, dir_fd: int | None = None) -> int:
     symbolic link. Raises OSError, also for what is another kind of file: a named
     pipe would keep us waiting for somebody to write into it, a device does what it likes. Never waits."""
     # O_NONBLOCK does not wait for a pipe's other end, O_NOCTTY takes no terminal for ours; fstat looks at what was
-    # opened, whatever stands under the name by then.
+    # opened, whatever has that name by then.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if dir_fd is None else os.O_NOFOLLOW)
     descriptor = os.open(path, flags, dir_fd=dir_fd)
     try:
@@ -39,7 +39,7 @@ def read_regular(path: Path | str, octets: int) -> bytes:
 
 def resolve(path: Path) -> Path:
     """The path without symbolic links; what it names may be missing. Raises OSError, also where a link on it belongs to
-    somebody who is neither root nor the user of this process: he could have us write wherever he likes."""
+    somebody who is neither root nor the user of this process: who could have us write anywhere."""
     done, left, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
     while left:
         part = left.pop()
@@ -68,7 +68,7 @@ def resolve(path: Path) -> Path:
 @contextmanager
 def open_directory(path: Path) -> Iterator[int]:
     """A descriptor of the directory at a path without symbolic links (see `resolve`): what is named relative to it
-    (`dir_fd`) lies there and nowhere else, whatever becomes of the path meanwhile. Raises OSError."""
+    (`dir_fd`) is there and nowhere else, whatever happens to the path meanwhile. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.readlink(f"/proc/self/fd/{descriptor}") != str(path):  # a part of the path has become a link

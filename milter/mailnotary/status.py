@@ -1,6 +1,6 @@
 """The result words of the mail authentication methods (RFC 8601 section 2.7 and its IANA registry).
 
-Each is a string, so a status compares equal to its word and prints as it stands in
+Each is a string, so a status compares equal to its word and prints as it is written in
 Authentication-Results: ``SpfStatus.PASS == "pass"``.
 """
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -94,6 +95,44 @@ def test_no_pattern_repeats_a_group_possessively() -> None:
     # Python before 3.11.5, Debian 12's among them, goes on behind what the group took before it failed: gh-106052.
     wrong = [str(path) for path in PACKAGE.rglob("*.py") if re.search(r"(?<![\\(])\)[*+?]\+", path.read_text("utf-8"))]
     assert wrong == []
+
+
+# The constants behind the table of bounds: a row that names the module has each of them.
+BOUNDS = {
+    "authres.build": ["MAX_DKIM"],
+    "crypto.keys": ["MAX_RSA_BITS"],
+    "daemon.log": ["MAX_LINE"],
+    "dkim.signature": ["MAX_SIGNATURE_OCTETS", "MAX_SIGNED_NAMES"],
+    "dkim.tags": ["MAX_TAGS"],
+    "dkim.verify": ["MAX_PARSED", "MAX_SIGNATURES", "MAX_RECORDS", "MAX_KEYS"],
+    "dmarc.discover": ["MAX_LABELS", "MAX_QUESTIONS"],
+    "dmarc.policy_record": ["MAX_TEXT", "MAX_TAGS", "MAX_URIS"],
+    "history.keeper": ["MAX_WAITING"],
+    "history.story": ["MAX_STORY", "MAX_SIGNATURES"],
+    "mail.address": ["MAX_TOKENS", "MAX_FROM_FIELDS"],
+    "mail.cfws": ["MAX_COMMENT_DEPTH"],
+    "mail.claims": ["MAX_FIELD"],
+    "resolver.dns": ["PREFETCH_THREADS", "PREFETCH_QUEUE"],
+    "resolver.records": ["MAX_RECORDS", "MAX_TEXT"],
+    "resolver.wire": ["MAX_CNAMES"],
+    "session.budget": ["MAX_FIELDS", "MAX_DELETIONS", "KEY_OCTETS"],
+    "session.outcome": ["MAX_LISTED"],
+    "session.policy": ["MAX_CLAIMED", "MAX_REPLY_TEXT"],
+    "session.received": ["MAX_RELAYS"],
+    "spf.limits": ["MAX_LOOKUPS", "MAX_MX_HOSTS", "MAX_PTR_NAMES", "MAX_RECORD_OCTETS", "MAX_VOID_LOOKUPS"],
+    "spf.record": ["MAX_RECORD"],
+}
+
+
+@pytest.mark.parametrize("module", BOUNDS)
+def test_the_table_of_bounds_has_the_numbers_of_the_code(module: str) -> None:
+    page = rooms.PAGE.read_text("utf-8")
+    rows = [line for line in page.splitlines() if f"`{module.replace('.', '/')}.py`" in line and line.startswith("|")]
+    bounds = " ".join(row.split("|")[2] for row in rows)
+    for name in BOUNDS[module]:
+        value = getattr(import_module(f"mailnotary.{module}"), name)
+        texts = [str(value), *(f"{value // 1024**power} {unit}" for power, unit in ((1, "KiB"), (2, "MiB")))]
+        assert any(re.search(rf"\b{text}\b", bounds) for text in texts), f"{module}.{name} is {value}: {bounds}"
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"])

@@ -20,8 +20,7 @@ from mailnotary.cli.rotate import new_selector
 from mailnotary.config.load import load_configuration
 from mailnotary.crypto import load_private_key
 from mailnotary.dkim.publish import MAX_STRING, zone_lines
-from mailnotary.keys import create as newkeys
-from mailnotary.keys import histories
+from mailnotary.keys import create, histories
 from mailnotary.keys.histories import KeyHistory, KeyId
 from support.mail import record_of
 
@@ -166,7 +165,7 @@ def test_keygen_leaves_no_key_without_its_entry(setup: Setup, monkeypatch: pytes
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(newkeys, "_replace", interrupted)
+    monkeypatch.setattr(create, "_replace", interrupted)
     main(["keygen", "example.org", "s1", "--algorithm", "ed25519", "-c", str(setup.config)])
     assert list((setup.directory / "keys").iterdir()) == []
     assert not setup.keystore.exists()

@@ -224,7 +224,7 @@ def test_a_tag_that_stands_twice_spoils_the_signature(extra: bytes) -> None:
     signed = craft(x=str(NOW)).replace(b"; b=", b"; " + extra + b"; b=")
     result = verify(signed)
     assert result.status == "neutral"
-    assert result.reason.endswith("stands twice")
+    assert result.reason.endswith("is duplicated")
     assert (result.domain, result.selector) == ("", "")
 
 
@@ -323,7 +323,7 @@ def test_a_usable_key_record(template: str) -> None:
         ("v=dkim1; P", "key record version dkim1"),
         ("v=; P", "key record version "),
         ("k=rsa; v=DKIM1; P", "v= is not first"),
-        ("v=DKIM1; P; p=x", "key record syntax: tag p= stands twice"),
+        ("v=DKIM1; P; p=x", "key record syntax: tag p= is duplicated"),
         ("v=DKIM1; k=dsa; P", "unknown key type k=dsa"),
         ("v=DKIM1; h=sha1; P", "key is not for sha256 (its h=)"),
         ("v=DKIM1; h=; P", "key is not for sha256 (its h=)"),

@@ -129,7 +129,7 @@ def test_unknown_modifiers_are_ignored_however_often(term: str) -> None:
 @pytest.mark.parametrize("name", ["redirect", "exp", "REDIRECT", "eXp"])
 def test_a_known_modifier_stands_once(name: str) -> None:
     record_of(f"v=spf1 {name}=a.b ")
-    with pytest.raises(SpfRecordError, match="twice"):
+    with pytest.raises(SpfRecordError, match="duplicated"):
         record_of(f"v=spf1 {name}=a.b {name.lower()}=a.b")
 
 

@@ -55,8 +55,8 @@ def _spf(results: Sequence[SpfResult], mail_from: str, helo: str, both: bool) ->
     """Each result that is written, MAIL FROM's first.
 
     Many readers take the first result, and SpamAssassin any pass: the name in HELO, which says nothing of the sender,
-    must not vouch for him. So HELO's own result is written only where both are asked for, and only with its name: a
-    result that names nobody is taken for MAIL FROM's. By the same token none is a pass without a name.
+    must not vouch for them. So HELO's own result is written only where both are asked for, and only with its name: a
+    result that names nobody is taken as MAIL FROM's. By the same token none is a pass without a name.
 
     SPF vouches for a domain: the local part, which it did not check, SHOULD be left out (RFC 8601 2.7.2), though rspamd
     and others write the address. A null sender has no domain; its check was of the HELO name (RFC 7208 2.4), and that

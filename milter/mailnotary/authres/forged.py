@@ -10,8 +10,7 @@ import idna
 from mailnotary.authres.parse import parse
 from mailnotary.authres.types import AuthresError
 from mailnotary.domain import is_domain_name, to_ascii
-from mailnotary.mail import cfws
-from mailnotary.mail import encoded_word as encodedword
+from mailnotary.mail import cfws, encoded_word
 from mailnotary.mail.compatible import compatible
 
 # What is not part of a name, so that a sloppy reader may skip it or stop at it: white space, controls, quotes of every
@@ -70,7 +69,7 @@ def _contains(value: bytes, ids: Collection[str]) -> bool:
     haystacks = [_plain(text)]
     if "(" in text:
         haystacks.append(_plain(_without_comments(text)))
-    if words := encodedword.words(text):
+    if words := encoded_word.words(text):
         haystacks.append(_plain("".join(words)))
     return any(needle in haystack for own in ids for needle in _needles(own) for haystack in haystacks)
 

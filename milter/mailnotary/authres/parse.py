@@ -7,7 +7,7 @@ from mailnotary.authres.types import AuthenticationResults, AuthresError, Method
 from mailnotary.escape import printable
 from mailnotary.mail import cfws
 
-MAX_VALUE = 65_536  # characters; more than MTAs hand on
+MAX_VALUE = 65_536  # characters; more than MTAs pass on
 
 # Keyword is RFC 5321's (4.1.2); underscores are not in it, but in the field they are seen.
 _KEYWORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")

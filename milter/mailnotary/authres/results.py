@@ -1,4 +1,4 @@
-"""What the methods came to for one message, in one value."""
+"""The results of all methods for one message, in one value."""
 
 from dataclasses import dataclass
 

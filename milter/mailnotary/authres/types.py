@@ -12,7 +12,7 @@ class AuthresError(MailSyntaxError):
 
 class Property(NamedTuple):
     """One `ptype.property=value`. Keywords are in lower case. A value in address form keeps the quotes of its local
-    part (`"a b"@example.org`), any other is what it stands for."""
+    part (`"a b"@example.org`), any other is unquoted."""
 
     ptype: str
     property: str
@@ -21,7 +21,7 @@ class Property(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """What one method came to, such as dkim=pass. `comment` is written for people and not read again."""
+    """One method's result, such as dkim=pass. `comment` is written for people and not read again."""
 
     method: str
     result: str

@@ -1,4 +1,4 @@
-"""What may stand in a field that others trust: names that are names, and words that are ours."""
+"""What may be written in a field that others trust: real names, and words of ours."""
 
 import re
 from functools import lru_cache

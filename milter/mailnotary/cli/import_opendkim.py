@@ -1,7 +1,7 @@
 """Reads OpenDKIM's configuration and writes mailnotary.yaml and keystore.yaml that mean the same.
 
 KeyTable, SigningTable (plain and refile), InternalHosts and the other data sets are followed where they are text. What
-has no match stands in the files as a comment. Nothing is overwritten, and OpenDKIM's own files stay as they are.
+has no match is in the files as a comment. Nothing is overwritten, and OpenDKIM's own files stay as they are.
 
 example: mailnotary import-opendkim /etc/opendkim.conf --output /etc/mailnotary"""
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     for name in FILES:
         print(f"wrote {args.output / name}")
     if imported.notes:
-        print("\nWithout a match, or not needed (it stands in the files as well):")
+        print("\nWithout a match, or not needed (it is in the files as well):")
         for note in imported.notes:
             print(f"  {note}")
     _next_steps(args.output / FILES[0], imported)

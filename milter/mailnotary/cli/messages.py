@@ -101,10 +101,10 @@ def for_each(
 
 def _maildir(directory: Path) -> Iterator[StoredMessage]:
     """The messages of a Maildir, the read ones (cur) first."""
-    folders = [directory / name for name in ("cur", "new") if (directory / name).is_dir()]
-    if not folders:
+    directories = [directory / name for name in ("cur", "new") if (directory / name).is_dir()]
+    if not directories:
         raise CommandError(f"{printable(str(directory))}: is a directory, but not a Maildir (without cur/ and new/)")
-    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
+    files = [file for part in directories for file in sorted(part.iterdir()) if file.is_file()]
     if not files:
         raise CommandError(f"{printable(str(directory))}: the Maildir has no messages")
     for file in files:

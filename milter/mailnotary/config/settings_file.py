@@ -196,7 +196,7 @@ def _host_and_port(text: str) -> str:
 def _metrics_listen(node: YamlNode, report: Report) -> str:
     text: str = scalar(_host_and_port, "127.0.0.1:9891")(node, report)
     if not ip_address(text.rpartition(":")[0].strip("[]")).is_loopback:
-        report.warn(node, "whoever reaches this address may read the metrics: let a firewall see to it who does")
+        report.warn(node, "whoever reaches this address may read the metrics: restrict it with a firewall")
     return text
 
 

@@ -30,7 +30,7 @@ MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted with aliases expan
 MAX_PROBLEMS = 1000  # that are kept for one file; further ones are only counted
 
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-# Characters that YAML 1.1 does not allow, and three that it takes for line breaks but editors do not.
+# Characters that YAML 1.1 does not allow, and three that it treats as line breaks but editors do not.
 _FORBIDDEN = re.compile(
     "\r(?!\n)|[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -184,7 +184,7 @@ def read(path: Path, report: Report, max_bytes: int) -> YamlMapping | None:
         report.error(None, f"can't be read{who}: {error.strerror}: check the name and the permissions")
         return None
     if len(data) > max_bytes:
-        report.error(None, f"larger than {max_bytes} octets: this is hardly the right file")
+        report.error(None, f"larger than {max_bytes} octets: is this the right file?")
         return None
     return parse(data, report)
 
@@ -335,7 +335,7 @@ class _Composer:
 
     def _check_count(self, event: Any) -> None:
         if self._nodes > MAX_NODES:
-            self._fail(event, f"more than {MAX_NODES} values with all aliases expanded: this is hardly intended")
+            self._fail(event, f"more than {MAX_NODES} values with all aliases expanded: is this intended?")
 
     def _pairs(self, items: "list[YamlNode]") -> "list[tuple[YamlScalar, YamlNode]]":
         """Keys with their values; unusable keys are reported and left out."""

@@ -22,7 +22,7 @@ _SEED_HEADER = "".join(f"\\{octet:03o}" for octet in bytes.fromhex("302e02010030
 
 def private_der(data: bytes, file: str) -> bytes:
     """The octets of PKCS#1 or PKCS#8 in a private key file. `file` is its path, for the command in the error. Raises
-    KeyLoadError, and DerError for octets that are no DER at all."""
+    KeyLoadError, and DerError for octets that are not DER at all."""
     if data[:1] == b"\x30" and kind(data):
         return _usable(data, file, " -inform DER")
     blocks = _blocks(data)

@@ -120,7 +120,7 @@ class Adapter:
         self._negotiated = (_WANTED_ACTIONS, milter.P_HDR_LEADSPC)  # by the newest connection
         self._warned: set[str] = set()
         self.live: set[Connection] = set()
-        self.gate = threading.Event()  # while it is not set, sessions wait before they come to anything
+        self.gate = threading.Event()  # while it is not set, sessions wait before they are served
         self.gate.set()
 
     def register(self) -> None:
@@ -356,7 +356,7 @@ def run() -> None:
 
 
 def open_socket(spec: str) -> None:
-    """Lets libmilter open the socket that stands in for the real one until `dup2` puts that in its place."""
+    """Lets libmilter open the socket that takes the place of the real one until `dup2` puts that there."""
     milter.setconn(spec)
     milter.opensocket(False)
 

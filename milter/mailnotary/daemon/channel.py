@@ -1,6 +1,6 @@
 """What the supervisor and its children say to each other: words, and with a word a snapshot where there is a new one.
 
-Neither end ever blocks: a child that stands still does not make the supervisor stand still.
+Neither end ever blocks: a child that hangs does not make the supervisor hang.
 """
 
 import errno

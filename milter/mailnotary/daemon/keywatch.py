@@ -55,7 +55,7 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: T
     def announce(signing: SigningSet) -> None:
         nonlocal told
         told = True
-        with suppress(ConnectionError):  # the supervisor has gone, and we go when we next listen to him
+        with suppress(ConnectionError):  # the supervisor has gone, and we go when we next listen to it
             control.send(SIGNING, Snapshot.write(signing))
 
     watch = KeyWatch(announce, signing.read()[0])

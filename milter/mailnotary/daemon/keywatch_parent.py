@@ -132,7 +132,7 @@ class KeyWatchProcess:
 
     def _replace(self, error: OSError) -> None:
         """It has not listened for long, or a word was lost: a new one begins with all that is known."""
-        log.error("the key watch can't be talked to and is replaced", extra={"fields": {"error": error.strerror}})
+        log.error("the key watch is not responding; restarting it", extra={"fields": {"error": error.strerror}})
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
 

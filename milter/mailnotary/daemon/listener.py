@@ -1,7 +1,7 @@
 """The socket on which the MTA calls.
 
 A unix socket is made under a temporary name, with its mode, gets its group there, and is renamed into place, so that
-there is no moment with a wrong one, and none in which an old one is gone and the new one not yet there.
+at no moment is it wrong, and at none an old one is gone and the new one not yet there.
 
 Its directory may belong to the service's user while we are still root, and whatever has a name there may become
 something else at any time. So names are looked up in the directory that was opened, and what is changed is the very
@@ -58,7 +58,7 @@ class Listener:
         """Removes the name, unless another instance has put its own socket there."""
         if self._path is None:
             return
-        # A directory that our user may not write, or that is gone: the next start replaces the stale socket.
+        # A directory that our user cannot write to, or that is gone: the next start replaces the stale socket.
         with suppress(OSError), open_directory(self._path.parent) as home:
             if _identity(os.lstat(self._path.name, dir_fd=home)) == self._identity:
                 os.unlink(self._path.name, dir_fd=home)
@@ -213,7 +213,7 @@ def _give_to_group(this: str, status: os.stat_result, name: str, directory: str)
         os.chown(this, -1, gid)
     except PermissionError as error:
         raise ListenError(
-            f"socket.group: the daemon may not give its socket to the group '{name}': give the directory to it instead "
+            f"socket.group: the daemon cannot give its socket to the group '{name}': give the directory to it instead "
             f"(chgrp {name} {directory} && chmod g+s {directory})"
         ) from error
 
@@ -236,7 +236,7 @@ def _reason(error: Exception) -> str:
 
 
 class StandIns:
-    """Sockets that stand in for the real one.
+    """Sockets that take the place of the real one.
 
     libmilter opens its own socket and has no way to be given one. So it opens a harmless one of the same family
     (`spec`), and the real one is put into its place by dup2. `idle` takes that place in a worker that accepts no more:

@@ -1,6 +1,6 @@
 """The daemon's log: key=value text or JSON lines, to standard error or to syslog.
 
-A log that can't be written (a full disk, a closed pipe, a reader that stands still) costs its lines and nothing else:
+A log that can't be written (a full disk, a closed pipe, a reader that is stuck) costs its lines and nothing else:
 no sink here raises, and none waits. What was lost is counted and said as soon as a line gets through again.
 """
 
@@ -53,7 +53,7 @@ class Sink(Protocol):
 
 
 class StderrSink:
-    """Standard error. Where that is a pipe, a socket or a terminal whose reader stands still, lines are dropped.
+    """Standard error. Where that is a pipe, a socket or a terminal whose reader is stuck, lines are dropped.
     `may_wait`: here a write to `descriptor` can wait all the same, so that a `LogPump` has to take its place."""
 
     def __init__(self, fd: int = 2) -> None:
@@ -153,7 +153,7 @@ Formatter = Callable[[str, str, Mapping[str, object], bool, int], str]
 
 
 def format_text(level: str, event: str, fields: Mapping[str, object], timestamp: bool, limit: int) -> str:
-    """`info ready workers=2`: the event, then key=value; a value with white space, = or quotes stands in quotes."""
+    """`info ready workers=2`: the event, then key=value; a value with white space, = or quotes is quoted."""
     parts = [_now()] if timestamp else []
     parts += [level, printable(event, limit)]
     for key, value in fields.items():
@@ -198,7 +198,7 @@ def _json_text(text: str, limit: int) -> str:
     text = text[:limit]
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a surrogate that stands for no octet
+    except UnicodeEncodeError:  # a surrogate that does not represent an octet
         return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -22,7 +22,7 @@ _PIPE: Final = 65_536  # octets that a pipe holds
 _PIECE: Final = 4096  # octets that are written to a pipe in one piece (PIPE_BUF, pipe(7))
 _GATHER: Final = 0.01  # seconds between two writes: woken up for each line, this process costs a twelfth of the mail
 _RETRY: Final = 0.2  # seconds after a write that failed: the reader has gone
-_PATIENCE: Final = 5.0  # seconds for which a log that stands still is waited for when the daemon has gone
+_PATIENCE: Final = 5.0  # seconds for which a stuck log is waited for when the daemon has gone
 _RESTART: Final = 1.0  # seconds from one start to the next where the process dies
 _LAST_WORDS: Final = 1.0  # seconds for which the end of the daemon waits for them to be written
 

@@ -23,7 +23,7 @@ _OUR_MACRO = b" {auth_authen} {cert_subject} {verify}"  # in the list for MAIL F
 
 
 class ProbeError(SetupError):
-    """There is no milter that serves; the text says what is there."""
+    """No milter serves there; the text says what is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Recording:
         self._lost = 0
 
     def __call__(self, record: MessageRecord) -> None:
-        """Takes one message. Never raises: what a message came to does not depend on it."""
+        """Takes one message. Never raises: what happens to a message does not depend on it."""
         try:
             if self._counts is not None:
                 self._counts.message(record)

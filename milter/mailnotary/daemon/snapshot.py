@@ -29,7 +29,7 @@ class Snapshot:
     @classmethod
     def write(cls, value: Any, entries: Mapping[str, Any] = _NO_ENTRIES) -> Self:
         """A new one of a value that is read as a whole, and of entries that are read one by one. Raises OSError for
-        want of memory or descriptors."""
+        lack of memory or descriptors."""
         snapshot = cls(os.memfd_create("mailnotary-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         with open(snapshot.descriptor, "wb", closefd=False) as file:
             index = {}
@@ -44,7 +44,7 @@ class Snapshot:
 
     def read(self) -> tuple[Any, "Entries"]:
         """The value and the entries, which need the descriptor no more. Raises OSError or MemoryError."""
-        # Private, for kernels before 6.7 take a shared mapping of a sealed file for one that may come to be written to.
+        # Private, for kernels before 6.7 treat a shared mapping of a sealed file as one that may be written to later.
         # What nobody writes to is shared all the same.
         memory = memoryview(mmap.mmap(self.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
         (end,) = _FOOTER.unpack_from(memory, len(memory) - _FOOTER.size)

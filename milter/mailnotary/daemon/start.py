@@ -103,7 +103,7 @@ def _overridden(configuration: Configuration, listen: str | None) -> Configurati
 def _never_wait_for_logs() -> LogPump | None:
     """From now on no write to standard error waits: not the log's, not what a library prints. A process that it takes
     is not root's, and has seen no key."""
-    # libmilter complains to syslog by itself, and syslog(3) waits for a syslog daemon that stands still.
+    # libmilter complains to syslog by itself, and syslog(3) waits for a syslog daemon that is stuck.
     syslog.setlogmask(syslog.LOG_MASK(syslog.LOG_EMERG))
     # A terminal with `stty tostop` would stop the whole daemon where it writes from the background (termios(3)).
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)

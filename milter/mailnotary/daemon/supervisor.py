@@ -36,7 +36,7 @@ class Timing:
     """Seconds."""
 
     tick: float = 1.0  # between two looks at the workers
-    stale: float = 30.0  # without a sign of life, after which a worker is taken for wedged
+    stale: float = 30.0  # without a sign of life, after which a worker counts as unresponsive
     first_delay: float = 0.1  # before a worker that died is replaced; doubled each time
     longest_delay: float = 5.0
     healthy: float = 10.0  # after so long a life, the delay begins anew
@@ -88,7 +88,7 @@ class Supervisor:
     _restarts: int = field(init=False, default=0)  # of workers
     _refusals: int = field(init=False, default=0)  # of configurations
     _reloading: int = field(init=False, default=0)  # the generation that not all workers have yet
-    _grace: float = field(init=False, default=0.0)  # until then nobody is taken for wedged
+    _grace: float = field(init=False, default=0.0)  # until then no worker counts as unresponsive
     _looked: float = field(init=False, default=0.0)
     _pinged: float = field(init=False, default=0.0)
 
@@ -215,7 +215,7 @@ class Supervisor:
         """The workers' signs of life, and ours."""
         now = time.monotonic()
         if now - self._looked > self.timing.stale / 2:
-            self._grace = now + self.timing.stale  # we stood still ourselves, and so did they
+            self._grace = now + self.timing.stale  # we were stopped ourselves, and so were they
         self._looked = now
         heartbeats = {place.number: self._heartbeats.last(place.number) for place in self._places if place.pid}
         for place in self._places:

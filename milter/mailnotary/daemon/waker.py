@@ -1,10 +1,10 @@
-"""Sees to it that no session waits for another's DNS.
+"""Makes sure that no session waits for another's DNS.
 
 Debian's libmilter serves all sessions of a process with a pool of threads (worker.c of its source). Its controller
 gives each session that has something to read to an idle thread, or starts a new one where none is idle. But a thread
 counts as idle until it has woken up: of several sessions that are ready at once, one thread may have to serve all, one
-after the other. Those behind the first stand still for as long as that one waits for DNS, which for ten connections
-came to seconds.
+after the other. Those behind the first wait for as long as that one waits for DNS, which took
+seconds with ten connections.
 
 So whoever is about to wait wakes another thread: it sends a command without effect over a session of our own. For that,
 the controller has to find a thread or to start one, and this one, once done with the command, goes on with the sessions
@@ -34,14 +34,14 @@ _PATIENCE: Final = 5.0  # seconds for libmilter to take our session
 
 
 class Waker:
-    """Our session, one in each worker. It never negotiates, and so never comes to the callbacks."""
+    """Our session, one in each worker. It never negotiates, and so never reaches the callbacks."""
 
     def __init__(self) -> None:
         self._session: socket.socket | None = None
 
     def begin(self, libmilter: threading.Thread, stand_ins: StandIns, listener: socket.socket) -> None:
         """Starts libmilter's thread, with ours as its first session, and has it listen on `listener` from then on.
-        Until this returns, no session must come to anything. Where ours is not to be had, the daemon works without, and
+        Until this returns, no session must be served. Where ours cannot be set up, the daemon works without, and
         says so."""
         try:
             self._begin(libmilter, stand_ins, listener)
@@ -60,8 +60,8 @@ class Waker:
             _wait_until_taken(private)
             stand_ins.put(listener)
             _shut_out_strangers(private, session)
-        # It may be waiting at `private` already, for up to five seconds (MI_CHK_TIME). A signal ends that, if it comes
-        # to a handler, and libmilter then looks again at what it listens on.
+        # It may be waiting at `private` already, for up to five seconds (MI_CHK_TIME). A signal ends that, if a handler
+        # gets it, and libmilter then looks again at what it listens on.
         signal.signal(signal.SIGURG, lambda *_: None)
         signal.pthread_kill(libmilter.ident or 0, signal.SIGURG)
         session.setblocking(False)
@@ -77,7 +77,7 @@ class Waker:
         try:
             session.send(_ABORT)
         except BlockingIOError:
-            return  # many a command lies there unread already
+            return  # many commands are waiting there unread already
         except OSError as error:
             self._session = None
             log.warning("mail may have to wait for the DNS of other mail", extra={"fields": {"error": str(error)}})

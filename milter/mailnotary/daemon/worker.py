@@ -153,7 +153,7 @@ class Worker:
     # -- life and death
 
     def _beat(self) -> None:
-        """A sign of life, unless a callback is stuck: then the supervisor shall think us dead."""
+        """A sign of life, unless a callback is stuck: then the supervisor is to think that we are dead."""
         settings = self._environments.current().settings
         since = self._adapter.stuck_since()
         allowed = max(settings.limits.message_seconds, settings.limits.spf_seconds) + STUCK_MARGIN
@@ -165,7 +165,7 @@ class Worker:
             log.error("a message is stuck", extra={"fields": fields})
 
     def _make_room(self) -> None:
-        """Where hardly another connection can be accepted, a new worker takes the place of this one if that frees any:
+        """Where few more connections can be accepted, a new worker takes the place of this one if that frees any:
         libmilter has no way to close a session, not even the idlest."""
         short = descriptors.shortage(len(self._adapter.live))
         if short is None:
@@ -277,7 +277,7 @@ class Outcome:
         self._recording = recording
 
     def __call__(self, record: MessageRecord) -> None:
-        """Never raises: what a message came to does not depend on its log line."""
+        """Never raises: what happens to a message does not depend on its log line."""
         if self._recording is not None:
             self._recording(record)
         try:
@@ -308,7 +308,7 @@ def _run_milter() -> None:
 
 def _hostname() -> str:
     """The host's full name, "localhost" where it has none. May ask DNS, though not for long: the system's resolver has
-    the patience of a minute where no server answers, in which this worker would be taken for wedged."""
+    the patience of a minute where no server answers, in which this worker would be killed as unresponsive."""
     name = socket.gethostname()
     if "." in name:
         return name

@@ -24,7 +24,7 @@ MAX_FOOTER = 60  # lines that may have been appended
 MAX_HEADER_GUESSES = 400
 
 _SIGNATURE = b"dkim-signature"
-# Each begins where no blank stands before it, and gives none back: else the time grows with the square of their number.
+# Each begins where no blank precedes it, and gives none back: else the time grows with the square of their number.
 _TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++\r\n")
 _UNQUOTED_NAME = re.compile(rb'[ \t]*+([^"<>\r\n]*[^"<> \t\r\n])[ \t]*(<[^<>]*>)\Z')
 _LIST_TAG = re.compile(rb"[ \t]*\[[^\]\r\n]{1,60}\][ \t]*")

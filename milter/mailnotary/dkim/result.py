@@ -1,4 +1,4 @@
-"""What a DKIM signature comes to."""
+"""The result of verifying a DKIM signature."""
 
 from dataclasses import dataclass, field
 

@@ -66,7 +66,7 @@ DEFAULT_OVERSIGN = (
     "Content-Type",
     "Content-Transfer-Encoding",
 )
-"""Named once more than they stand in the message, so that none can be added (RFC 6376 5.4, 8.15): what a reader sees
+"""Named once more than the message has them, so that none can be added (RFC 6376 5.4, 8.15): what a reader sees
 and what decides how the body is shown. OpenDKIM of Debian does this for From, Gmail for what it signs, rspamd for about
 these. Not Sender and List-*, which mailing lists add to mail that they leave whole."""
 
@@ -93,7 +93,7 @@ class SigningError(DkimKeyError):
 class Signer:
     """Whose signature, with which key, over what.
 
-    `headers` are signed where present, all of a name; `oversign` are named once more than they stand in the message
+    `headers` are signed where present, all of a name; `oversign` are named once more than the message has them
     (absent ones of ADDED_BY_MTAS excepted). `expire_after`: seconds until x=, None for no x=. `identity`: i=, None
     for no i=."""
 
@@ -202,7 +202,7 @@ class _Job:
 
 def signed_names(index: FieldIndex, headers: Iterable[str], oversign: Iterable[str]) -> list[bytes]:
     """The names of h=, in lower case: a name as often as the message has it, oversigned ones once more. From is always
-    among them (RFC 6376 5.4), DKIM-Signature never (3.5 h=: it may not be meant by its own h=)."""
+    among them (RFC 6376 5.4), DKIM-Signature never (3.5 h=: it must not be covered by its own h=)."""
     names: list[bytes] = []
     for name, oversigned in _names(tuple(headers), tuple(oversign)):
         count = index.count(name)

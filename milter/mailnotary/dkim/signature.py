@@ -31,7 +31,7 @@ from mailnotary.remember import size as memory
 from mailnotary.status import DkimStatus
 
 MAX_SIGNATURE_OCTETS = 65536  # of one DKIM-Signature field; Postfix cuts a field at 60,000
-# Of what a result tells of a signature, valid or not; that is kept in caches and written to the log. 16,384 bits take
+# Of what a result says about a signature, valid or not; that is kept in caches and written to the log. 16,384 bits take
 # 2732 characters of base64; an address has 64 octets before the "@" and 255 after it (RFC 5321 4.5.3.1).
 MAX_SIGNATURE_TEXT = 4096
 MAX_IDENTITY = 320
@@ -44,7 +44,7 @@ REQUIRED_TAGS = ("v", "a", "b", "bh", "d", "h", "s")  # RFC 6376 6.1.1
 _WSP = b" \t\r\n"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
 _NUMBER = re.compile(rb"[0-9]+\Z")
-_HEADER_NAME = re.compile(rb"[!-9;-~]+\Z")  # ftext (RFC 5322 3.6.8); a ";" can't stand in a tag's value
+_HEADER_NAME = re.compile(rb"[!-9;-~]+\Z")  # ftext (RFC 5322 3.6.8); a ";" cannot occur in a tag's value
 _ALGORITHM = re.compile(r"[a-z][a-z0-9]{,31}-[a-z][a-z0-9]{,31}\Z")
 _ENCODED = re.compile(rb"=([0-9A-Fa-f]{2})")  # hex-octet (RFC 6376 2.11)
 _HYPHENATED = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # hyphenated-word (RFC 6376 2.10)
@@ -81,7 +81,7 @@ def _unacceptable(reason: str, brief: str = "the signature is not valid") -> Sig
 
 
 class Labels(NamedTuple):
-    """What a result tells of a signature, as far as it could be read ("" where not)."""
+    """What a result says about a signature, as far as it could be read ("" where not)."""
 
     domain: str = ""
     selector: str = ""

@@ -23,7 +23,7 @@ _ALLOWED = bytes([*range(0x21, 0x7F), *range(0x80, 0x100), *b" \t"])  # all that
 
 
 class TagError(MailSyntaxError):
-    """The text is no tag list; the message says what is wrong, for an admin."""
+    """The text is not a tag list; the message says what is wrong, for an admin."""
 
 
 class TagList(dict[str, bytes]):
@@ -39,7 +39,7 @@ class TagList(dict[str, bytes]):
 
 def parse_tags(text: bytes) -> TagList:
     """Parses a tag list; raises TagError where the whole list is to be ignored: bad syntax, an octet that no
-    value may have, a tag that stands twice (RFC 6376 3.2: "the entire tag-list is invalid")."""
+    value may have, a duplicated tag (RFC 6376 3.2: "the entire tag-list is invalid")."""
     tags = TagList()
     clean = _has_no_bad_octet(text)
     end = -1
@@ -60,7 +60,7 @@ def parse_tags(text: bytes) -> TagList:
         if not clean and not _OCTETS.match(spec):
             raise TagError(f"tag {name}= has an octet that no tag may hold")
         if name in tags:
-            raise TagError(f"tag {name}= stands twice")
+            raise TagError(f"tag {name}= is duplicated")
         tags[name] = value.strip(_WSP)
         tags.spans[name] = end - len(value), end
     return tags

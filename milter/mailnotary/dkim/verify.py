@@ -133,7 +133,7 @@ class Verifier:
         except KeyRecordError as error:
             return _result(labels, DkimStatus.PERMERROR, str(error), error.brief)
         # Several records: the verifier "may cycle through the key records" (step 4). OpenDKIM gives up on them, others
-        # take the first, and both fail good mail where a key is changed in place or other records stand beside it.
+        # take the first, and both fail good mail where a key is changed in place or has other records beside it.
         results = []
         for record in records[:MAX_KEYS]:
             status, reason, brief = self._check(signature, record)

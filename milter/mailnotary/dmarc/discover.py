@@ -20,7 +20,7 @@ class TooManyQuestionsError(ProtocolOutcome):
 
 @dataclass(frozen=True, slots=True)
 class WalkStep:
-    """What stands at `_dmarc.` under one domain: its record if there is exactly one, and in words what was found.
+    """What DNS has at `_dmarc.` under one domain: its record if there is exactly one, and in words what was found.
     `exists` tells whether the name exists at all (RFC 8020)."""
 
     domain: str
@@ -101,7 +101,7 @@ class Discovery:
     _steps: dict[str, WalkStep | DnsTempError] = field(default_factory=dict)
 
     def at(self, domain: str) -> WalkStep:
-        """What stands at one domain. Raises DnsTempError, TooManyQuestionsError."""
+        """What DNS has for one domain. Raises DnsTempError, TooManyQuestionsError."""
         step = self._steps.get(domain)
         if step is None:
             try:

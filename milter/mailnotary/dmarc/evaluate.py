@@ -44,7 +44,7 @@ class Compared:
 
 @dataclass(slots=True)
 class Trace:
-    """How an evaluation came to its result, for people: give one to `evaluate` and read it afterwards."""
+    """How an evaluation reached its result, for people: give one to `evaluate` and read it afterwards."""
 
     walks: list[Walk] = field(default_factory=list)
     compared: list[Compared] = field(default_factory=list)
@@ -136,7 +136,7 @@ def _without_policy(
 ) -> DmarcResult:
     """DNS does not say whether the author domain has a record of its own. What its parents say of it is known all the
     same, and holds: else who forges a domain with p=reject writes from a name below it whose servers are dead. Only
-    where something of that organization has passed is nothing known of what this message should come to."""
+    where something of that organization has passed is it unknown what should happen to this message."""
     steps = []
     for target in targets(author)[1:]:
         try:
@@ -238,7 +238,7 @@ class _Evaluation:
             policy = _stricter(self.record.subdomain_policy, self.record.nonexistent_policy)
         # A temperror has one, too. "The message cannot be considered to pass or fail" then, and what is done with it is
         # "left to the discretion of the Mail Receiver" (5.3.6). Were nothing done, a forger would choose whether the
-        # policy holds: he writes a signature of the domain that he forges, with a selector under which some server does
+        # policy holds, by adding a signature of the forged domain with a selector under which some server does
         # not answer. (OpenDMARC takes such a signature for none at all, so that a forged and an honest message are both
         # refused for good; mox and rspamd let both pass.) See `policy.dmarc_verdict`, which has the sender try again.
         disposition = Policy.NONE if status is DmarcStatus.PASS else _to_apply(policy, self.record)
@@ -259,7 +259,7 @@ class _Evaluation:
     def _org_domain(self, identifiers: set[str]) -> str | None:
         """The author's organizational domain, None where DNS gave no answer. It is not asked for where it makes no
         difference (the notes in 4.10.2): only strict alignment, or all that passed is the author domain itself; then
-        the author domain, which has a record of its own, stands for it."""
+        the author domain, which has a record of its own, is taken for it."""
         if self.step.domain != self.author or self.step.final:
             return self.walk.org_domain
         strict = self.record.spf_alignment is self.record.dkim_alignment is Alignment.STRICT

@@ -26,14 +26,15 @@ MAX_TAGS = 100
 MAX_URIS = 100  # of one tag
 
 # The version is the first tag and its value has its own case; only then is a text a DMARC record at all (4.7, "v").
-# No white space stands before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
+# No white space comes before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
 _VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t\r\n\xc2\xa0]*(?:;|\Z)")
 _NAME = re.compile(rb"[A-Za-z]+\Z")
 _VALUE = re.compile(rb"[\t -:<-~]+\Z")  # HTAB: around the commas of a dmarc-urilist
 
 # What may surround names and values. The grammar has WSP alone. A line end or a no-break space (in UTF-8 or Latin-1)
-# comes in with the paste into a form and can't be seen there. Other receivers trim it, so the owner has reports of a
-# policy that works; to have none for it here would leave him unprotected for what no sender could have put there.
+# comes in when the record is pasted into a form, where it cannot be seen. Other receivers trim it, so the owner gets
+# reports about a policy that works; to ignore it here would leave the owner unprotected because of something that no
+# sender could have put there.
 _BLANK = b" \t\r\n\xc2\xa0"
 
 # URI by RFC 3986, with "," and "!" encoded, and the obsolete "!10m" after it (4.8). Of a mailto: an address is
@@ -53,7 +54,7 @@ class Alignment(StrEnum):
 
 
 class Psd(StrEnum):
-    """Whether a record stands at a public suffix domain (tag psd): yes, no, or to be found out by the walk."""
+    """Whether a record is at a public suffix domain (tag psd): yes, no, or to be found out by the walk."""
 
     YES = "y"
     NO = "n"
@@ -119,7 +120,7 @@ class _Tags:
             if name in self.values:
                 # RFC 6376 3.2 has the whole list ignored; RFC 9989 4.8 says that errors after the version are
                 # discarded. Neither of the two values can be believed, the other tags can.
-                self.problems.append(f"{ascii_printable(name, 20)}= stands twice")
+                self.problems.append(f"{ascii_printable(name, 20)}= is duplicated")
                 value = None
             self.values[name] = value
         self._fold_case()
@@ -183,7 +184,7 @@ def _parse(text: bytes) -> PolicyRecord:
         if "p" not in tags.values:
             tags.problems.append("there is no p=")
         # "act as if a record containing "p=none" was retrieved", or no DMARC at all (4.10.1). 4.7 says of an absent
-        # p= only that it means none; but it refers to 4.10.1, which makes that hang on rua=.
+        # p= only that it means none; but it refers to 4.10.1, which makes that depend on rua=.
         policy, subdomain_policy, nonexistent_policy = Policy.NONE, None, None
         usable = bool(rua)
     return PolicyRecord(

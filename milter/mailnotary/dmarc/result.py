@@ -1,4 +1,4 @@
-"""What a DMARC evaluation comes to."""
+"""The result of a DMARC evaluation."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,8 +21,8 @@ class Policy(StrEnum):
 @dataclass(frozen=True, slots=True)
 class DmarcResult:
     """The author domain's result. `policy` is what the record asks for this domain (p, sp or np; None without a
-    record), `disposition` what it comes to for this message (none when it passed; one step weaker under t=y; where DNS
-    gave no answer, a temperror, what it would come to if the message failed, as far as that is known),
+    record), `disposition` what that means for this message (none when it passed; one step weaker under t=y; where DNS
+    gave no answer, a temperror, what it would be if the message failed, as far as that is known),
     `org_domain` the author's organizational domain ("" where there is no record; the author domain itself where it has
     one and the organization makes no difference: RFC 9989 4.10.2), `spf_aligned` and `dkim_aligned` whether an aligned
     identifier passed; `reason` one sentence for an admin; `brief` the same in our own fixed words, for a header that

@@ -38,7 +38,7 @@ Message = tuple[int, Row, str]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """Which messages are wanted; what is None does not matter. `result` is a method ("spf", "dkim", "dmarc") and its
-    result word; `differs`: another filter came to another result; `since` and `until` are seconds since the epoch."""
+    result word; `differs`: another filter got another result; `since` and `until` are seconds since the epoch."""
 
     queue_id: str | None = None
     domain: str | None = None

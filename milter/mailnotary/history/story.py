@@ -47,7 +47,7 @@ class Row(NamedTuple):
     """What is searched by. `time` is in microseconds since the epoch, at the message's end; `domain` the author domain,
     "" without one; `spf` MAIL FROM's result, `dkim` that of the signature that counts most, `dmarc`; "" where there is
     none; `compared` what other filters found, "ID/method/theirs/ours" for each;
-    `differs` the methods in which one came to another result."""
+    `differs` the methods in which one of them got another result."""
 
     time: int
     queue_id: str

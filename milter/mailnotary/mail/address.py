@@ -2,7 +2,7 @@
 
 The parser is strict. Mail programs guess at what no grammar allows, each in its own way, and an attacker who has one
 program verify this author and another show that one has won (Chen, Paxson and Jiang, "Composition Kills", 2020;
-CVE-2019-16378). So a From field that two readers may take for different domains has no author domain at all. One that
+CVE-2019-16378). So a From field that two readers may read as different domains has no author domain at all. One that
 is only damaged, and shows a single domain whoever reads it, has that (`claims`)."""
 
 import re
@@ -15,8 +15,7 @@ from typing import NamedTuple, TypeVar
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
-from mailnotary.mail import cfws
-from mailnotary.mail import encoded_word as encodedword
+from mailnotary.mail import cfws, encoded_word
 from mailnotary.mail.claims import MAX_FIELD, Claims, claims, hides_author, indented_authors, is_visible, one_address
 from mailnotary.mail.message import HeaderField
 
@@ -162,8 +161,8 @@ def _parsed_author(value: bytes) -> Author:
 
 def _is_other_decoded(text: str, domain: str) -> bool:
     """Whether who decodes first and parses then finds an author of another domain: encoded words may open a comment
-    around the address, or close one that another address stands in."""
-    decoded = encodedword.decoded(text)
+    around the address, or close one that another address is in."""
+    decoded = encoded_word.decoded(text)
     if decoded.count("@") < 2:
         return False
     mailboxes = _Mailboxes()
@@ -216,10 +215,10 @@ class _Kind(StrEnum):
 class _Token(NamedTuple):
     kind: _Kind
     text: str  # of a quoted string: what it stands for
-    spaced: bool  # comments or white space stand before it
+    spaced: bool  # comments or white space come before it
 
 
-# atext (RFC 5322 3.2.3) and all that is not US-ASCII (RFC 6532 3.2; octets that are no UTF-8 too, for display names)
+# atext (RFC 5322 3.2.3) and all that is not US-ASCII (RFC 6532 3.2; octets that are not UTF-8 too, for display names)
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
 _LITERAL = re.compile(r"\[((?:[^\[\]\\]++|\\.)*)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
@@ -228,7 +227,7 @@ _LINE_END = re.compile(r"[\x00\r\n]")
 
 def _checked(value: bytes) -> tuple[str, list[str]]:
     """A field's value as a text on one line, and what its encoded words stand for. Raises _FromError and CfwsError for
-    what is known to mislead programs before they come to any address."""
+    what is known to mislead programs before they reach any address."""
     if len(value) > MAX_FIELD:
         raise _unparsable(f"longer than {MAX_FIELD} octets")
     text = cfws.unfold(cfws.decode(value))
@@ -236,7 +235,7 @@ def _checked(value: bytes) -> tuple[str, list[str]]:
         # In GBK, Big5 and Shift JIS a backslash may be a character's second octet: a reader that takes the field
         # for one of these ends a quoted string elsewhere than we.
         raise _FromError(AuthorProblem.AMBIGUOUS, "the From field has a backslash in a text that is not UTF-8")
-    words = encodedword.words(text)
+    words = encoded_word.words(text)
     if any(_LINE_END.search(word) for word in words):
         # Programs that decode first and parse then have been cut short by a NUL, or sent to another line.
         raise _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides a NUL or the end of a line")
@@ -407,7 +406,7 @@ class _Mailboxes:
             raise _unparsable("a local part that is not UTF-8")
         if not is_visible(text):
             raise _FromError(AuthorProblem.AMBIGUOUS, "the author's address has a character that can't be seen")
-        if encodedword.has_word(text):  # which must never stand in an addr-spec (RFC 2047 section 5)
+        if encoded_word.has_word(text):  # which must never occur in an addr-spec (RFC 2047 section 5)
             raise _FromError(AuthorProblem.AMBIGUOUS, "the author's address has an encoded word")
         return text
 

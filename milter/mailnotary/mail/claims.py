@@ -1,7 +1,7 @@
 """What a damaged or hidden author looks like to people: the domains that some mail program may show as the author's.
 
 Where the grammar gives no author, this reads as leniently as programs and people do: encoded words decoded, characters
-that can't be seen left out, look-alikes of "@" and "." taken for them, quotes and brackets skipped. What is found is
+that can't be seen left out, look-alikes of "@" and "." taken as them, quotes and brackets skipped. What is found is
 for policies to be followed and for our own signatures to be demanded; only `one_address` makes an author of it, and
 only where nothing else can be seen in the field."""
 
@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mailnotary.domain import is_domain_name, to_ascii
-from mailnotary.mail import cfws
-from mailnotary.mail import encoded_word as encodedword
+from mailnotary.mail import cfws, encoded_word
 from mailnotary.mail.compatible import compatible
 
-MAX_FIELD = 65_536  # octets of From that are looked at; MTAs hand on less of one field (Postfix 60,000)
+MAX_FIELD = 65_536  # octets of From that are looked at; MTAs pass on less of one field (Postfix 60,000)
 MAX_CLAIMS = 20  # distinct domains that are kept
 MAX_SIGNS = 200  # "@" that are looked at, in each reading
 
@@ -29,7 +28,7 @@ class Claims(NamedTuple):
 
 # Characters that can't be seen, or only as a blank: controls, format characters, spaces but U+0020, and whatever else
 # Unicode has programs ignore (Default_Ignorable_Code_Point); private use and non-characters, which have no look of
-# their own; and octets that are no UTF-8 (lone surrogates), for Latin-1 has blanks and controls from 0x80 to 0xA0.
+# their own; and octets that are not UTF-8 (lone surrogates), for Latin-1 has blanks and controls from 0x80 to 0xA0.
 _UNSEEN = (
     "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680"
     "\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff\ufdd0-\ufdef"
@@ -88,7 +87,7 @@ def _readings(text: str) -> Iterator[str]:
     """The text as it stands and with its encoded words decoded; each without what can't be seen, and with blanks for
     it."""
     seen: set[str] = set()
-    for one in (text, encodedword.decoded(text)):
+    for one in (text, encoded_word.decoded(text)):
         for blank in ("", " "):
             reading = one if one.isascii() and one.isprintable() else UNSEEN.sub(blank, one)
             if not reading.isascii():
@@ -142,7 +141,7 @@ def hides_author(text: str, words: Sequence[str], domain: str) -> bool:
     """Whether the encoded words of a field make another author of it for who decodes first and parses then, though RFC
     2047 section 5 has no address in them. An address that is the name's text alone makes none ("a@b.example via
     List"): lists write such names, and what a name says is not an author's address (RFC 9989 section 11.4)."""
-    # All together: a comma may stand in another word than the address that it ends.
+    # All together: a comma may be in another word than the address that it ends.
     if not _STRUCTURE.search(compatible("".join(words))):
         return False
     found = claims(text)
@@ -182,7 +181,7 @@ def one_address(text: str) -> tuple[str, str] | None:
             return None
         author = local_part, domain
         left = _SIGN_IN_NAME.sub("", _ADDRESS_IN_NAME.sub("", match[1] or ""))
-        if "@" in left or encodedword.has_word(local_part + name):
+        if "@" in left or encoded_word.has_word(local_part + name):
             return None
     found = claims(text)
     return author if author is not None and found == Claims((author[1],), False) else None
@@ -190,7 +189,7 @@ def one_address(text: str) -> tuple[str, str] | None:
 
 # --- other fields ---------------------------------------------------------------------------------------------------
 
-# "From:" at the beginning of a continuation line; it is a name in the h= tag of a signature where such a list stands
+# "From:" at the beginning of a continuation line; it is a name in the h= tag of a signature where such a list comes
 # before it, and the rest of one after it.
 _INDENTED_FROM = re.compile(rb"\n[ \t]+from[ \t]*:", re.IGNORECASE)
 _NAMES_BEFORE = re.compile(rb"\s*h\s*=[A-Za-z0-9_:\s-]*\Z", re.IGNORECASE)
@@ -217,7 +216,7 @@ def indented_authors(values: Iterable[bytes]) -> Claims:
 
 
 def _indented_from(value: bytes) -> bytes | None:
-    """What stands in a folded field behind an indented "From:" that is not a name in a list of fields."""
+    """What follows in a folded field after an indented "From:" that is not a name in a list of fields."""
     match = _INDENTED_FROM.search(value)
     bracket = value.rfind(b"<") if match is not None else 0  # which no tag of a signature has
     while match is not None:

@@ -9,7 +9,7 @@ _PIECE = 64  # characters normalized at a time; no word has so many marks
 def compatible(text: str, limit: float = inf) -> str:
     """The text in the normal form KC, made piece by piece: a run of combining marks is put in order in a time that
     grows with its square. A piece ends before a character that combines with none before it, if one is near. One
-    character may come to eighteen: no more is made once there are more than `limit`."""
+    character may become eighteen: no more is made once there are more than `limit`."""
     if len(text) <= _PIECE:
         return unicodedata.normalize("NFKC", text)
     pieces: list[str] = []

@@ -1,7 +1,7 @@
 """Encoded words (RFC 2047), read as leniently as mail programs read them.
 
 They are text for people: nothing in one is an address or a token (section 5). But some programs decode first and parse
-then, so whoever looks for what a field may be taken for has to look into them. All functions take linear time."""
+then, so whoever looks for all readings of a field has to look into them. All functions take linear time."""
 
 import binascii
 import re
@@ -10,7 +10,7 @@ _WORD = re.compile(r"=\?([^?\s]*)\?([bBqQ])\?([^?]*)\?=")  # section 2, but for 
 _STRICT_WORD = re.compile(r"=\?[^?\s]*\?[bBqQ]\?[^?\s]*\?=")
 _BETWEEN = re.compile(r"\?=[ \t\r\n]+=\?")
 _HEX = re.compile(rb"=([0-9A-Fa-f]{2})")
-# Charsets in which an octet of US-ASCII may not be its character: an "@" could hide there. Names are looked up here
+# Charsets in which an octet of US-ASCII need not be its character: an "@" could hide there. Names are looked up here
 # alone, for what Python knows beside them includes codecs that take quadratic time.
 _UNLIKE_ASCII = {
     name.replace("-", ""): name
@@ -24,12 +24,12 @@ _UNLIKE_ASCII = {
 
 
 def has_word(text: str) -> bool:
-    """Whether an encoded word stands in the text."""
+    """Whether the text has an encoded word."""
     return "=?" in text and _STRICT_WORD.search(text) is not None
 
 
 def words(text: str) -> list[str]:
-    """What each encoded word in a text stands for; octets that are no UTF-8 are lone surrogates."""
+    """What each encoded word in a text stands for; octets that are not UTF-8 are lone surrogates."""
     return [_decode(match) for match in _WORD.finditer(text)] if "=?" in text else []
 
 

@@ -13,7 +13,7 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 @dataclass(frozen=True, slots=True, init=False)
 class HeaderField:
-    """One header field. Name and value are its octets as they stand in the message: the value begins right
+    """One header field. Name and value are its octets as they are in the message: the value begins right
     after the colon (its leading space included), folds are CRLF and white space, the final CRLF is left off."""
 
     name: bytes

@@ -36,7 +36,7 @@ class Directive:
 
 @dataclass(slots=True)
 class Conf:
-    """All directives, in order. Of one that stands twice the last counts."""
+    """All directives, in order. The last one of a kind counts."""
 
     directives: list[Directive] = field(default_factory=list)
     directory: Path = Path("/")  # what relative names are relative to

@@ -90,7 +90,7 @@ class Keys:
         return entries + [entry for entry in for_all if entry.name not in known]
 
     def _signers(self, name: str) -> Signers:
-        """Who signs for an author of a domain whom no pattern names: keys, and what they sign as."""
+        """Who signs for an author of a domain that no pattern names: keys, and what they sign as."""
         rules = self._table.match(f"{PROBE}@{name}")
         return tuple((one.key, self._keys[one.key].domain.replace("%", name)) for one in rules if one.key in self._keys)
 
@@ -110,7 +110,7 @@ class Keys:
 
     def _entry(self, text: str, covered: dict[str, Signers], everybody: Signers) -> Entry | None:
         """What the table comes to for one domain: asked for an address in it, and for one below it. None where another
-        entry covers it, or where it comes to nothing."""
+        entry covers it, or where it yields nothing."""
         name = self._name(text, "SigningTable")
         if not name:
             return None
@@ -153,7 +153,9 @@ class Keys:
             row = self._keys[key_name]
             domain = self._name(row.domain.replace("%", name), f"KeyTable {row.name}")
             if not row.is_file:
-                self._notes.append(f"KeyTable {row.name}: the key stands in the table: save it as a file, and add it")
+                self._notes.append(
+                    f"KeyTable {row.name}: the key is in the table itself: save it as a file, and add it"
+                )
             elif domain and self._selector(row.selector, f"KeyTable {row.name}"):
                 key = Key(row.selector, str(self._conf.path(row.file.replace("%", name))))
                 if entry is None:

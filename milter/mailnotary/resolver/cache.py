@@ -52,7 +52,7 @@ class AnswerCache:
         return entry is not None and entry.expires > self._clock()
 
     def get(self, key: Key) -> Answer | None:
-        """The answer, None if it isn't here or is too old; raises the DnsTempError that the question came to."""
+        """The answer, None if it isn't here or is too old; raises the DnsTempError that was the outcome."""
         entry = self._entries.get(key)
         if entry is None or entry.expires <= self._clock():
             return None

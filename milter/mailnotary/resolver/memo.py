@@ -8,7 +8,7 @@ from mailnotary.remember import Remembered
 from mailnotary.resolver.types import Answer, DnsTempError, RecordKind, Resolver, timed
 
 _QUESTION_OCTETS = 250  # octets, about: a question that a result rests on, and the reference to its answer
-MAX_QUESTIONS = 24  # that a result which is kept may rest on: twice what a long SPF record comes to
+MAX_QUESTIONS = 24  # that a result which is kept may rest on: twice what a long SPF record asks
 
 _Question = tuple[str, RecordKind, weakref.ref[Answer]]
 Key = TypeVar("Key", bound=Hashable)

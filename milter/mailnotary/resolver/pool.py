@@ -28,7 +28,7 @@ class Pool:
             if self._idle <= len(self._jobs) and self._threads < self._max_threads:
                 try:
                     threading.Thread(target=self._work, name=self._name, daemon=True).start()
-                except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
+                except RuntimeError:  # no more threads can be started, or the interpreter is about to end
                     if not self._threads:
                         return False
                 else:

@@ -1,7 +1,7 @@
 """The records of a DNS message (RFC 1035 section 4.1), read in time that is in proportion to their octets.
 
 Compression (4.1.4) lets two octets stand for a name of 127 labels, and a chain of pointers for thousands of them. So
-a name is read once for each place that it stands at or is pointed to, and counts with what it would take without."""
+a name is read once for each place where it begins, and counts with the octets that it would take uncompressed."""
 
 import struct
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class ResourceRecord(NamedTuple):
 class Reader:
     """Reads one message. Its methods raise WireError; IndexError and struct.error where the message ends too early.
 
-    `position` is where the next section begins. `known` are names in wire form by the place that they stand at.
+    `position` is where the next section begins. `known` are names in wire form by their place.
     `octets` is what the message would have without compression: what reading it takes is in proportion."""
 
     __slots__ = ("_labels", "_strings", "known", "octets", "position", "wire")
@@ -85,7 +85,7 @@ class Reader:
         begin = position
         end = 0
         pieces: list[bytes] = []
-        pointed = before = 0  # the place that the first pointer leads to, and how many pieces stand before it
+        pointed = before = 0  # the place that the first pointer leads to, and how many pieces precede it
         limit = position  # pointers lead backwards: "a prior occurrence of the same name"
         while True:
             length = wire[position]

@@ -23,7 +23,7 @@ MISSES = 3  # questions in a row without any reply, after which a server counts 
 MISS_TIME = 0.5  # seconds that a server must have had for that
 DOWN_TIME = 30.0  # seconds for which a server that is down is passed over, where there is another
 PLAIN_TIME = 300.0  # seconds for which a server that can't do EDNS is asked without
-MAX_STRAYS = 50  # datagrams that are no reply to ours; then somebody is guessing, and TCP can't be guessed
+MAX_STRAYS = 50  # datagrams that are not a reply to ours; then somebody is guessing, and TCP can't be guessed
 
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class _FailedError(DnsError):
     """A server has failed to answer a question; another may do better."""
 
     def __init__(self, server: "Server", reason: str, word: str = "SERVFAIL") -> None:
-        # The reason may come to stand in a header, which is no place for our nameservers' addresses.
+        # The reason may be written into a header, which is no place for our nameservers' addresses.
         log.debug("nameserver %s: %s", server.text, reason)
         self.reason = reason
         self.word = word
@@ -117,7 +117,7 @@ class _Exchange:
         self._deadline = deadline
         self._tries: dict[int, _Try] = {}
         self._poll = select.poll()
-        self._failure: _FailedError | None = None  # the last that a server came to; SERVFAIL says more than silence
+        self._failure: _FailedError | None = None  # the last one of a server; SERVFAIL says more than silence
         self._refusal = ""  # why a server could not even be asked
 
     def run(self, now: float, seconds: float) -> Reply:

@@ -2,7 +2,7 @@
 deferral; reaching one never makes a verdict milder.
 
 Of DNS, each part of a message's checks has a share of its own, so that none uses up another's: what a sender makes slow
-or large at one name that he chose does not keep the policy of the domain that he abuses from being followed."""
+or large at a name of the sender's choice does not keep the policy of the abused domain from being followed."""
 
 from mailnotary.resolver import MessageResolver, Resolver, Share
 from mailnotary.spf import MAX_QUESTIONS as SPF_QUESTIONS

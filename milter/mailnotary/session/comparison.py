@@ -26,12 +26,12 @@ class Comparison(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether both came to the same."""
+        """Whether both got the same result."""
         return self.theirs == self.ours
 
 
 def compare(fields: Sequence[HeaderField], ids: Collection[str], results: Results) -> tuple[Comparison, ...]:
-    """Our results beside those in Authentication-Results fields of `ids`. Of a method that stands in several fields or
+    """Our results beside those in Authentication-Results fields of `ids`. Of a method that is in several fields or
     several times, the first one counts, and for dkim a pass: what the other filter wrote, it wrote above all others."""
     if not ids:
         return ()

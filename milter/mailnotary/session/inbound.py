@@ -99,8 +99,8 @@ class Inbound:
             helo = spf.check_helo(client, self._helo, budget.helo, **options)
             # RFC 7208 2.4: the null sender stands for postmaster@HELO, which is what was just checked (2.3).
             return helo, replace(helo, identity=SpfIdentity.MAILFROM)
-        # MAIL FROM comes first, since DMARC hangs on it and on HELO never does, and leaves HELO its share: who
-        # makes the records of one of his names slow gains nothing at another.
+        # MAIL FROM comes first, since DMARC depends on it and never on HELO, and leaves HELO its share: whoever
+        # makes the records of one name slow gains nothing at another.
         options = self._spf_options(SpfIdentity.MAILFROM, budget.mail_from, seconds * (1 - RESERVE))
         mail_from = spf.check_mail_from(client, self._mail_from, self._helo, budget.mail_from, **options)
         options = self._spf_options(SpfIdentity.HELO, budget.helo, end - time.monotonic())
@@ -148,7 +148,7 @@ class Inbound:
         spf_results = self.check_spf()
         seconds = self._settings.limits.message_seconds
         # A sender names the domains whose keys are asked for. Were they to use up all the time, by never answering, the
-        # policy of the domain that he abuses could not be looked up, and so not be followed.
+        # policy of the abused domain could not be looked up, and so not be followed.
         end = time.monotonic() + seconds
         self._budget.keys.restart(seconds * (1 - RESERVE))
         signatures = tuple(self._verifier.finish()) if self._verifier is not None else ()

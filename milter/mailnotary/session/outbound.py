@@ -93,7 +93,7 @@ def plan(
     if entry is None:
         return SigningPlan(f"no entry of the keystore covers the author domain {domain}")
     if refused := refusal(entry.allow, client):
-        why = f"{refused}, so it may not sign as {entry.name}"
+        why = f"{refused}, so it is not signed as {entry.name}"
         if settings.signing.on_refused is OnRefused.REJECT:
             return SigningPlan(why, refusal=reply(550, "7.1", f"not allowed to send as {domain}"))
         return SigningPlan(why)

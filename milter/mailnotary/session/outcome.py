@@ -1,4 +1,4 @@
-"""What one message came to: the facts behind its log line and behind `mailnotary explain`."""
+"""The outcome of one message: the facts behind its log line and behind `mailnotary explain`."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

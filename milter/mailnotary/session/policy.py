@@ -102,7 +102,7 @@ def wants_mail_reply(settings: Settings) -> bool:
 
 
 def spf_may_refuse(settings: Settings) -> bool:
-    """Whether SPF may come to a reply."""
+    """Whether SPF may lead to a reply."""
     if settings.mode is Mode.OBSERVE:
         return False
     spf = settings.spf
@@ -169,13 +169,14 @@ class DmarcVerdict:
 def dmarc_verdict(
     settings: DmarcSettings, result: DmarcResult, dkim: Sequence[DkimResult], client: Address | None
 ) -> DmarcVerdict:
-    """What a DMARC result comes to under the admin's settings. p=none, a pass and a permerror change nothing."""
+    """What a DMARC result means under the admin's settings. p=none, a pass and a permerror change nothing."""
     rule = _rule(settings, result.domain)
     if result.status is DmarcStatus.TEMPERROR:
         # Where the policy is known, and none, the answer makes no difference. Where it would refuse or hold a message
-        # that fails, the sender tries again: which domain's key or SPF record can't be had is the sender's choice, and
-        # to accept would leave to him whether the policy holds. With no policy known, to accept is what RFC 9989 4.10.1
-        # calls "fail open": whoever can keep the DNS of a whole domain from answering gets around its policy.
+        # that fails, the sender tries again: the sender chooses which domain's key or SPF record does not answer, and
+        # to accept would leave it to the sender whether the policy holds. With no policy known, to accept is what RFC
+        # 9989 4.10.1 calls "fail open": whoever can keep the DNS of a whole domain from answering gets around its
+        # policy.
         holds = result.disposition is not Policy.NONE and _action(rule, result.disposition) is not DmarcAction.TAG
         if not holds and (settings.temperror is OnTemperror.ACCEPT or result.policy is Policy.NONE):
             return DmarcVerdict()
@@ -264,7 +265,7 @@ def observed(verdict: DmarcVerdict, refusal: Reply | None) -> DmarcVerdict:
 def strictest(
     settings: DmarcSettings, results: Sequence[DmarcResult], dkim: Sequence[DkimResult], client: Address | None
 ) -> DmarcResult | None:
-    """The result that comes to most, of the domains that a message claims; None where none comes to anything."""
+    """The result with the gravest consequence, of the domains that a message claims; None where none has any."""
     worst, most = None, (0, 0, 0)
     for result in results:
         verdict = dmarc_verdict(settings, result, dkim, client)
@@ -281,7 +282,7 @@ def message_verdict(
     dkim: Sequence[DkimResult],
     client: Address | None,
 ) -> DmarcVerdict:
-    """What a message comes to: by its DMARC result, and where it has not one author domain by that."""
+    """What is to be done with a message: by its DMARC result, and where it does not have one author domain by that."""
     verdict = DmarcVerdict() if result is None else dmarc_verdict(settings.dmarc, result, dkim, client)
     if author.problem is None:
         return verdict

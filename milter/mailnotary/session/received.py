@@ -1,4 +1,4 @@
-"""Who hands a message over: the client that the MTA names, or the one whom a trusted relay got it from, by the Received
+"""Who hands a message over: the client that the MTA names, or the one that a trusted relay got it from, by the Received
 field that the relay put on top (RFC 5321 section 4.4)."""
 
 import re
@@ -41,7 +41,7 @@ def sender(
     fields: Iterable[HeaderField], trusted: Callable[[IPv4Address | IPv6Address], bool]
 ) -> tuple[Sender | None, bool]:
     """The first client that is none of the trusted relays, by the Received fields from the top down. A relay's own
-    message has no further field: (None, True). (None, False): a field does not say whom it came from."""
+    message has no further field: (None, True). (None, False): a field does not say where it came from."""
     received = [field.value for field in fields if field.key == b"received"]
     for value in received[:MAX_RELAYS]:
         found = parse(value)
@@ -52,7 +52,7 @@ def sender(
 
 def parse(value: bytes) -> Sender | None:
     """The client that a Received field names; None where it names none, or two could be meant. What the client said
-    with HELO stands in the field too, and Postfix takes anything there: `EHLO x (y [192.0.2.1]) by z`. But a line end
+    with HELO is in the field too, and Postfix takes anything there: `EHLO x (y [192.0.2.1]) by z`. But a line end
     that can't hold: where a later line begins with "by", what ends the first is the relay's own."""
     first, fold, rest = value.partition(b"\r\n")
     found = _from_domain(first) if fold and _BY_LINE.search(rest) else None
@@ -78,7 +78,7 @@ def _from_domain(text: bytes) -> tuple[bytes, bytes] | None:
 
 def _from_domain_unfolded(value: bytes) -> tuple[bytes, bytes] | None:
     """The same of a field whose first line goes on behind it: then neither HELO's name may have spaces, nor may an
-    address literal stand in the rest, lest HELO's name ended the clause."""
+    address literal may be in the rest, lest HELO's name end the clause."""
     clause = _BY.split(value, maxsplit=1)
     found = _from_domain(clause[0])
     clear = found is not None and _NAME.match(found[0]) and b"[" not in clause[-1]

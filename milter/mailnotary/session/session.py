@@ -1,7 +1,7 @@
 """One SMTP connection as a milter sees it, free of libmilter: events in, actions out.
 
 The order of events is connect, helo, then for each message mail_from, header..., end_of_headers, body...,
-end_of_message; abort ends a message early. Nothing that stands in a message raises here but by a defect of ours; the
+end_of_message; abort ends a message early. Nothing in a message raises here except through a defect of ours; the
 caller hands such an exception to `broken` and the end of the message answers it (`on_internal_error`)."""
 
 import time
@@ -66,7 +66,7 @@ class _Message:
     authserv_id: str
     budget: Budget
     header_left: int  # octets that its header may still have; negative: nothing of it is wanted (any more)
-    relayed: bool = False  # and its header has not yet told by whom
+    relayed: bool = False  # and its header has not yet said by whom
     fields: list[HeaderField] = field(default_factory=list)
     too_large: str = ""  # why its header is not read
     inbound: Inbound | None = None
@@ -78,7 +78,7 @@ class _Message:
     error: str = ""
     header_ended: bool = False
     seconds: float = 0.0  # of our own work
-    # what it has come to so far
+    # its outcome so far
     queue_id: str = ""
     results: Results = field(default_factory=Results)
     verdict: DmarcVerdict | None = None
@@ -215,7 +215,7 @@ class Session:
             message.inbound.body(chunk)
 
     def end_of_message(self, queue_id: str | None) -> tuple[Action, ...]:
-        """The message is whole: what the MTA shall do. Deletions come first, the highest index first."""
+        """The message is whole: what the MTA is to do. Deletions come first, the highest index first."""
         message = self._message
         if message is None:
             return ()
@@ -231,7 +231,7 @@ class Session:
             self._message.error = f"{type(error).__name__}: {error}"
 
     def internal_error(self, error: BaseException, queue_id: str | None = None) -> tuple[Action, ...]:
-        """What the MTA shall do after `end_of_message` itself failed."""
+        """What the MTA is to do after `end_of_message` itself failed."""
         message = self._message
         if message is None:
             return (_TEMPORARY,)
@@ -363,7 +363,7 @@ class Session:
     # --- the end ---
 
     def _decided(self, message: _Message) -> tuple[Action, ...]:
-        """What a message comes to at its end."""
+        """What is to be done at the end of a message."""
         if message.error:
             return self._internal_error(message)
         if message.too_large:
@@ -470,7 +470,7 @@ def _forged(message: _Message, how_many: str) -> Reply:
 
 
 def _verdict_against(message: _Message, who: Author) -> str:
-    """See `reinjected.verdict_against`. What a user hands in is his, whatever it bears."""
+    """See `reinjected.verdict_against`. What a user submits is the user's own, whatever it contains."""
     settings = message.env.settings.signing
     if settings.on_own_verdict is OnOwnVerdict.SIGN or message.client.auth_user is not None:
         return ""
@@ -486,6 +486,6 @@ def _own_ids(message: _Message) -> tuple[str, ...]:
 
 def _bare_address(sender: bytes) -> str:
     """The envelope sender without its angle brackets (submissions by the command `sendmail` come without any). Octets
-    that are no UTF-8 are kept as lone surrogates: they match nothing and are escaped where they are shown."""
+    that are not UTF-8 are kept as lone surrogates: they match nothing and are escaped where they are shown."""
     text = sender.decode("utf-8", "surrogateescape").strip()
     return text[1:-1] if text.startswith("<") and text.endswith(">") else text

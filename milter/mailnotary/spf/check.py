@@ -16,8 +16,9 @@ from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.spf.trace import TraceStep
 from mailnotary.status import SpfStatus
 
-# Checks of domains whose records have no macros (but for their own name), so that they come to the same for every
-# sender and at any time. A fail may have an explanation, which may not, and a temperror says nothing of the next.
+# Checks of domains whose records have no macros (but for their own name), so that they have the same result for every
+# sender and at any time. A fail may have an explanation that depends on the sender, and a temperror says nothing about
+# the next check.
 _memo: Memo[tuple[ClientAddress, str, SpfIdentity, int], SpfResult] = Memo(
     4 * 1024 * 1024, lambda key, result: 700 + len(key[1]) + len(result.reason) + len(result.mechanism)
 )

@@ -40,7 +40,7 @@ class UnusableMacro(ProtocolOutcome):
 
 
 class Verdict(NamedTuple):
-    """What a record came to: `domain` is whose record it was (a redirect's target), `term` the one that matched,
+    """What a record resulted in: `domain` is whose record it was (a redirect's target), `term` the one that matched,
     `explanation` that record's exp=. `reason` and `brief` are those of the result."""
 
     status: SpfStatus
@@ -63,7 +63,7 @@ class Evaluation:
         self._helo = helo
         self._macros: dict[str, str] = {}  # values of macro letters that were asked for
         self._client_names: list[str] | None = None  # validated, once they were asked for
-        self.personal = False  # whether a macro other than "d" was asked for: the result may hang on who sends
+        self.personal = False  # whether a macro other than "d" was asked for: the result may depend on who sends
 
     # Records
 
@@ -221,7 +221,7 @@ class Evaluation:
         answer = self.dns.ask_for_term(target, RecordKind.MX)
         hosts = [record.host.removesuffix(".") for record in answer.records if isinstance(record, MxRecord)]
         # 4.6.4: more than 10 "MUST produce a permerror". Said before any is looked up, so that the result does
-        # not hang on the order in which DNS gives them.
+        # not depend on the order in which DNS gives them.
         if len(hosts) > MAX_MX_HOSTS:
             reason = f"{shown(target)} has {len(hosts)} MX, more than {MAX_MX_HOSTS}"
             raise Failure(SpfStatus.PERMERROR, reason, f"more than {MAX_MX_HOSTS} MX")
@@ -283,7 +283,7 @@ class Evaluation:
             if not self.can_expand(spec):
                 raise UnusableMacro
             if "p" in spec.letters and self._client_names is None:
-                # 4.6.4 counts the PTR look-up of a %{p} beside the term that it stands in; a check does it once.
+                # 4.6.4 counts the PTR look-up of a %{p} beside the term that it is in; a check does it once.
                 self.dns.count_term(domain)
         target = spec.expand_domain(self.macros_of(domain))
         if step:

@@ -9,7 +9,7 @@ from mailnotary.spf.identity import is_dns_name
 from mailnotary.spf.limits import Failure
 from mailnotary.spf.macro import MacroError, MacroString, parse_macro_string
 
-# Characters: with what stands before it, it fits in a reply line of 512 octets (RFC 5321 4.5.3.1.5).
+# Characters: with what precedes it, it fits in a reply line of 512 octets (RFC 5321 4.5.3.1.5).
 MAX_EXPLANATION = 400
 MAX_SOURCE = 4096  # octets of a TXT record that are worth parsing for that
 

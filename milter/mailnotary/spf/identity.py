@@ -13,7 +13,7 @@ _MAIL_DOMAIN = re.compile(r"(?!\[)(?:[!-\-/-~]{1,63}\.)+(?![0-9]+\Z)[!-\-/-~]{1,
 
 
 def to_text(value: str | bytes) -> str:
-    """What a client said, as characters; octets that are no UTF-8 stay recognizable."""
+    """What a client said, as characters; octets that are not UTF-8 stay recognizable."""
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
@@ -23,7 +23,7 @@ def octets(value: str) -> str:
         return value
     try:
         return value.encode("utf-8", "surrogateescape").decode("latin-1")
-    except UnicodeEncodeError:  # a lone surrogate that stands for no octet
+    except UnicodeEncodeError:  # a lone surrogate that does not represent an octet
         return value.encode("utf-8", "replace").decode("latin-1")
 
 
@@ -57,7 +57,7 @@ def strip_path(mail_from: str) -> str:
 
 
 def local_part(sender: str) -> str:
-    """What stands before a <sender>'s last "@" (a "%" or "!" in it routes nothing); "postmaster" where there is
+    """What precedes a <sender>'s last "@" (a "%" or "!" in it routes nothing); "postmaster" where there is
     nothing (4.3), as for HELO."""
     return octets(sender.rpartition("@")[0]) or POSTMASTER
 

@@ -24,10 +24,10 @@ MAX_RECORD_OCTETS = 32 * 1024
 
 # Of the time that a check has left, the part that the names of the client's address may take, with "ptr" and "%{p}".
 # The client's owner writes these: were there no such bound, a forger could end the check of any domain that has a "ptr"
-# with a temperror. Out of time, as after any DNS error here, they are no match (5.5).
+# with a temperror. Out of time, as after any DNS error here, they do not match (5.5).
 NAMES_TIME = 0.25
 
-# The most questions that one check can come to: its own record, 10 "mx" with 10 hosts each, and for the explanation its
+# The most questions that one check can ask: its own record, 10 "mx" with 10 hosts each, and for the explanation its
 # text and the client's name and addresses (the "p" macro).
 MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
 
@@ -78,7 +78,7 @@ class LimitedResolver:
     def count_term(self, domain: str) -> None:
         """Counts a term (or a %{p}) that asks DNS; Failure where it is one too many."""
         if self.lookups >= MAX_LOOKUPS:
-            reason = f"more than {MAX_LOOKUPS} terms ask DNS, the one too many stands in the record of {shown(domain)}"
+            reason = f"more than {MAX_LOOKUPS} terms ask DNS, the one too many is in the record of {shown(domain)}"
             raise Failure(SpfStatus.PERMERROR, reason, f"more than {MAX_LOOKUPS} terms ask DNS")
         self.lookups += 1
         self._term_was_void = False
@@ -87,7 +87,7 @@ class LimitedResolver:
         """Counts a record's octets; Failure where they are too many."""
         self._octets += len(text)
         if self._octets > MAX_RECORD_OCTETS:
-            reason = f"the records come to more than {MAX_RECORD_OCTETS} octets, with that of {shown(domain)}"
+            reason = f"the records have more than {MAX_RECORD_OCTETS} octets, with that of {shown(domain)}"
             raise Failure(SpfStatus.PERMERROR, reason, "the records are too long")
 
     def ask(self, name: str, kind: RecordKind) -> Answer:

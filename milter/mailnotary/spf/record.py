@@ -214,7 +214,7 @@ def _add_modifier(modifiers: dict[str, Modifier], name: str, term: str, start: i
             parse_macro_string(term[start:])
             return
         if name in modifiers:  # section 6: "MUST NOT appear in a record more than once each"
-            raise MacroError(f"{name}= stands twice", -start)
+            raise MacroError(f"{name}= is duplicated", -start)
         modifiers[name] = Modifier(term, parse_domain_spec(term[start:]))
     except MacroError as error:
         raise MacroError(error.reason, start + error.offset) from None
@@ -265,7 +265,7 @@ def _all(argument: str) -> All:
 
 
 def _target(argument: str, length: str = "") -> MacroString:
-    """ ":" domain-spec; `length` is the prefix length that stood behind it."""
+    """ ":" domain-spec; `length` is the prefix length that followed it."""
     if not argument.startswith(":"):
         raise MacroError('":" and a domain are missing' if not argument else "no prefix length may stand here", 0)
     try:
@@ -280,7 +280,7 @@ def _ptr(argument: str) -> Ptr:
 
 
 def _hosts(argument: str) -> tuple[MacroString | None, int, int]:
-    """[ ":" domain-spec ] [ dual-cidr-length ]; a "/" may stand in a domain-spec too, but never in its last label."""
+    """[ ":" domain-spec ] [ dual-cidr-length ]; a "/" may occur in a domain-spec too, but never in its last label."""
     if "/" not in argument:
         return _target(argument) if argument else None, 32, 128
     cidr = _DUAL_CIDR.search(argument)

@@ -1,4 +1,4 @@
-"""What an SPF check comes to."""
+"""The result of an SPF check."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

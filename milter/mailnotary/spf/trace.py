@@ -16,7 +16,7 @@ class Question:
 
 @dataclass(slots=True)
 class TraceStep:
-    """One step of a check. It stands in the trace from its beginning on; what comes of it is filled in later.
+    """One step of a check. It is in the trace from its beginning; its outcome is filled in later.
 
     `depth` is how deep in includes and redirects it stands. `term` as written in the record, "" for the step that
     fetches a domain's record (then `record` is its text, or None). `target` the <target-name> that its domain-spec
