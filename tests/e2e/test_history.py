@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -122,6 +123,42 @@ def test_a_full_disk_holds_up_no_mail(tmp_path: Path) -> None:
             assert wait_for(running, 2) == ["BEFORE", "DURING"]
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.root
+def test_a_read_only_file_system_holds_up_no_mail(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m,ro", "none", str(small)], check=True)
+    try:
+        store = {"enabled": True, "store": str(small / "h.db")}
+        with Daemon(tmp_path, state_dir=str(tmp_path), history=store) as running:
+            send(running, "DURING")
+            running.wait_for("the history cannot be written; mail is not affected")
+            subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
+            send(running, "AFTER")
+            assert wait_for(running, 2) == ["AFTER", "DURING"]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_recorder_that_is_killed_at_any_moment_leaves_a_sound_store(tmp_path: Path) -> None:
+    with daemon(tmp_path, workers=1) as running:
+        for turn in range(8):
+            send(running, f"T{turn}")
+            time.sleep(0.05 * turn)
+            if pid := recorder(running):
+                os.kill(pid, signal.SIGKILL)
+        send(running, "LAST")
+        deadline = time.monotonic() + 60
+        while not history(running, "LAST") and time.monotonic() < deadline:
+            time.sleep(0.3)
+        found = [message["queue_id"] for message in history(running)]
+    assert "LAST" in found
+    assert len(found) == len(set(found))
+    with sqlite3.connect(tmp_path / "history.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
 
 
 def test_a_reload_turns_the_history_on_and_off(tmp_path: Path) -> None:
