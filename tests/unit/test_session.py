@@ -490,6 +490,7 @@ def test_a_broken_event_lets_foreign_mail_in_on_request_but_never_unsigned_mail_
     taken = Played(config, keystore()).play(forged, hook=hook)
     assert taken.reply is None
     assert len(taken.deletes) == 1
+    assert taken.inserted["Authentication-Results"] == "mx.example.net; none"
     ours = Played(config, keystore()).play(MESSAGE, ip="127.0.0.1", hook=hook)
     assert ours.reply is not None
     assert ours.reply.code == 451

@@ -9,6 +9,7 @@ from mailnotary.config.settings import (
     DmarcMode,
     DmarcSettings,
     Exempt,
+    InternalError,
     OnOwnVerdict,
     Settings,
     SignFor,
@@ -49,6 +50,17 @@ def test_mail_without_one_author_that_comes_back_is_not_held_up_in_the_filter() 
     first = Played(keys=keystore()).play(message, ip=BAD_IP)
     assert again(message, first).actions == ()
     assert Played(keys=keystore()).play(message, ip="127.0.0.1").record.action == "tempfail"
+
+
+def test_mail_that_we_failed_on_and_let_in_is_not_signed_when_it_comes_back() -> None:
+    config = Settings(on_internal_error=InternalError.ACCEPT)
+    first = Played(config, keystore()).play(
+        MESSAGE, ip=BAD_IP, hook=lambda session: session.broken(RuntimeError("defect"))
+    )
+    assert first.record.action == "accept"
+    second = again(MESSAGE, first, config)
+    assert second.actions == ()
+    assert second.record.why.endswith("Authentication-Results of ours has results without dmarc")
 
 
 def test_mail_that_passed_is_signed_as_before() -> None:

@@ -385,7 +385,12 @@ class Session:
         may_be_signed = message.mode is MessageMode.SIGN and bool(env.keystore.entries)
         if may_be_signed or env.settings.on_internal_error is InternalError.TEMPFAIL:
             return (_TEMPORARY,)
-        return _deletions(message) if message.mode is MessageMode.VERIFY else ()
+        if message.mode is not MessageMode.VERIFY:
+            return ()
+        # "none": no check was made (RFC 8601 section 2.2). Without a field of ours, mail that a content filter hands
+        # back would look like our own and be signed: see `reinjected`.
+        value = authres.field_value(message.authserv_id, Results())
+        return (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value))
 
     def _finish(self, message: _Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         self._message = None
