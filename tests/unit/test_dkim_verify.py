@@ -549,6 +549,22 @@ def test_a_thousand_signatures_are_hardly_looked_at() -> None:
     assert len(resolver.asked) == 1
 
 
+def test_few_signatures_with_u_labels_are_read_and_all_others() -> None:
+    ours = craft()
+    unread = b"".join(craft(d=f"bücher{number}.example").partition(b"From:")[0] for number in range(30))
+    results = dkim.verify(unread + ours, zone(key_record(key())), now=NOW)
+    assert [result.brief for result in results[20:30]] == [
+        "not read: message has more than 20 signatures with U-labels"
+    ] * 10
+    assert {result.domain[:4] for result in results[:20]} == {"xn--"}
+    assert results[30].status == "pass"
+
+
+def test_hex_octets_make_no_u_labels() -> None:
+    found = verify(craft(i="a@b=C3=BCcher.example.com"))
+    assert (found.status, found.reason) == ("neutral", "i=a@b=C3=BCcher.example.com is not an identity")
+
+
 def test_a_huge_header_is_refused() -> None:
     message = b"X: " + b"x" * (5 * 1024 * 1024) + b"\r\n" + craft()
     result = verify(message)

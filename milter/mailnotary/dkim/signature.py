@@ -277,7 +277,8 @@ def _identity_domain(tags: TagList, domain: str) -> str:
     if b"=" in decoded:
         decoded = _ENCODED.sub(lambda match: bytes.fromhex(match[1].decode()), decoded)
     _, at, part = decoded.rpartition(b"@")
-    identity = _domain(part) if at else None
+    # domain-name has no hex-octets (RFC 6376 3.5 i=): whoever uses U-labels writes them in UTF-8 (RFC 8616 section 5).
+    identity = _domain(part) if at and (part.isascii() or not value.isascii()) else None
     if identity is None:
         raise _syntax(f"i={_shown(value)} is not an identity")
     if not is_subdomain(identity, domain):

@@ -16,7 +16,17 @@ from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
 from mailnotary.mail import cfws, encoded_word
-from mailnotary.mail.claims import MAX_FIELD, Claims, claims, hides_author, indented_authors, is_visible, one_address
+from mailnotary.mail.claims import (
+    MAX_CLAIMS,
+    MAX_FIELD,
+    Claims,
+    claims,
+    hides_author,
+    indented_authors,
+    is_visible,
+    one_address,
+)
+from mailnotary.mail.compatible import compatible
 from mailnotary.mail.message import HeaderField
 
 MAX_TOKENS = 4096  # of one From field; some six hundred plain addresses
@@ -91,17 +101,15 @@ def _several_fields(values: Sequence[bytes]) -> Author:
     left = MAX_FIELD  # octets: for all of them together
     more = len(values) > MAX_FROM_FIELDS
     for value in values[:MAX_FROM_FIELDS]:
-        if len(value) > left:
+        if len(value) > left or len(found.domains) > MAX_CLAIMS:
             more = True
             continue
         left -= len(value)
         one = author_of(value)
         addresses = (*found.addresses, *one.addresses)
-        found = Author(addresses, (*found.domains, *one.domains), more=found.more or one.more)
+        found = Author(addresses, _distinct((*found.domains, *one.domains)), more=found.more or one.more)
     reason = f"there are {len(values)} From fields, not one"
-    return Author(
-        _distinct(found.addresses), _distinct(found.domains), AuthorProblem.SEVERAL_FROM, reason, more or found.more
-    )
+    return Author(_distinct(found.addresses), found.domains, AuthorProblem.SEVERAL_FROM, reason, more or found.more)
 
 
 def author_of(value: bytes) -> Author:
@@ -156,6 +164,9 @@ def _parsed_author(value: bytes) -> Author:
         # espoofer's a15: "decode, then parse" is wrong (RFC 2047 section 5), but done.
         hidden = _FromError(AuthorProblem.AMBIGUOUS, "an encoded word in From hides an address of another domain")
         return _without_author(addresses, value, hidden)
+    if not text.isascii() and _is_other_folded(text, domains[0]):
+        reason = "look-alikes of <, > or @ in From show an address of another domain"
+        return _without_author(addresses, value, _FromError(AuthorProblem.AMBIGUOUS, reason))
     return Author(addresses, domains)
 
 
@@ -173,12 +184,27 @@ def _is_other_decoded(text: str, domain: str) -> bool:
     return any(address.domain != domain for address in mailboxes.addresses)
 
 
+def _is_other_folded(text: str, domain: str) -> bool:
+    """Whether an author of another domain is found by who takes a sign's look-alike for the sign (Unicode's NFKC), as
+    people do: U+FF1C and U+FF20 make one of a name, where the grammar has letters (RFC 6532 section 3.2)."""
+    folded = compatible(text, MAX_FIELD)
+    if _SIGN.findall(folded) == _SIGN.findall(text):
+        return False
+    mailboxes = _Mailboxes()
+    try:
+        mailboxes.read(folded)
+    except (_FromError, cfws.CfwsError):
+        found = claims(text)
+        return found.more or any(one != domain and "." in one for one in found.domains)
+    return any(address.domain != domain for address in mailboxes.addresses)
+
+
 def _without_author(addresses: Iterable[AddrSpec], value: bytes, error: Exception) -> Author:
     if isinstance(error, _FromError):
-        problem, reason = error.problem, str(error)
+        problem, reason, more = error.problem, str(error), error.more
     else:
-        problem, reason = AuthorProblem.UNPARSABLE, f"the From field can't be parsed: {error}"
-    return _with_claims(Author(tuple(addresses)), claims(cfws.decode(value)), problem, reason)
+        problem, reason, more = AuthorProblem.UNPARSABLE, f"the From field can't be parsed: {error}", False
+    return _with_claims(Author(tuple(addresses), more=more), claims(cfws.decode(value)), problem, reason)
 
 
 def _with_claims(author: Author, shown: Claims, problem: AuthorProblem, reason: str) -> Author:
@@ -193,11 +219,12 @@ def _distinct(items: Iterable[_T]) -> tuple[_T, ...]:
 
 
 class _FromError(MailSyntaxError):
-    """The From field has no author domain; `problem` says in which way."""
+    """The From field has no author domain; `problem` says in which way. `more`: it was not read to its end."""
 
-    def __init__(self, problem: AuthorProblem, reason: str) -> None:
+    def __init__(self, problem: AuthorProblem, reason: str, *, more: bool = False) -> None:
         super().__init__(reason)
         self.problem = problem
+        self.more = more
 
 
 def _unparsable(what: str) -> _FromError:
@@ -223,6 +250,7 @@ _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+")
 _LITERAL = re.compile(r"\[((?:[^\[\]\\]++|\\.)*)\]")
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile(r"[\x00\r\n]")
+_SIGN = re.compile(r"[<>()\[\]@,;:\\\"]")  # specials (RFC 5322 3.2.3) but the dot
 
 
 def _checked(value: bytes) -> tuple[str, list[str]]:
@@ -282,6 +310,7 @@ class _Mailboxes:
 
     def __init__(self) -> None:
         self.addresses: list[AddrSpec] = []
+        self._domains: set[str] = set()  # of the addresses
         self._tokens: Iterator[_Token] = iter(())
         self._next = _Token(_Kind.END, "", False)
 
@@ -392,7 +421,12 @@ class _Mailboxes:
             raise _FromError(AuthorProblem.NO_DOMAIN, f"the From field has a name where an address must be: {shown}")
         local_part = self._local_part(words)
         self._advance()
-        self.addresses.append(AddrSpec(local_part, self._domain()))
+        domain = self._domain()
+        self.addresses.append(AddrSpec(local_part, domain))
+        self._domains.add(domain)
+        if len(self._domains) > MAX_CLAIMS:
+            reason = f"the From field has authors of more than {MAX_CLAIMS} domains"
+            raise _FromError(AuthorProblem.SEVERAL_DOMAINS, reason, more=True)
 
     def _local_part(self, words: list[_Token]) -> str:
         # Dots too many are not in the grammar, but in addresses that Japanese providers have given out; the domain is

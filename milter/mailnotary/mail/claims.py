@@ -61,9 +61,8 @@ def claims(text: str) -> Claims:
     """The domains that a field shows to some reader, in whatever part of it. Never raises."""
     angle: dict[str, None] = {}
     other: dict[str, None] = {}
-    bare: dict[
-        str, None
-    ] = {}  # of one label: no domain of the Internet's, and often no address at all ("Sales @ Acme")
+    # Of one label: no domain of the Internet's, and often no address at all ("Sales @ Acme").
+    bare: dict[str, None] = {}
     more = len(text) > MAX_FIELD
     for reading in _readings(text[:MAX_FIELD]):
         inside, signs = False, 0
@@ -73,7 +72,7 @@ def claims(text: str) -> Claims:
                 inside = match[0] == "<"
                 continue
             signs += 1
-            if signs > MAX_SIGNS or len(angle) + len(other) > MAX_CLAIMS:
+            if signs > MAX_SIGNS or len(angle) + len(other) > MAX_CLAIMS or len(bare) > MAX_CLAIMS:
                 more = True
                 break
             for domain in _domains(match[1]):
@@ -91,9 +90,8 @@ def _readings(text: str) -> Iterator[str]:
         for blank in ("", " "):
             reading = one if one.isascii() and one.isprintable() else UNSEEN.sub(blank, one)
             if not reading.isascii():
-                reading = compatible(reading, MAX_FIELD).replace(
-                    "\u3002", "."
-                )  # a dot for UTS 46, as U+FF61, which is it here
+                # U+3002 is a dot to UTS 46; so is U+FF61, which the normal form makes U+3002.
+                reading = compatible(reading, MAX_FIELD).replace("\u3002", ".")
             if reading not in seen:
                 seen.add(reading)
                 yield reading
@@ -189,8 +187,8 @@ def one_address(text: str) -> tuple[str, str] | None:
 
 # --- other fields ---------------------------------------------------------------------------------------------------
 
-# "From:" at the beginning of a continuation line; it is a name in the h= tag of a signature where such a list comes
-# before it, and the rest of one after it.
+# "From:" at the beginning of a continuation line. It is a name in the h= tag of a signature if such a list is before it
+# and the rest of one after it, and the line has no address.
 _INDENTED_FROM = re.compile(rb"\n[ \t]+from[ \t]*:", re.IGNORECASE)
 _NAMES_BEFORE = re.compile(rb"\s*h\s*=[A-Za-z0-9_:\s-]*\Z", re.IGNORECASE)
 _NAMES_AFTER = re.compile(rb"[A-Za-z0-9_:\s-]*(?:;\s*(?:[A-Za-z]+\s*=|\Z)|\Z)")
@@ -222,7 +220,8 @@ def _indented_from(value: bytes) -> bytes | None:
     while match is not None:
         before = value[value.rfind(b";", 0, match.start()) + 1 : match.start()]
         names = _NAMES_AFTER.match(value, match.end())
-        if names is None or bracket > match.end() or not _NAMES_BEFORE.match(before):
+        line = value[match.end() : end if (end := value.find(b"\n", match.end())) >= 0 else None]
+        if names is None or b"@" in line or bracket > match.end() or not _NAMES_BEFORE.match(before):
             return value[match.end() :]
         match = _INDENTED_FROM.search(value, names.end())
     return None
