@@ -245,7 +245,6 @@ def test_every_example_in_the_comments_is_valid(file: Path) -> None:
     parents = {
         "store": "history",
         "compare_with": "history",
-        "listen": "metrics",
         "nameservers": "dns",
         "expire_after": "signing",
         "remove_from": "authentication_results",
