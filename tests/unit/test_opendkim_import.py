@@ -1,7 +1,9 @@
 """`mailnotary import-opendkim` on the configurations that people have."""
 
+import cProfile
 import os
 import shutil
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import Configuration, load_configuration
 from mailnotary.config.settings import InternalError, LogTarget, Mode
 from mailnotary.opendkim import OpendkimError, convert
-from mailnotary.opendkim.conf import DataSet, SigningTable
+from mailnotary.opendkim.conf import DataSet
+from mailnotary.opendkim.hosts import read_hosts
+from mailnotary.opendkim.signing_table import SigningTable
 from support.mail import ed_pem
 
 DATA = Path(__file__).parents[1] / "data" / "opendkim"
@@ -85,8 +89,9 @@ def test_the_tables_of_the_how_tos(setup: Setup) -> None:
     }
     assert signed(keystore, "sub.example.net") == []
     networks = [str(network) for network in configuration.settings.sign_for.networks]
-    assert networks == ["127.0.0.1/32", "127.0.0.0/8", "::1/128", "192.168.0.0/24", "2001:db8::/32"]
-    assert "*.example.com: write its addresses" in notes
+    assert networks == ["127.0.0.1/32", "::1/128", "2001:db8::/32"]
+    assert "*.example.com: names and ranges have no match" in notes
+    assert "192.168.0.1/24: host bits are set, so OpenDKIM never matches it: write 192.168.0.0/24" in notes
     assert configuration.settings.listen == "inet:12301@localhost"
 
 
@@ -123,7 +128,7 @@ def test_a_plain_table_with_several_signatures_and_all_that_has_no_match(setup: 
     assert found.authentication_results.remove_from == ("old.example.com",)
     assert found.on_internal_error is InternalError.ACCEPT
     assert found.log.to is LogTarget.STDERR
-    words = ("!192.0.2.9", "mail.example.com", "On-BadSignature", "DontSignMailTo", ".example.net:", "never matched")
+    words = ("mail.example.com", "On-BadSignature", "DontSignMailTo", ".example.net:", "never matched")
     for word in words:
         assert word in notes, word
     assert "unsafe_keys: true" in (setup.directory / "out" / "keystore.yaml").read_text()
@@ -294,3 +299,174 @@ def test_whatever_stands_there_the_files_can_be_read_or_it_is_said_why_not(
         report = yaml_nodes.Report("file.yaml")
         yaml_nodes.parse(text.encode(), report)
         assert report.problems == [], text
+
+
+# --- what it writes, check-config accepts ---------------------------------------------------------------------------
+
+names = st.sampled_from(
+    ["a.example", "A.Example", "bücher.example", "xn--bcher-kva.example", "one", "a.example.", "x" * 60 + ".example"]
+)
+patterns = st.sampled_from(["*@D", "*@*.D", "*D", "D", "u@D", "n?ws@D", "[u]@D", ".D", "*", "*@*", "u@*.D"])
+selectors = st.sampled_from(
+    ["s1", "S1", "s2", "sü", "s." + "y" * 60, "z" * 63 + "." + "z" * 63 + "." + "z" * 63, "a b"]
+)
+SETS = (
+    "OversignHeaders",
+    "SignHeaders",
+    "OmitHeaders",
+    "RemoveARFrom",
+    "MTA",
+    "InternalHosts",
+    "PeerList",
+    "MacroList",
+)
+items = st.lists(
+    st.sampled_from(
+        ["From", "from", "X-\u00fc", "*", "+to", "-Cc", ".a.example", "a*", "::1", "!::1", "10.0.0.0/8", "$"]
+    ),
+    max_size=4,
+)
+
+
+@given(
+    st.lists(st.tuples(names, st.sampled_from(["%", "a.example", "b.example"]), selectors, st.booleans()), max_size=4),
+    st.lists(st.tuples(patterns, names, st.sampled_from(["k0", "k1", "k2", "%", ""])), max_size=5),
+    st.lists(names, max_size=3),
+    st.lists(st.tuples(st.sampled_from(SETS), items), max_size=4),
+    st.sampled_from(["file:", "refile:"]),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_check_config_accepts_whatever_is_written(
+    tmp_path: Path,
+    keys: list[tuple[str, str, str, bool]],
+    rules: list[tuple[str, str, str]],
+    domains: list[str],
+    lists: list[tuple[str, list[str]]],
+    kind: str,
+    tables: bool,
+) -> None:
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    for key in ("a", "b"):
+        (tmp_path / key).touch(mode=0o600)
+        (tmp_path / key).write_bytes(ed_pem())
+    lines = [f"{name} {','.join(values)}" for name, values in lists]
+    if tables:
+        rows = [
+            f"{name if number % 2 else f'k{number}'} {domain}:{selector}:{tmp_path}/{'a' if same else 'b'}"
+            for number, (name, domain, selector, same) in enumerate(keys)
+        ]
+        (tmp_path / "keys").write_text("\n".join(rows))
+        (tmp_path / "rules").write_text("\n".join(f"{one.replace('D', name)} {key}" for one, name, key in rules))
+        lines += [f"KeyTable file:{tmp_path}/keys", f"SigningTable {kind}{tmp_path}/rules", "MultipleSignatures yes"]
+    else:
+        lines += [f"Domain {','.join(domains)}", "Selector s1", f"KeyFile {tmp_path}/a"]
+    (tmp_path / "opendkim.conf").write_text("\n".join(lines))
+    assert main(["import-opendkim", str(tmp_path / "opendkim.conf"), "--output", str(tmp_path / "out")]) == 0
+    written = tmp_path / "out" / "mailnotary.yaml"
+    written.write_text(written.read_text() + "user: root\n")
+    assert load_configuration(written).faults == ()  # it raises ConfigError for what check-config refuses
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_no_address_is_trusted_that_opendkim_does_not_trust(family: int, data: st.DataObject) -> None:
+    base, bits = (("10.0.0.", 32), ("2001:db8::", 128))[family == 6]
+    addresses = [f"{base}{number}" for number in range(10)]
+    entry = st.tuples(st.sampled_from(["", "!"]), st.sampled_from(addresses), st.integers(bits - 4, bits))
+    entries = [f"{mark}{address}/{length}" for mark, address, length in data.draw(st.lists(entry, max_size=8))]
+    hosts = read_hosts(entries)
+    networks = [ip_network(one) for one in hosts.networks]
+    for address in addresses:
+        for length in range(bits, -1, -1):  # as dkimf_checkip asks: the smallest network first, the exclusion before it
+            around = str(ip_network(f"{address}/{length}", strict=False))
+            if "!" + around in entries or around in entries:
+                trusted = "!" + around not in entries
+                break
+        else:
+            trusted = False
+        found = any(ip_address(address) in network for network in networks)
+        assert not found or trusted
+        written_well = all(str(ip_network(one.lstrip("!"), strict=False)) == one.lstrip("!") for one in entries)
+        assert found == trusted or not written_well
+
+
+@pytest.mark.parametrize(
+    "entry", ["192.168.0.1/24", "10.0.0.0/0.255.255.255", "2001:DB8:0::1", "::ffff:192.0.2.1", "a.b"]
+)
+def test_what_opendkim_never_matches_is_not_trusted_but_told(entry: str) -> None:
+    hosts = read_hosts([entry])
+    assert (hosts.networks, len(hosts.notes)) == ([], 1)
+
+
+def test_without_a_list_of_hosts_this_host_alone_is_trusted(tmp_path: Path) -> None:
+    (tmp_path / "opendkim.conf").write_text("Mode sv\n")
+    text = convert(tmp_path / "opendkim.conf").settings
+    assert "networks: [" in text
+    assert "127.0.0.0/8" not in text
+
+
+def case(tmp_path: Path, conf: str, **tables: str) -> str:
+    """The notes on a configuration with these tables."""
+    for name, text in tables.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "opendkim.conf").write_text(conf.replace("DIR", str(tmp_path)))
+    return "\n".join(convert(tmp_path / "opendkim.conf").notes)
+
+
+def test_each_rule_that_does_nothing_is_told(tmp_path: Path) -> None:
+    conf = "KeyTable DIR/keys\nSigningTable refile:DIR/rules\nKeyFile /k\nSyslogFacility mail\nDomain a.example\n"
+    rules = "a.example k1\n*@* k1\n*@b.example k2\n*@c.example\n"
+    notes = case(tmp_path, conf, keys="k1 a.example:s:/a:rsa-sha256\nk2 b.example:s:/b\n", rules=rules)
+    for word in (
+        "a.example k1: never matched",
+        "*@b.example k2: not taken over: another rule precedes it",
+        "*@c.example : it names no key",
+        "the fourth field (rsa-sha256)",
+        "KeyFile /k: not used beside SigningTable",
+        "SyslogFacility mail: ",
+    ):
+        assert word in notes, word
+    assert "Domain *: signing for any domain" in case(tmp_path, "Domain *\nSelector s\nKeyFile /k\n")
+
+
+def test_keys_that_are_named_after_the_authors_domain(setup: Setup) -> None:
+    setup.key("a", "b")
+    here = setup.directory
+    (here / "t").write_text(f"example.org %:s1:{here}/keys/a\nexample.com %:s2:{here}/keys/b\n")
+    (here / "s").write_text("* %\n")
+    (here / "x.conf").write_text(f"KeyTable {here}/t\nSigningTable refile:{here}/s\n")
+    configuration, notes = setup.imported("x.conf")
+    assert signed(configuration.keystore, "example.org") == [("example.org", "s1")]
+    assert signed(configuration.keystore, "example.com") == [("example.com", "s2")]
+    assert signed(configuration.keystore, "sub.example.org") == []
+    assert "SigningTable" not in notes
+
+
+def test_the_macro_of_the_daemons_name_is_ours_too(tmp_path: Path) -> None:
+    notes = case(tmp_path, "MacroList daemon_name=ORIGINATING|MSA,x=y\n")
+    assert "daemon_names: [ORIGINATING, MSA]" in convert(tmp_path / "opendkim.conf").settings
+    assert "x: of the macros" in notes
+
+
+@pytest.mark.parametrize("conf", ["PeerList dsn:mysql://u:secret@h/d\n", "LDAPBindPassword secret\n"])
+def test_no_password_of_a_database_is_shown(tmp_path: Path, conf: str) -> None:
+    case(tmp_path, conf)
+    imported = convert(tmp_path / "opendkim.conf")
+    assert "secret" not in imported.settings + imported.keystore + "".join(imported.notes)
+    with pytest.raises(OpendkimError) as raised:
+        case(tmp_path, "KeyTable dsn:mysql://u:secret@h/d\nSigningTable x\n")
+    assert "secret" not in str(raised.value)
+
+
+def test_the_time_grows_as_the_number_of_domains_does(tmp_path: Path) -> None:
+    def calls(count: int) -> int:
+        keys = "".join(f"k{n} d{n}.example:s:/k{n}\n" for n in range(count))
+        rules = "".join(f"*@d{n}.example k{n}\n" for n in range(count))
+        profile = cProfile.Profile()
+        profile.runcall(case, tmp_path, "KeyTable DIR/keys\nSigningTable refile:DIR/rules\n", keys=keys, rules=rules)
+        return sum(entry.callcount for entry in profile.getstats())
+
+    few, many = calls(200), calls(1000)
+    assert many < 7 * few

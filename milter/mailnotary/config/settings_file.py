@@ -86,6 +86,13 @@ def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
     return replace(settings, keystore=path.absolute().parent / settings.keystore), root
 
 
+def check(text: str, report: Report) -> None:
+    """Reports everything that is wrong with a mailnotary.yaml that is not in a file yet."""
+    root = yaml_nodes.parse(text.encode("utf-8", "backslashreplace"), report)
+    if isinstance(root, YamlMapping):
+        values(root, report, _SETTINGS)
+
+
 # --- single values --------------------------------------------------------------------------------------------------
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")

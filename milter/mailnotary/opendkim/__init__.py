@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mailnotary.escape import printable
 from mailnotary.opendkim.conf import OpendkimError, read_conf
-from mailnotary.opendkim.keys import Keys, keystore_text
+from mailnotary.opendkim.entries import keystore_text
+from mailnotary.opendkim.keys import Keys
 from mailnotary.opendkim.settings import SettingsText
 
 __all__ = ["Imported", "OpendkimError", "convert"]

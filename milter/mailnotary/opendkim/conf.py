@@ -33,6 +33,16 @@ class Directive:
         """Its name without regard to case."""
         return self.name.lower()
 
+    @property
+    def shown(self) -> str:
+        """The line for messages, without the password of a database."""
+        return f"{self.name} {without_password(self.value)}" if "password" not in self.key else f"{self.name} ..."
+
+
+def without_password(text: str) -> str:
+    """A text in which the name of a database ends after its kind: user and password may follow."""
+    return re.sub(r"(?i)\b(dsn|ldap[si]?|memcache|erlang|socket)(:\w*)\S.*", r"\1\2...", text)
+
 
 @dataclass(slots=True)
 class Conf:
@@ -115,7 +125,9 @@ class DataSet:
 def data_set(conf: Conf, text: str) -> DataSet:
     """Reads a data set of the kinds that are text. Raises OpendkimError for the others."""
     if text.startswith(_DATABASES) or text.endswith(".db"):
-        raise OpendkimError(f"{text}: a database; write it out as a file (one line an entry) and name that instead")
+        raise OpendkimError(
+            f"{without_password(text)}: a database; write it out as a file (one line an entry) and name that instead"
+        )
     for prefix in ("refile:", "file:"):
         if text.startswith(prefix):
             path = conf.path(text.removeprefix(prefix).strip())
@@ -161,83 +173,13 @@ def key_table(table: DataSet) -> tuple[dict[str, TableKey], list[str]]:
     rows: dict[str, TableKey] = {}
     problems: list[str] = []
     for name, value in table.items:
-        parts = [part.strip() for part in value.split(":", 2)]
-        if len(parts) == 3 and all(parts):
-            rows.setdefault(name, TableKey(name, *parts))
-        else:
+        parts = [part.strip() for part in value.split(":", 3)]
+        if len(parts) < 3 or not all(parts[:3]):
             problems.append(f"KeyTable {name}: not domain:selector:file")
+            continue
+        if name in rows:
+            problems.append(f"KeyTable {name}: duplicated; the first of them counts")
+        if len(parts) > 3:
+            problems.append(f"KeyTable {name}: the fourth field ({parts[3]}) has no match: the key file decides")
+        rows.setdefault(name, TableKey(name, *parts[:3]))
     return rows, problems
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A row of SigningTable: whose mail, which key, and the i= that was asked for ("" for none)."""
-
-    pattern: str
-    key: str
-    identity: str
-
-    @property
-    def text(self) -> str:
-        """The row, for messages."""
-        return f"{self.pattern} {self.key}"
-
-
-class SigningTable:
-    """The rules, matched against author addresses as OpenDKIM does it."""
-
-    def __init__(self, table: DataSet, *, several: bool) -> None:
-        self.wildcards = table.wildcards
-        self.several = several  # MultipleSignatures
-        self.rules = []
-        for pattern, value in table.items:
-            key, _, identity = value.partition(":")
-            self.rules.append(Rule(pattern.lower(), key.strip(), identity.strip()))
-        self._patterns = [_wildcard(rule.pattern) for rule in self.rules]
-
-    def match(self, address: str) -> list[Rule]:
-        """The rules that sign for an address: the first one, or all of them with MultipleSignatures."""
-        found = self._by_pattern(address) if self.wildcards else self._by_key(address)
-        return found if self.several else found[:1]
-
-    def _by_pattern(self, address: str) -> list[Rule]:
-        return [rule for rule, pattern in zip(self.rules, self._patterns, strict=True) if pattern.fullmatch(address)]
-
-    def _by_key(self, address: str) -> list[Rule]:
-        """user@host, host, user@.domain (each parent), .domain, user@*, *."""
-        user, _, host = address.rpartition("@")
-        labels = host.split(".")
-        parents = ["." + ".".join(labels[i:]) for i in range(1, len(labels))]
-        wanted = [address, host, *(user + "@" + one for one in parents), *parents, f"{user}@*", "*"]
-        return [rule for key in wanted for rule in self.rules if rule.pattern == key]
-
-    def domains(self) -> list[str]:
-        """The domains that rules name, in order, each once."""
-        found = dict.fromkeys(domain for rule in self.rules if (domain := self.domain_of(rule)))
-        return list(found)
-
-    def domain_of(self, rule: Rule) -> str:
-        """The domain that a rule is about, "" where it is about any, or about what no domain name says."""
-        host = rule.pattern.rpartition("@")[2]
-        if self.wildcards and "@" not in rule.pattern:
-            host = host.lstrip("*")
-        elif self.wildcards:
-            host = host.removeprefix("*.")
-        host = host.lstrip(".")
-        return host if host and "*" not in host else ""
-
-    def users_of(self, domain: str) -> list[Rule]:
-        """The rules for single users of a domain."""
-        return [
-            rule
-            for rule in self.rules
-            if self.domain_of(rule) == domain
-            and "@" in rule.pattern
-            and rule.pattern.partition("@")[0] not in ("", "*")
-            and rule.pattern.rpartition("@")[2] == domain
-        ]
-
-
-def _wildcard(pattern: str) -> re.Pattern[str]:
-    """ "Matching all text except that the asterisk character is considered a wildcard"; case makes no difference."""
-    return re.compile(".*".join(re.escape(part) for part in re.split(r"\*+", pattern)), re.IGNORECASE | re.DOTALL)

@@ -3,13 +3,15 @@
 import re
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from mailnotary import dkim
 from mailnotary.config.listen import Listen
+from mailnotary.config.settings_file import check
+from mailnotary.config.yaml_nodes import Report
 from mailnotary.keys.edit import scalar
 from mailnotary.opendkim.conf import Conf, DataSet, Directive, OpendkimError, data_set
+from mailnotary.opendkim.hosts import read_hosts
 from mailnotary.opendkim.text import comment, flow
 
 # RFC 6376 section 5.4.1, as OpenDKIM's OmitHeaders has it by default.
@@ -28,6 +30,7 @@ _ELSEWHERE = {
     "externalignorelist": "it only kept a message out of OpenDKIM's log",
     "logwhy": "each message's log line says why",
     "logresults": "each message's log line has all results",
+    "syslogfacility": "lines for syslog have the facility mail",
     "syslogsuccess": "each message has its log line",
     "trustanchorfile": "DNSSEC is the resolver's work: name one that validates in dns.nameservers",
     "querycache": "answers are kept as long as their TTL says",
@@ -78,15 +81,30 @@ class SettingsText:
 
     def _put(self, key: str, value: str, directive: Directive | None, why: str = "") -> None:
         section, dot, name = key.rpartition(".")
-        said = why or (f"{directive.name} {directive.value}" if directive is not None else "OpenDKIM's default")
+        said = why or (directive.shown if directive is not None else "OpenDKIM's default")
+        if (problem := _problem(section, name, value)) and directive is not None:
+            self._note(directive, problem)
+            return
         line = f"{name}: {value}  # {comment(said)}"
         if dot:
             self._sections.setdefault(section, []).append(line)
         else:
             self._lines.append(line)
 
+    def _put_list(self, key: str, values: Sequence[str], directive: Directive | None) -> None:
+        """A list, without the items that can't be in it."""
+        section, _, name = key.rpartition(".")
+        good: list[str] = []
+        for value in dict.fromkeys(values):
+            problem = _problem(section, name, flow(dict.fromkeys([*_FIRST.get(key, ()), value])))
+            if problem and directive is not None:
+                self._note(directive, problem)
+            else:
+                good.append(value)
+        self._put(key, flow(good), directive)
+
     def _note(self, directive: Directive, why: str) -> None:
-        self.notes.append(f"{directive.name} {directive.value}: {why}")
+        self.notes.append(f"{directive.shown}: {why}")
 
     def _set(self, name: str) -> tuple[Directive, DataSet] | None:
         """A directive whose value is a data set that can be read."""
@@ -146,20 +164,32 @@ class SettingsText:
 
     def _network_lists(self) -> None:
         for name, key in (("InternalHosts", "sign_for.networks"), ("PeerList", "exempt.networks")):
-            found = self._set(name)
-            if found is None:
-                continue
-            directive, hosts = found
-            networks: list[str] = []
-            for host in hosts.keys:
-                made = _networks(host)
-                networks += [one for one in made if one not in networks]
-                if not made:
-                    self._note(directive, f"{host}: write its addresses; names and exclusions (!) have no match")
-            self._put(key, flow(networks), directive)
-        found = self._set("MTA")
+            directive, found = self._conf.get(name), self._set(name)
+            if directive is not None or name == "InternalHosts":
+                # Without InternalHosts, OpenDKIM trusts these two alone, and ours trusts all of 127.0.0.0/8.
+                entries = found[1].keys if found else [] if directive else ["127.0.0.1", "::1"]
+                hosts = read_hosts(entries)
+                for note in hosts.notes:
+                    self.notes.append(f"{name} {note}")
+                self._put(key, flow(hosts.networks), directive)
+        self._daemon_names()
+
+    def _daemon_names(self) -> None:
+        """MTA, and the macro of MacroList that is the same."""
+        names: dict[str, None] = {}
+        found, macros = self._set("MTA"), self._set("MacroList")
         if found is not None:
-            self._put("sign_for.daemon_names", flow(found[1].keys), found[0])
+            names |= dict.fromkeys(found[1].keys)
+        for key, value in macros[1].items if macros is not None else ():
+            name, _, more = key.partition("=")
+            if name.strip("{}") == "daemon_name" and (value or more):
+                names |= dict.fromkeys(part.strip() for part in (value or more).split("|"))
+            elif macros is not None:
+                self._note(macros[0], f"{key}: of the macros, only the values of daemon_name have a match")
+        directive = (found or macros or (None,))[0]
+        known = [name for name in names if name]
+        if directive is not None:
+            self._put_list("sign_for.daemon_names", known, directive)
 
     # --- signing ---
 
@@ -192,13 +222,14 @@ class SettingsText:
                 names.insert(0, "From")  # RFC 6376 5.4; OpenDKIM adds it too
             directive = (signed or omitted or (None,))[0]
             never = {"dkim-signature", "return-path", "bcc", "resent-bcc"}
-            self._put("signing.headers", flow([name for name in names if name.lower() not in never]), directive)
+            names = [name for name in names if name.lower() not in never]
+            self._put_list("signing.headers", _fold_once(names), directive)
         oversigned = self._set("OversignHeaders")
         if oversigned is None:
             why = "OpenDKIM's default is none, which lets a second From be added to signed mail"
             self._put("signing.oversign", "[From]", None, why)
         else:
-            self._put("signing.oversign", flow(_delta(oversigned[1].keys, ())), oversigned[0])
+            self._put_list("signing.oversign", _fold_once(_delta(oversigned[1].keys, ())), oversigned[0])
 
     # --- verifying ---
 
@@ -221,7 +252,7 @@ class SettingsText:
         found = self._set("RemoveARFrom")
         if found is not None:
             names = [name for name in found[1].keys if not name.startswith(".")]
-            self._put("authentication_results.remove_from", flow(names), found[0])
+            self._put_list("authentication_results.remove_from", names, found[0])
             for name in found[1].keys:
                 if name.startswith("."):
                     self._note(found[0], f"{name}: names below a domain have no match: write them out")
@@ -235,7 +266,7 @@ class SettingsText:
     def _others(self) -> None:
         servers = self._conf.get("Nameservers")
         if servers is not None:
-            self._put("dns.nameservers", flow([part.strip() for part in servers.value.split(",")]), servers)
+            self._put_list("dns.nameservers", [part.strip() for part in servers.value.split(",")], servers)
         self._number("DNSTimeout", "dns.timeout", lambda n: str(n) if 1 <= n <= 60 else None, "must be 1 to 60")
         self._number(
             "MaximumHeaders",
@@ -271,6 +302,7 @@ _TAKEN = {
     "internalhosts",
     "peerlist",
     "mta",
+    "macrolist",
     "canonicalization",
     "signheaders",
     "omitheaders",
@@ -291,12 +323,22 @@ _TAKEN = {
 }
 
 
+_FIRST = {"signing.headers": ["From"]}  # what such a list must have
+
+
+def _problem(section: str, name: str, value: str) -> str:
+    """What check-config would say of a value, "" for a good one."""
+    report = Report("")
+    check(f"{section}: {{{name}: {value}}}" if section else f"{name}: {value}", report)
+    return report.problems[0].message if report.problems else ""
+
+
 def _is_usual(directive: Directive) -> bool:
     """Whether it asks for what mailnotary does anyway."""
     value = directive.value.lower()
     if directive.key.startswith("on-"):
         return value in ("a", "accept")  # what DKIM alone finds rejects nothing here
-    return (directive.key, value) in {("syslogfacility", "mail"), ("senderheaders", "from")}
+    return (directive.key, value) == ("senderheaders", "from")
 
 
 def _socket_text(text: str) -> str:
@@ -309,23 +351,6 @@ def _socket_text(text: str) -> str:
     return text.replace("[", "").replace("]", "") if family in ("inet", "inet6") else text
 
 
-def _networks(text: str) -> list[str]:
-    """An entry of a host list as networks, none where it is not an address."""
-    text = re.sub(r"[\[\]]", "", text.strip())
-    if text.lower() == "localhost":
-        return ["127.0.0.0/8", "::1"]
-    try:
-        network = ip_network(text, strict=False)
-        if "/" in text or ip_address(text):
-            mapped = getattr(network.network_address, "ipv4_mapped", None)
-            if mapped is not None:
-                return [f"{mapped}/{max(network.prefixlen - 96, 0)}"]
-            return [str(network) if "/" in text else text]
-    except ValueError:
-        pass
-    return []
-
-
 def _delta(names: Sequence[str], default: Sequence[str]) -> list[str]:
     """A list of header fields: as it is, or "*" with +name and -name as changes to the default."""
     if "*" not in names:
@@ -334,3 +359,8 @@ def _delta(names: Sequence[str], default: Sequence[str]) -> list[str]:
     added = [name.lstrip("+") for name in names if name != "*" and not name.startswith("-")]
     found = [*(name for name in default if name.lower() not in gone), *added]
     return list(dict.fromkeys(found))
+
+
+def _fold_once(names: Sequence[str]) -> list[str]:
+    """The names of header fields, each once whatever its case."""
+    return list({name.lower(): name for name in reversed(names)}.values())[::-1]

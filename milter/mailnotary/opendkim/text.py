@@ -1,6 +1,6 @@
 """YAML as the import writes it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from mailnotary.escape import printable
 from mailnotary.keys.edit import scalar
@@ -11,6 +11,6 @@ def comment(text: str) -> str:
     return printable(text, limit=400)
 
 
-def flow(values: Sequence[str]) -> str:
+def flow(values: Iterable[str]) -> str:
     """A list in brackets."""
     return "[" + ", ".join(scalar(value) for value in values) + "]"
