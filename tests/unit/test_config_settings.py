@@ -135,7 +135,7 @@ dmarc:
   quarantine: tag
   temperror: tempfail
   exempt: {networks: [198.51.100.7], dkim_domains: [Lists.Example.NET, bücher.example]}
-  domains: {Bank.example: {reject: reject}, friend.example: {mode: monitor}}
+  domains: {Bank.example: {reject: reject, temperror: accept}, friend.example: {mode: monitor}}
 authors: {none: reject, several_fields: reject, several_domains: accept, unparsable: reject}
 authentication_results: {remove_from: [mx2.example.org, mail], authenticated: true}
 reachable_recipients: [Postmaster, abuse@Bücher.example]
@@ -183,6 +183,7 @@ log: {level: debug, format: json, to: syslog}
     assert (dmarc.mode, dmarc.reject, dmarc.quarantine, dmarc.temperror) == ("enforce", "hold", "tag", "tempfail")
     assert dmarc.exempt.networks == (ip_network("198.51.100.7/32"),)
     assert dmarc.exempt.dkim_domains == ("lists.example.net", "xn--bcher-kva.example")
+    assert [rule.temperror for rule in dmarc.domains.values()] == ["accept", "tempfail"]
     assert {name: (rule.mode, rule.reject, rule.quarantine) for name, rule in dmarc.domains.items()} == {
         "bank.example": ("enforce", "reject", "tag"),
         "friend.example": ("monitor", "hold", "tag"),

@@ -65,6 +65,17 @@ def test_not_even_where_the_admin_accepts_what_can_not_be_read(head: str) -> Non
     assert play(head, replace(ENFORCE, authors=ACCEPT)).reply is not None
 
 
+def test_a_second_author_whose_dns_does_not_answer_lets_nobody_in() -> None:
+    """It could use up the time and the questions that the first one's policy needs."""
+    accept = replace(ENFORCE, authors=ACCEPT)
+    for head in ("From: a@evil.example, b@lax.example", "From: a@evil.example\r\nFrom: a@silent.example"):
+        assert play(head, accept).reply is None
+    deferred = play("From: a@evil.example\r\nFrom: a@silent.example", accept, silent="_dmarc.silent.example").reply
+    assert deferred is not None
+    assert deferred.code == 451
+    assert play("From: a@silent.example", ENFORCE, silent="_dmarc.silent.example").reply is None
+
+
 @pytest.mark.parametrize("head", [*FORGED, "To: b@example.org", "From: x", "From: a@evil.example, b@lax.example"])
 def test_monitor_says_what_enforce_would_have_done(head: str) -> None:
     outcome = play(head, Settings())

@@ -15,6 +15,7 @@ from mailnotary.config.settings import (
     DmarcSettings,
     OnAuthor,
     OnBadAuthor,
+    OnTemperror,
     Settings,
     SigningSettings,
     SpfAction,
@@ -64,6 +65,13 @@ def test_where_the_policy_would_refuse_and_dns_does_not_answer_the_sender_tries_
     assert dmarc_verdict(ENFORCE, replace(unknown, disposition=Policy.NONE), (), CLIENT).action == "accept"
     monitored = dmarc_verdict(DmarcSettings(), unknown, (), CLIENT)
     assert (monitored.action, monitored.would) == ("tag", "tempfail")
+
+
+def test_one_domain_may_have_another_word_for_what_is_not_known() -> None:
+    unknown = DmarcResult(DmarcStatus.TEMPERROR, "mail.bank.example", None, Policy.NONE, "", reason="no answer")
+    settings = replace(ENFORCE, domains={"bank.example": replace(ENFORCE, temperror=OnTemperror.TEMPFAIL)})
+    assert dmarc_verdict(settings, unknown, (), CLIENT).action == "tempfail"
+    assert dmarc_verdict(settings, replace(unknown, domain="bank.test"), (), CLIENT).action == "accept"
 
 
 def test_p_none_and_a_weakened_policy_change_nothing() -> None:

@@ -190,8 +190,8 @@ class DmarcExempt:
 
 @dataclass(frozen=True, slots=True)
 class DmarcSettings:
-    """`domains` overrides mode, reject and quarantine for an author domain and all below it; its values are complete
-    in these three; their own `domains`, `exempt` and `temperror` are not used."""
+    """`domains` overrides mode, reject, quarantine and temperror for an author domain and all below it; its values are
+    complete in these four; their own `domains` and `exempt` are not used."""
 
     mode: DmarcMode = DmarcMode.MONITOR
     reject: DmarcAction = DmarcAction.REJECT

@@ -295,6 +295,7 @@ _RULE: dict[str, Converter[Any]] = {
     "mode": choice(DmarcMode),
     "reject": choice(DmarcAction),
     "quarantine": choice(DmarcAction),
+    "temperror": choice(OnTemperror),
 }
 
 
@@ -338,7 +339,6 @@ def _dmarc_domains(node: YamlNode, report: Report) -> dict[str, dict[str, Any]]:
 
 
 _DMARC: dict[str, Converter[Any]] = _RULE | {
-    "temperror": choice(OnTemperror),
     "exempt": Section(
         DmarcExempt,
         networks=networks,

@@ -167,18 +167,25 @@ class DmarcVerdict:
 
 
 def dmarc_verdict(
-    settings: DmarcSettings, result: DmarcResult, dkim: Sequence[DkimResult], client: Address | None
+    settings: DmarcSettings,
+    result: DmarcResult,
+    dkim: Sequence[DkimResult],
+    client: Address | None,
+    *,
+    several: bool = False,
 ) -> DmarcVerdict:
-    """What a DMARC result means under the admin's settings. p=none, a pass and a permerror change nothing."""
+    """What a DMARC result means under the admin's settings. p=none, a pass and a permerror change nothing. `several`:
+    the message has other author domains, whose DNS may have used up what this one's needed."""
     rule = _rule(settings, result.domain)
     if result.status is DmarcStatus.TEMPERROR:
         # Where the policy is known, and none, the answer makes no difference. Where it would refuse or hold a message
         # that fails, the sender tries again: the sender chooses which domain's key or SPF record does not answer, and
         # to accept would leave it to the sender whether the policy holds. With no policy known, to accept is what RFC
         # 9989 4.10.1 calls "fail open": whoever can keep the DNS of a whole domain from answering gets around its
-        # policy.
+        # policy. An author domain of the sender's own beside it can do that, so several never get that far.
         holds = result.disposition is not Policy.NONE and _action(rule, result.disposition) is not DmarcAction.TAG
-        if not holds and (settings.temperror is OnTemperror.ACCEPT or result.policy is Policy.NONE):
+        accepts = rule.temperror is OnTemperror.ACCEPT and not several
+        if not holds and (accepts or result.policy is Policy.NONE):
             return DmarcVerdict()
         return _in_mode(settings, rule, DmarcVerdict("tempfail", reply=_deferral(result)), dkim, client)
     if result.status is not DmarcStatus.FAIL or result.disposition is Policy.NONE:
@@ -268,7 +275,7 @@ def strictest(
     """The result with the gravest consequence, of the domains that a message claims; None where none has any."""
     worst, most = None, (0, 0, 0)
     for result in results:
-        verdict = dmarc_verdict(settings, result, dkim, client)
+        verdict = dmarc_verdict(settings, result, dkim, client, several=len(results) > 1)
         weight = (*_severity(verdict), list(Policy).index(result.disposition))
         if weight > most and verdict.action != "accept":
             worst, most = result, weight
@@ -283,7 +290,9 @@ def message_verdict(
     client: Address | None,
 ) -> DmarcVerdict:
     """What is to be done with a message: by its DMARC result, and where it does not have one author domain by that."""
-    verdict = DmarcVerdict() if result is None else dmarc_verdict(settings.dmarc, result, dkim, client)
+    verdict = DmarcVerdict()
+    if result is not None:
+        verdict = dmarc_verdict(settings.dmarc, result, dkim, client, several=len(author.domains) > 1)
     if author.problem is None:
         return verdict
     return max(verdict, _without_author(settings, author, author.problem, dkim, client), key=_severity)
