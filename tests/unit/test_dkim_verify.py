@@ -560,6 +560,15 @@ def test_few_signatures_with_u_labels_are_read_and_all_others() -> None:
     assert results[30].status == "pass"
 
 
+def test_ten_signatures_of_a_very_large_header_are_not_all_hashed() -> None:
+    message = b"X-Large: " + b"x" * 400_000 + b"\r\n" + MESSAGE
+    for _ in range(6):
+        message = craft(message, h="from:x-large")
+    results = dkim.verify(message, zone(key_record(key())), now=NOW)
+    assert status(results) == ["pass"] * 5 + ["policy"]
+    assert results[-1].brief == "too many signed fields"
+
+
 def test_hex_octets_make_no_u_labels() -> None:
     found = verify(craft(i="a@b=C3=BCcher.example.com"))
     assert (found.status, found.reason) == ("neutral", "i=a@b=C3=BCcher.example.com is not an identity")

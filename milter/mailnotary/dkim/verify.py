@@ -19,6 +19,7 @@ MAX_SIGNATURES = 10  # verified in one message
 MAX_PARSED = 100  # DKIM-Signature fields read at all, to find those of the author's domain among them
 MAX_INTERNATIONAL = 20  # of those, fields that are not in US-ASCII: IDNA takes 0.5 ms for the names in one
 MAX_HEADER_OCTETS = 4 * 1024 * 1024  # of the header; MTAs take less (Postfix: header_size_limit, 100 KiB)
+MAX_HASHED_OCTETS = 2 * 1024 * 1024  # of header fields, by all signatures together: ten of a header of 200 KiB
 MAX_KEYS = 3  # tried where DNS has several records at a key's name
 MAX_RECORDS = 20  # looked at there
 MIN_RSA_BITS = 1024  # RFC 8301 3.2
@@ -51,7 +52,8 @@ class Verifier:
         self._now = now
         self._min_rsa_bits = max(min_rsa_bits, MIN_RSA_BITS)  # "MUST NOT" below (RFC 8301 3.2)
         self._author_domains = author_domains
-        self._hashed: tuple[Signature, bytes] | None = None
+        self._hashed: tuple[Signature, bytes | None] | None = None
+        self._hash_left = MAX_HASHED_OCTETS
         self._items = self._read(author_domains, max_signatures)
         self._bodies = self._body_hashes()
         names = dict.fromkeys([item.key_name for item in self._items if isinstance(item, Signature)])
@@ -200,7 +202,11 @@ class Verifier:
             return DkimStatus.PERMERROR, reason, "the body is shorter than what was signed"
         if digest != signature.body_hash:  # step 3
             return DkimStatus.FAIL, "body hash differs: the body was changed after signing", "body changed"
-        if not public.verify(self._header_hash(signature), signature.value):  # step 4
+        header = self._header_hash(signature)
+        if header is None:
+            reason = f"not verified: the signatures cover more than {MAX_HASHED_OCTETS} octets of header fields"
+            return DkimStatus.POLICY, reason, "too many signed fields"
+        if not public.verify(header, signature.value):  # step 4
             reason = "signature does not match: a signed header field was changed, or the key is another"
             return DkimStatus.FAIL, reason, "header changed, or another key"
         if signature.length is not None and body.length > signature.length:
@@ -211,10 +217,13 @@ class Verifier:
             return DkimStatus.POLICY, reason, "part of the body is not signed"
         return DkimStatus.PASS, "", ""
 
-    def _header_hash(self, signature: Signature) -> bytes:
-        """Made once for all keys of a signature that are tried."""
+    def _header_hash(self, signature: Signature) -> bytes | None:
+        """Made once for all keys of a signature that are tried; None if it is more than is hashed for one message."""
         if self._hashed is None or self._hashed[0] is not signature:
-            self._hashed = signature, header_hash(signature.signed_fields(self._index), signature.relaxed_header)
+            fields = signature.signed_fields(self._index)
+            self._hash_left -= sum([len(field.value) for field in fields])
+            hashed = header_hash(fields, signature.relaxed_header) if self._hash_left >= 0 else None
+            self._hashed = signature, hashed
         return self._hashed[1]
 
     @cached_property

@@ -1,8 +1,12 @@
-"""What one message may cost, all of its bounds in one place. At the end of each stands a result word, a refusal or a
-deferral; reaching one never makes a verdict milder.
+"""What one message may cost: its header, the changes made to it, and DNS, each billed to the message's `Budget`. At the
+end of each share there is a result word, a refusal or a deferral; reaching it never makes a verdict milder. CPU time is
+not measured, since a verdict must not depend on how busy the machine is: it follows from these bounds and those of the
+engines (ARCHITECTURE.md lists all), and tests/chaos/cost.py looks for messages that take too much.
 
 Of DNS, each part of a message's checks has a share of its own, so that none uses up another's: what a sender makes slow
 or large at a name of the sender's choice does not keep the policy of the abused domain from being followed."""
+
+from collections.abc import Sequence
 
 from mailnotary.resolver import MessageResolver, Resolver, Share
 from mailnotary.spf import MAX_QUESTIONS as SPF_QUESTIONS
@@ -13,6 +17,10 @@ MAX_FIELDS = 1000
 # Each is a change that the MTA makes to the message that it holds: Postfix looks for the field from the top again, and
 # its cleanup(8) ends the process at some ten thousand. An honest message has none in our name. Beyond: refused.
 MAX_DELETIONS = 100
+# Octets of the Authentication-Results fields that are read, from the top: real mail has some 10 KB. To read one that is
+# made for it takes half a microsecond an octet. Beyond: taken for forged.
+RESULTS_OCTETS = 32 * 1024
+_INTERNATIONAL_OCTETS = 512  # what a field that is not in US-ASCII is billed beside its own: IDNA takes up to 0.3 ms
 
 # Octets of DNS replies: real mail reads some 10 KB in all (an SPF chain of ten records, each 500; the TXT records
 # beside one up to 5 KB; keys and policies 500 each). To read one takes about 0.05 us, to parse it for SPF ten times.
@@ -25,18 +33,42 @@ POLICY = Share(questions=64, octets=64 * 1024)
 
 
 class Budget:
-    """The shares that one message has of DNS: `mail_from`, `helo`, `keys`, `policy`. Their time is what their users
-    give them."""
+    """What one message may still cost. `mail_from`, `helo`, `keys`, `policy` are its shares of DNS; their time is what
+    their users give them. `too_large` says why its header is not read, "" while it is."""
 
-    __slots__ = ("helo", "keys", "mail_from", "policy")
+    __slots__ = ("_fields", "_header_bytes", "_octets", "helo", "keys", "mail_from", "policy", "too_large")
 
-    def __init__(self, resolver: Resolver, *, max_signatures: int) -> None:
+    def __init__(self, resolver: Resolver, *, header_bytes: int, max_signatures: int) -> None:
+        self._header_bytes = header_bytes
+        self._octets = header_bytes  # that are left
+        self._fields = MAX_FIELDS  # that are left
+        self.too_large = ""
         self.mail_from = MessageResolver(resolver, MAIL_FROM)
         self.helo = MessageResolver(resolver, HELO)
         self.keys = MessageResolver(resolver, Share(max_signatures, KEY_OCTETS))
         self.policy = MessageResolver(resolver, POLICY)
 
+    def take_field(self, octets: int) -> bool:
+        """Bills a header field of so many octets; False if the header is too large from here on."""
+        self._octets -= octets
+        self._fields -= 1
+        if self._octets < 0:
+            self.too_large = f"is larger than {self._header_bytes} octets"
+        elif self._fields < 0:
+            self.too_large = f"has more than {MAX_FIELDS} fields"
+        return not self.too_large
+
     @property
     def questions(self) -> int:
         """How many different questions were asked, begun ones among them."""
         return len(self.mail_from.asked | self.helo.asked | self.keys.asked | self.policy.asked)
+
+
+def readable(values: Sequence[bytes]) -> int:
+    """How many of a message's Authentication-Results fields are read, from the top."""
+    left = RESULTS_OCTETS
+    for number, value in enumerate(values):
+        left -= len(value) + (0 if value.isascii() else _INTERNATIONAL_OCTETS)
+        if left < 0:
+            return number
+    return len(values)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from mailnotary import authres
 from mailnotary.authres import AuthenticationResults, AuthresError, Results
 from mailnotary.mail.message import HeaderField
+from mailnotary.session.budget import readable
 from mailnotary.spf import SpfIdentity
 from mailnotary.status import DkimStatus
 
@@ -52,15 +53,16 @@ def compare(fields: Sequence[HeaderField], ids: Collection[str], results: Result
 def _fields_of(fields: Sequence[HeaderField], ids: Collection[str]) -> Iterator[tuple[str, AuthenticationResults]]:
     """The fields, each with the one of `ids` that it is of."""
     left = MAX_COMPARED
-    for field in fields:
-        if field.key != b"authentication-results" or not authres.claims(field.value, ids):
+    values = [field.value for field in fields if field.key == b"authentication-results"]
+    for value in values[: readable(values)]:
+        if not authres.claims(value, ids):
             continue
         left -= 1
         if left < 0:
             return
         with suppress(AuthresError):
-            parsed = authres.parse(field.value)
-            yield next(other for other in ids if authres.claims(field.value, (other,))), parsed
+            parsed = authres.parse(value)
+            yield next(other for other in ids if authres.claims(value, (other,))), parsed
 
 
 def _our_words(results: Results) -> dict[str, str]:

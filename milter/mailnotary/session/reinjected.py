@@ -8,6 +8,7 @@ from mailnotary.authres import AuthenticationResults, AuthresError
 from mailnotary.domain import is_subdomain, to_ascii
 from mailnotary.mail.address import Author
 from mailnotary.mail.message import HeaderField
+from mailnotary.session.budget import readable
 from mailnotary.status import DmarcStatus
 
 
@@ -16,10 +17,11 @@ def verdict_against(fields: Sequence[HeaderField], author: Author, ids: Collecti
     others wrote in our name is deleted before ours is inserted (RFC 8601 section 5), so such a field is our verdict; a
     host of our own networks that makes one up can only keep its own mail from being signed. The text holds nothing of
     the message's but a result word."""
-    for field in fields:
-        if field.key == b"authentication-results" and authres.claims(field.value, ids):
+    values = [field.value for field in fields if field.key == b"authentication-results"]
+    for value in values[: readable(values)]:  # ours is above all that the sender wrote
+        if authres.claims(value, ids):
             try:
-                against = _against(authres.parse(field.value), author)
+                against = _against(authres.parse(value), author)
             except AuthresError:  # a filter has damaged it: that it was there says enough
                 against = "a field that can't be parsed"
             if against:

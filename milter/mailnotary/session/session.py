@@ -17,7 +17,7 @@ from mailnotary.mail.address import Author, author
 from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import Resolver
 from mailnotary.session import received
-from mailnotary.session.budget import MAX_DELETIONS, MAX_FIELDS, Budget
+from mailnotary.session.budget import MAX_DELETIONS, Budget, readable
 from mailnotary.session.comparison import Comparison, compare
 from mailnotary.session.inbound import Inbound, Traces
 from mailnotary.session.outbound import Client, Origin, SigningPlan, origin, plan, relay
@@ -65,10 +65,9 @@ class _Message:
     why: str
     authserv_id: str
     budget: Budget
-    header_left: int  # octets that its header may still have; negative: nothing of it is wanted (any more)
+    untouched: bool  # it passes as it is, and its header is not wanted
     relayed: bool = False  # and its header has not yet said by whom
     fields: list[HeaderField] = field(default_factory=list)
-    too_large: str = ""  # why its header is not read
     inbound: Inbound | None = None
     signing: SigningPlan | None = None
     signer: dkim.MessageSigner | None = None
@@ -144,8 +143,12 @@ class Session:
             mode,
             why,
             env.settings.authserv_id or self._mta_name or env.hostname,
-            Budget(env.resolver, max_signatures=env.settings.verify.max_signatures),
-            -1 if _passes_untouched(whose, mode, auth_user) else env.settings.limits.header_bytes,
+            Budget(
+                env.resolver,
+                header_bytes=env.settings.limits.header_bytes,
+                max_signatures=env.settings.verify.max_signatures,
+            ),
+            _passes_untouched(whose, mode, auth_user),
             bool(through),
             queue_id=queue_id or "",
         )
@@ -167,15 +170,9 @@ class Session:
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
         message = self._message
-        if message is None or message.header_left < 0:
+        if message is None or message.untouched or message.budget.too_large:
             return
-        message.header_left -= len(name) + len(value) + 3
-        if message.header_left < 0:
-            message.too_large = f"is larger than {message.env.settings.limits.header_bytes} octets"
-        elif len(message.fields) == MAX_FIELDS:
-            message.too_large = f"has more than {MAX_FIELDS} fields"
-            message.header_left = -1
-        if message.too_large:
+        if not message.budget.take_field(len(name) + len(value) + 3):
             message.fields.clear()
             return
         if b"\n" in value:
@@ -185,7 +182,7 @@ class Session:
     def end_of_headers(self) -> None:
         """The header is whole: decide who signs, or parse what others signed."""
         message = self._message
-        if message is None or message.error or message.too_large:
+        if message is None or message.error or message.budget.too_large:
             return
         if message.early_reply is not None and not message.unrefusable:
             return
@@ -366,7 +363,7 @@ class Session:
         """What is to be done at the end of a message."""
         if message.error:
             return self._internal_error(message)
-        if message.too_large:
+        if message.budget.too_large:
             return (_too_large(message),)
         if message.early_reply is not None:
             return (message.early_reply,)
@@ -379,7 +376,7 @@ class Session:
 
     def _internal_error(self, message: _Message) -> tuple[Action, ...]:
         """Mail that must be signed waits, whatever the admin says of the rest."""
-        if message.too_large:  # what it holds in our name could not be removed
+        if message.budget.too_large:  # what it holds in our name could not be removed
             return (_too_large(message),)
         env = message.env
         may_be_signed = message.mode is MessageMode.SIGN and bool(env.keystore.entries)
@@ -394,7 +391,7 @@ class Session:
 
     def _finish(self, message: _Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         self._message = None
-        regardless = bool(message.error or message.too_large)
+        regardless = bool(message.error or message.budget.too_large)
         if sum(isinstance(action, DeleteHeader) for action in actions) > (MAX_DELETIONS if self.may_delete else 0):
             # RFC 8601 section 5: such a field must not stay.
             actions = (_forged(message, f"more than {MAX_DELETIONS} " if self.may_delete else ""),)
@@ -455,18 +452,14 @@ def _deletions(message: _Message) -> tuple[DeleteHeader, ...]:
     if not found:
         return ()
     ids = _own_ids(message)
-    # To compare an id in Unicode takes up to 0.3 ms, and no honest message has many. Beyond as many as may be removed,
-    # all count as ours, unread: that is the refusal of `_finish`.
-    unread = sum(not value.isascii() for value in found) > MAX_DELETIONS
-    claiming = [
-        index for index, value in enumerate(found, 1) if (unread and not value.isascii()) or authres.claims(value, ids)
-    ]
+    read = readable(found)
+    claiming = [index for index, value in enumerate(found, 1) if index > read or authres.claims(value, ids)]
     return tuple(DeleteHeader(AUTHENTICATION_RESULTS, index) for index in reversed(claiming))
 
 
 def _too_large(message: _Message) -> Reply:
     # RFC 3463 3.4, X.3.4: too big for this system. Unread, it can be neither verified nor signed.
-    return reply(552, "3.4", f"the message header {message.too_large}")
+    return reply(552, "3.4", f"the message header {message.budget.too_large}")
 
 
 def _forged(message: _Message, how_many: str) -> Reply:
