@@ -118,5 +118,5 @@ clean:  ## remove what was built, the environment included
 	rm -rf .venv build dist milter/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-setup:
+setup:  ## install what development needs, and nothing else
 	@tests/bootstrap.sh test

@@ -132,6 +132,6 @@ def _our_reason(message: Mapping[str, Any], method: str) -> str:
         "spf": [one for one in message["spf"] if one["identity"] == "mailfrom"],
         "dkim": message["dkim"],
         "dmarc": [message["dmarc"]] if message["dmarc"] else [],
-    }[method]
+    }.get(method, [])
     reasons = [f"{one['domain']} {one['status']} {one['reason']}".strip() for one in results]
     return printable("; ".join(reasons)) or "no reason"
