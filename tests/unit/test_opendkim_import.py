@@ -18,6 +18,7 @@ from mailnotary.config.settings import InternalError, LogTarget, Mode
 from mailnotary.opendkim import OpendkimError, convert
 from mailnotary.opendkim.conf import DataSet
 from mailnotary.opendkim.hosts import read_hosts
+from mailnotary.opendkim.listen import RUN, SPOOL, socket_of
 from mailnotary.opendkim.signing_table import SigningTable
 from support.mail import ed_pem
 
@@ -70,7 +71,7 @@ def test_one_domain_with_one_key(setup: Setup) -> None:
     assert found.mode is Mode.BOTH
     assert found.signing.canonicalization == "relaxed/simple"
     assert found.signing.oversign == ("From",)
-    assert found.listen == "unix:/run/opendkim/opendkim.sock"
+    assert found.listen == "unix:/run/mailnotary/mailnotary.sock"
     assert found.socket.mode == 0o660
     assert found.dns.nameservers == (("127.0.0.1", 53),)
     assert found.log.to is LogTarget.SYSLOG
@@ -470,3 +471,54 @@ def test_the_time_grows_as_the_number_of_domains_does(tmp_path: Path) -> None:
 
     few, many = calls(200), calls(1000)
     assert many < 7 * few
+
+
+@pytest.mark.parametrize(
+    ("socket", "user", "listen", "word"),
+    [
+        ("local:/var/spool/postfix/opendkim/o.sock", "opendkim", SPOOL, "unix:mailnotary/mailnotary.sock"),
+        ("local:/run/opendkim/o.sock", "opendkim:postfix", SPOOL, "unix:mailnotary/mailnotary.sock"),
+        ("local:/run/opendkim/o.sock", "opendkim:no-such-group", RUN, "there is no group no-such-group"),
+        ("local:/run/opendkim/o.sock", "opendkim:root", RUN, "its group is root"),
+    ],
+)
+def test_the_socket_is_one_that_the_unit_can_open(socket: str, user: str, listen: str, word: str) -> None:
+    made = socket_of(socket, user, "007")
+    assert made.listen == f"unix:{listen}/mailnotary.sock"
+    assert word in " ".join(made.notes)
+    assert 'mode: "0660"' in made.section
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("Syslog true\nRejectFailures false\nSocket local:/x\n", "OpenDMARC"),
+        ("debugLevel = 1\nHELO_reject = Fail\n", "policyd-spf"),
+        ("myhostname = mx.example.org\nmynetworks = 127.0.0.0/8\n", "Postfix"),
+        ("name = value\n", "another program"),
+    ],
+)
+def test_the_file_of_another_program_is_refused(tmp_path: Path, text: str, program: str) -> None:
+    (tmp_path / "other.conf").write_text(text)
+    with pytest.raises(OpendkimError, match=program):
+        convert(tmp_path / "other.conf")
+
+
+def test_keys_are_copied_and_stay_where_they_are(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    setup.key("example.private")
+    out = setup.directory / "out"
+    command = ["import-opendkim", str(setup.directory / "basic.conf"), "--output", str(out), "--copy-keys"]
+    assert main(command) == 0
+    copy = out / "keys" / "example.com.2020.pem"
+    assert copy.read_bytes() == (setup.keys / "example.private").read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o600
+    settings_file = out / "mailnotary.yaml"
+    settings_file.write_text(settings_file.read_text() + "user: root\n")
+    assert load_configuration(settings_file).keystore.entries["example.com"].keys[0].file == str(copy)
+    for name in ("mailnotary.yaml", "keystore.yaml"):
+        (out / name).unlink()
+    copy.write_text("mine")
+    assert main(command) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert copy.read_text() == "mine"
+    assert not settings_file.exists()

@@ -6,7 +6,9 @@ has no match is in the files as a comment. Nothing is overwritten, and OpenDKIM'
 example: mailnotary import-opendkim /etc/opendkim.conf --output /etc/mailnotary"""
 
 import argparse
+import errno
 import os
+import pwd
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +16,9 @@ from pathlib import Path
 from mailnotary.cli import CommandError
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.config.settings import Settings
+from mailnotary.crypto import MAX_PEM_OCTETS
 from mailnotary.escape import printable
+from mailnotary.files import read_regular
 from mailnotary.opendkim import Imported, OpendkimError, convert
 
 FILES = ("mailnotary.yaml", "keystore.yaml")
@@ -26,15 +30,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", type=Path, default=Path(), help="where to write both files (default: here)"
     )
+    parser.add_argument(
+        "--copy-keys",
+        action="store_true",
+        help="copy the keys to DIR/keys, for the daemon's user; OpenDKIM keeps its own",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes both files."""
     try:
-        imported = convert(args.file)
+        imported = convert(args.file, args.output.absolute() / "keys" if args.copy_keys else None)
     except OpendkimError as error:
         raise CommandError(printable(str(error))) from error
     _write(args.output, imported)
+    for _, copy in imported.copies[:20]:
+        print(f"wrote {copy}")
+    if len(imported.copies) > 20:
+        print(f"wrote {len(imported.copies) - 20} more copies of keys")
     for name in FILES:
         print(f"wrote {args.output / name}")
     if imported.notes:
@@ -46,22 +59,41 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(directory: Path, imported: Imported) -> None:
-    """Both files, or none."""
+    """Both files and the copies of keys, or none."""
     written: list[Path] = []
     try:
         directory.mkdir(exist_ok=True)
+        if imported.copies:
+            (directory / "keys").mkdir(exist_ok=True, mode=0o755)
+        for source, copy in imported.copies:
+            data = read_regular(source, MAX_PEM_OCTETS + 1)
+            if len(data) > MAX_PEM_OCTETS:
+                raise OSError(errno.EFBIG, f"larger than {MAX_PEM_OCTETS} octets, so no private key", source)
+            _create(Path(copy), data, 0o600, written, owner=_daemon())
         for name, text in zip(FILES, (imported.settings, imported.keystore), strict=True):
-            path = directory / name
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            written.append(path)
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
+            _create(directory / name, text.encode("utf-8", "backslashreplace"), 0o644, written)
     except OSError as error:
         for path in written:
             path.unlink()
         if isinstance(error, FileExistsError):
             raise CommandError(f"{error.filename} exists already: name another directory with --output") from error
-        raise CommandError(f"{error.filename or directory}: can't be written: {error.strerror}") from error
+        raise CommandError(f"{error.filename or directory}: {error.strerror}") from error
+
+
+def _create(path: Path, data: bytes, mode: int, written: list[Path], *, owner: int = -1) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    written.append(path)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchown(descriptor, owner, -1)  # before it has any content
+        file.write(data)
+
+
+def _daemon() -> int:
+    """The daemon's user, to whom root gives the copies; -1 to leave them as they are."""
+    try:
+        return pwd.getpwnam(Settings().user).pw_uid if os.geteuid() == 0 else -1
+    except KeyError:
+        return -1
 
 
 def _next_steps(path: Path, imported: Imported) -> None:
@@ -71,11 +103,11 @@ def _next_steps(path: Path, imported: Imported) -> None:
     except ConfigError as error:
         problems = error.problems
     print("\nNext:")
-    if imported.key_files:
-        files = " ".join(shlex.quote(file) for file in imported.key_files[:20])
-        more = f" ... ({len(imported.key_files) - 20} more)" if len(imported.key_files) > 20 else ""
-        user = Settings().user
-        print(f"  give the keys to the daemon once OpenDKIM has stopped: chown {user} {files}{more}")
+    if imported.key_files and not imported.copies:
+        print(
+            "  give the daemon keys of its own, while OpenDKIM keeps its: run this again with --copy-keys and another"
+        )
+        print("  --output")
     print(f"  mailnotary check-config -c {shlex.quote(str(path))}")
     print(f"  mailnotary keys -c {shlex.quote(str(path))}")
     if problems:

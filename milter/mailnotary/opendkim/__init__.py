@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mailnotary.escape import printable
 from mailnotary.opendkim.conf import OpendkimError, read_conf
-from mailnotary.opendkim.entries import keystore_text
+from mailnotary.opendkim.entries import keystore_text, place_copies
 from mailnotary.opendkim.keys import Keys
+from mailnotary.opendkim.recognize import other_program
 from mailnotary.opendkim.settings import SettingsText
 
 __all__ = ["Imported", "OpendkimError", "convert"]
@@ -24,15 +25,23 @@ class Imported:
     keystore: str
     notes: tuple[str, ...]
     key_files: tuple[str, ...]
+    copies: tuple[tuple[str, str], ...] = ()
+    """Key files, and where their copies are to be."""
 
 
-def convert(path: Path) -> Imported:
-    """Reads opendkim.conf at `path` with the tables that it names. Raises OpendkimError where that fails."""
+def convert(path: Path, copies: Path | None = None) -> Imported:
+    """Reads opendkim.conf at `path` with the tables that it names. With `copies`, the keystore names copies of the keys
+    in that directory. Raises OpendkimError where that fails."""
     conf = read_conf(path)
+    if program := other_program(conf):
+        raise OpendkimError(f"{path}: this is a file of {program}; name OpenDKIM's, often /etc/opendkim.conf")
     entries, key_notes = Keys(conf).convert()
+    placed = place_copies(entries, copies) if copies is not None else {}
     settings = SettingsText(conf)
     settings_text = settings.convert(path)
     notes = [*settings.notes, *key_notes, *(f"{one.name}: {note}" for one in entries for note in one.notes)]
     files = dict.fromkeys(key.file for one in entries for key in one.keys)
     keystore = keystore_text(path, entries, key_notes, safe=conf.is_on("RequireSafeKeys", default=True))
-    return Imported(settings_text, keystore, tuple(printable(note) for note in notes), tuple(files))
+    return Imported(
+        settings_text, keystore, tuple(printable(note) for note in notes), tuple(files), tuple(placed.items())
+    )

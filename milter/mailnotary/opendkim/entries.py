@@ -53,6 +53,16 @@ class Records:
         return None
 
 
+def place_copies(entries: Sequence[Entry], directory: Path) -> dict[str, str]:
+    """Has the entries name copies of their keys in a directory. Returns the copy of each file."""
+    copies: dict[str, str] = {}
+    for entry in entries:
+        for number, key in enumerate(entry.keys):
+            copy = copies.setdefault(key.file, str(directory / f"{entry.domain}.{key.selector}.pem"))
+            entry.keys[number] = Key(key.selector, copy)
+    return copies
+
+
 def keystore_text(path: Path, entries: Sequence[Entry], notes: Sequence[str], *, safe: bool) -> str:
     """A keystore.yaml with these entries. `path` is the table that they come from; `notes` say what of it has no match
     here; `safe` is RequireSafeKeys."""

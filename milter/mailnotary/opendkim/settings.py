@@ -1,17 +1,16 @@
 """mailnotary.yaml out of the directives that are not about keys."""
 
-import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mailnotary import dkim
-from mailnotary.config.listen import Listen
 from mailnotary.config.settings_file import check
 from mailnotary.config.yaml_nodes import Report
 from mailnotary.keys.edit import scalar
 from mailnotary.opendkim.conf import Conf, DataSet, Directive, OpendkimError, data_set
 from mailnotary.opendkim.hosts import read_hosts
+from mailnotary.opendkim.listen import socket_of
 from mailnotary.opendkim.text import comment, flow
 
 # RFC 6376 section 5.4.1, as OpenDKIM's OmitHeaders has it by default.
@@ -43,7 +42,7 @@ _ELSEWHERE = {
     "sendreports": "it sends no reports",
     "basedirectory": "paths are written out",
 }
-_KEYSTORE = {
+KEYSTORE = {
     "domain",
     "selector",
     "keyfile",
@@ -134,21 +133,13 @@ class SettingsText:
         directive = self._conf.get("Socket")
         if directive is None:
             return
-        try:
-            listen = Listen.parse(_socket_text(directive.value))
-        except ValueError as error:
-            self._note(directive, str(error))
-            return
-        self._put("listen", scalar(str(listen)), directive)
-        if listen.family == "unix":
-            better = "unix:/run/mailnotary/mailnotary.sock"
-            self._note(
-                directive, f"its directory must be the daemon's: chown it, or write {better} here and tell the MTA"
-            )
-        umask = self._conf.get("UMask")
-        if listen.family == "unix" and umask is not None and re.fullmatch("[0-7]{1,4}", umask.value):
-            mode = 0o666 & ~int(umask.value, 8)
-            self._put("socket", f'{{mode: "{mode:04o}"}}', umask)
+        made = socket_of(directive.value, self._conf.value("UserID"), self._conf.value("UMask"))
+        for note in made.notes:
+            self._note(directive, note)
+        if made.listen:
+            self._put("listen", scalar(made.listen), directive)
+        if made.section:
+            self._put("socket", made.section, self._conf.get("UMask") or self._conf.get("UserID"))
 
     # --- who is signed for ---
 
@@ -292,7 +283,7 @@ class SettingsText:
                 self._note(directive, _ELSEWHERE[directive.key])
             elif directive.key == "umask" and not any(line.startswith("socket:") for line in self._lines):
                 self._note(directive, "the socket's mode is socket.mode")
-            elif directive.key not in _TAKEN | _KEYSTORE and not _is_usual(directive):
+            elif directive.key not in _TAKEN | KEYSTORE and not _is_usual(directive):
                 self._note(directive, "has no match")
 
 
@@ -339,16 +330,6 @@ def _is_usual(directive: Directive) -> bool:
     if directive.key.startswith("on-"):
         return value in ("a", "accept")  # what DKIM alone finds rejects nothing here
     return (directive.key, value) == ("senderheaders", "from")
-
-
-def _socket_text(text: str) -> str:
-    """OpenDKIM's socketspec as `Listen` takes it: without a host it listens on every address."""
-    family, _, rest = text.partition(":")
-    if text.startswith("/"):
-        return "unix:" + text
-    if family in ("inet", "inet6") and rest.isdigit():
-        return f"{family}:{rest}@{'0.0.0.0' if family == 'inet' else '::'}"  # noqa: S104 - it is what the admin wrote
-    return text.replace("[", "").replace("]", "") if family in ("inet", "inet6") else text
 
 
 def _delta(names: Sequence[str], default: Sequence[str]) -> list[str]:
