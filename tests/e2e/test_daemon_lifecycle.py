@@ -394,7 +394,7 @@ def test_it_is_a_good_process_1(tmp_path: Path) -> None:
         enter = ["nsenter", "-t", str(init), "-p", "sh", "-c", "sleep 0.2 & exit"]
         subprocess.run(enter, check=True)
         time.sleep(1.5)
-        assert len(Path(f"/proc/{init}/task/{init}/children").read_text().split()) == 2
+        assert len(Path(f"/proc/{init}/task/{init}/children").read_text().split()) == 3  # and the log's writer
         assert served(daemon.address)
         os.kill(init, signal.SIGTERM)
         assert daemon.process is not None

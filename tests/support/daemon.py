@@ -7,13 +7,16 @@
 The keyword arguments are the keys of mailnotary.yaml. What it logs goes to a file: `lines()`, `wait_for()`.
 """
 
+import fcntl
 import os
 import random
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -142,6 +145,9 @@ class Daemon:
 
     def text(self) -> str:
         """All that it has logged."""
+        if self.process is not None and self.process.poll() is None:
+            for pump in self.log_pump():
+                wait_until_written(pump)
         return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
 
     def lines(self, word: str = "") -> list[str]:
@@ -230,6 +236,37 @@ class Daemon:
             if time.monotonic() > deadline:
                 raise AssertionError(f"workers {found} after {seconds} s:\n{self.text()[-6000:]}")
             time.sleep(0.02)
+
+
+def wait_until_written(pump: int, seconds: float = 5.0) -> None:
+    """Waits until the log's writer has written all that it was given: its pipe is empty, and it sleeps."""
+    deadline = time.monotonic() + seconds
+    with suppress(OSError):  # it has just ended
+        pipe = pipe_of(pump)
+        try:
+            while time.monotonic() < deadline:
+                unread = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+                status = Path(f"/proc/{pump}/stat").read_text().rpartition(")")[2].split()[0]
+                if not unread and status == "S":
+                    return
+                time.sleep(0.002)
+        finally:
+            os.close(pipe)
+
+
+def shrink_pipe(pump: int) -> None:
+    """Lets hardly any lines wait for a log's writer, so that few messages are enough to lose some."""
+    pipe = pipe_of(pump)
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    os.close(pipe)
+
+
+def pipe_of(pump: int) -> int:
+    """The pipe that a log's writer reads, opened anew."""
+    for link in Path(f"/proc/{pump}/fd").iterdir():
+        if os.readlink(link).startswith("pipe:") and link.lstat().st_mode & stat.S_IRUSR:
+            return os.open(link, os.O_RDONLY | os.O_NONBLOCK)
+    raise ProcessLookupError(f"no pipe of process {pump}")
 
 
 def children(pid: int) -> list[int]:

@@ -104,6 +104,20 @@ def test_lost_lines_are_counted_and_said_when_the_sink_takes_lines_again() -> No
     assert sink.lines == [b"warning log lines lost count=3", b"info found"]
 
 
+def test_lost_lines_are_said_once_even_if_no_line_follows() -> None:
+    sink = ListSink()
+    log = Log(LogSettings(), sink)
+    assert log.say_lost()
+    sink.full = True
+    for _ in range(3):
+        log.line(logging.INFO, "lost", {})
+    assert not log.say_lost()
+    sink.full = False
+    assert log.say_lost()
+    assert log.say_lost()
+    assert sink.lines == [b"warning log lines lost count=3"]
+
+
 def test_a_defect_in_a_record_is_a_lost_line_and_no_exception() -> None:
     class Hostile:
         def __str__(self) -> str:

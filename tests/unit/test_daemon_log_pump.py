@@ -56,7 +56,13 @@ def end(pump: LogPump) -> None:
     os.close(pump.writer)
 
 
-def test_where_a_write_may_wait_is_known(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_write_may_wait_is_known(
+    pipe: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        sink = StderrSink(file.fileno())
+    assert sink.may_wait  # for the disk
+    os.close(sink.descriptor)
     _, writer = pipe
     sink = StderrSink(writer)
     assert not sink.may_wait
@@ -74,8 +80,8 @@ def test_where_a_write_may_wait_is_known(pipe: tuple[int, int], monkeypatch: pyt
 def test_a_reader_that_stands_still_holds_nobody_up_and_whole_lines_come_through(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     pump = LogPump(writer)
-    taken = lines(pump, 5000)  # this would wait for ever
-    assert 100 < taken < 5000
+    taken = lines(pump, 20_000)  # this would wait for ever
+    assert 100 < taken < 20_000
     text = read_all(reader)
     assert text.count(b"\n") == taken
     assert all(len(line) == 107 for line in text.splitlines())
@@ -142,6 +148,17 @@ def test_last_words_get_through_and_it_ends_with_the_last_writer(pipe: tuple[int
     os.close(pump.writer)
 
 
+def test_where_a_write_still_waits_the_end_does_not_wait_for_it(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    pump = LogPump(writer)
+    lines(pump, 20_000)
+    pump.finish()
+    os.write(pump.writer, b"said to nobody\n")
+    assert b"nobody" not in read_all(reader)
+    os.waitpid(pump.pid, 0)
+    os.close(pump.writer)
+
+
 def test_it_holds_nothing_but_its_two_ends(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     pump = LogPump(writer)
@@ -161,7 +178,7 @@ def test_no_process_stays_behind_with_a_log_that_nobody_reads(
     if daemon == 0:
         try:
             pump = LogPump(pipe[1])
-            lines(pump, 5000)
+            lines(pump, 20_000)
             os.write(tell, b"%d" % pump.pid)
             time.sleep(0.1)
         finally:
@@ -186,7 +203,7 @@ def state(pid: int) -> str:
 def test_a_sink_through_it_loses_lines_and_does_not_wait(pipe: tuple[int, int]) -> None:
     pump = LogPump(pipe[1])
     sink = StderrSink(pump.writer)
-    written = sum(sink.write(logging.INFO, b"x" * 1000) for _ in range(1000))
-    assert 10 < written < 1000
+    written = sum(sink.write(logging.INFO, b"x" * 1000) for _ in range(3000))
+    assert 10 < written < 3000
     os.close(sink.descriptor)
     end(pump)

@@ -14,7 +14,7 @@ from typing import NoReturn
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import LogSettings, Settings
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
-from mailnotary.daemon.log import set_up
+from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.keys.histories import SigningSet
 from mailnotary.keys.watch import KeyWatch
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 NAME = "mailnotary-keys"  # of the process, as `ps -c` and `top` show it
 NICE = 10  # mail goes first
+LOST_SECONDS = 2.0  # after which it is tried again to say that log lines were lost
 
 
 Tell = Callable[[list[tuple[Series, float]]], object]
@@ -64,6 +65,8 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: T
     due = time.monotonic() + settings.key_check_seconds
     while True:
         pause = 0.0 if watch.busy else max(due - time.monotonic(), 0.0)
+        if not say_lost():
+            pause = min(pause, LOST_SECONDS)
         readable, _, _ = select.select([control], [], [], pause)
         if readable:
             messages = control.receive()

@@ -1,7 +1,7 @@
 """The daemon's log: key=value text or JSON lines, to standard error or to syslog.
 
-A log that can't be written (a full disk, a closed pipe, a reader that is stuck) costs its lines and nothing else:
-no sink here raises, and none waits. What was lost is counted and said as soon as a line gets through again.
+A log that can't be written (a full or frozen disk, a closed pipe, a reader that is stuck) costs its lines and nothing
+else: no sink here raises, and none waits. What was lost is counted; `say_lost` says it once a line gets through again.
 """
 
 import json
@@ -71,7 +71,9 @@ class StderrSink:
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=os.dup(fd))
             return
-        if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            self.may_wait = True  # for the disk, whatever O_NONBLOCK says (open(2))
+        else:
             # A new open file description: O_NONBLOCK on the old one would hit everybody who shares it.
             with suppress(OSError):
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -237,15 +239,19 @@ class Log(logging.Handler):
         """Writes one line."""
         if level < self.level:
             return
-        lost = self._lost
+        if not self.say_lost() or not self._write(level, event, fields):
+            self._lose()
+
+    def say_lost(self) -> bool:
+        """Writes how many lines were lost, where any were; False if not even that gets through."""
+        if not self._lost:
+            return True
+        with self._lost_lock:  # what one thread says, no other one says again
+            lost, self._lost = self._lost, 0
         if lost and not self._write(logging.WARNING, "log lines lost", {"count": lost}):
-            self._lose()
-            return
-        if lost:
-            with self._lost_lock:
-                self._lost -= lost
-        if not self._write(level, event, fields):
-            self._lose()
+            self._lose(lost)
+            return False
+        return True
 
     def _write(self, level: int, event: str, fields: Mapping[str, object]) -> bool:
         name = logging.getLevelName(level).lower()
@@ -257,9 +263,9 @@ class Log(logging.Handler):
                 break
         return self._sink.write(level, line[:MAX_LINE])
 
-    def _lose(self) -> None:
+    def _lose(self, count: int = 1) -> None:
         with self._lost_lock:
-            self._lost += 1
+            self._lost += count
 
     def close(self) -> None:
         """Gives back the sink."""
@@ -272,6 +278,12 @@ def _of_exception(error: BaseException) -> dict[str, object]:
     frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
     places = [f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
     return {"error": f"{type(error).__name__}: {error}", "at": ", ".join(places)}
+
+
+def say_lost() -> bool:
+    """Has the log of the process say what it has lost, even if no line follows: something to call every few seconds.
+    False if there are lines that nobody knows of yet."""
+    return all(handler.say_lost() for handler in logging.getLogger().handlers if isinstance(handler, Log))
 
 
 def set_up(settings: LogSettings) -> Log:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from mailnotary.config.settings import Settings
+from mailnotary.daemon.log import say_lost
 from mailnotary.daemon.recording import COUNTS, LOST, MAX_PACKET, MESSAGES
 from mailnotary.history.keeper import Keeper, Waiting
 from mailnotary.history.rows import unpack
@@ -88,6 +89,7 @@ class Recorder:
         try:
             keeper = self._keeper
             while keeper is not None and not self._ending.is_set():
+                say_lost()
                 more = keeper.step()
                 self._sums.add(keeper.news())
                 if not more:

@@ -10,7 +10,7 @@ from typing import Final
 from mailnotary.config.settings import Settings
 from mailnotary.daemon import recorder
 from mailnotary.daemon.descriptors import close_all_but
-from mailnotary.daemon.log import standard_error
+from mailnotary.daemon.log import set_up, standard_error
 from mailnotary.daemon.recording import COUNTS, hand_over, pair
 from mailnotary.metrics import counts
 from mailnotary.metrics.counts import Series
@@ -54,6 +54,7 @@ class RecorderProcess:
             try:
                 # The socket of the service and the keys are none of its business, and its own writer's end would keep
                 # it from seeing that the others have gone.
+                set_up(self._settings.log)
                 close_all_but(0, 1, 2, standard_error().fileno(), self._reader.fileno())
                 recorder.run(self._reader, self._settings)
             finally:

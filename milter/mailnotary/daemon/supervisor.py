@@ -19,7 +19,7 @@ from mailnotary.daemon.channel import CONFIGURATION, SIGNING, STOP, Channel
 from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.keywatch_parent import KeyWatchProcess
 from mailnotary.daemon.listener import Listener, StandIns
-from mailnotary.daemon.log import set_up
+from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.recorder_parent import RecorderProcess
@@ -111,6 +111,7 @@ class Supervisor:
                 self._reload()
             self._reap()
             self._look()
+            say_lost()
             if not self._ready and all(place.deaths >= STARTS for place in self._places):
                 log.error("no worker could be started")
                 self.listener.shut()

@@ -27,7 +27,7 @@ from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
 from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.listener import Listener, StandIns
-from mailnotary.daemon.log import Log, set_up
+from mailnotary.daemon.log import Log, say_lost, set_up
 from mailnotary.daemon.recording import Recording
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.waker import Waker
@@ -109,6 +109,7 @@ class Worker:
         readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
         self._beat()
         self._environments.flush()
+        say_lost()
         self._waker.wake()  # whatever else a session may wait for; and libmilter closes one that is silent for 2 hours
         if self._terminated:
             self._drain()
