@@ -391,13 +391,29 @@ def test_mtas_that_never_finish_do_not_keep_others_waiting(tmp_path: Path) -> No
                 client.sock.sendall(struct.pack(">I", 1000) + b"Lhalf a packet")
         try:
             for _ in range(5):
-                # A thread of libmilter's pool hangs on each half packet. Where one wake-up finds all of them ready, the
-                # worker frees one a second.
-                with MilterClient(daemon.address, timeout=90) as client:
+                with MilterClient(daemon.address, timeout=10) as client:
                     assert client.send_message(MESSAGE).reply is None
         finally:
             for client in idle:
                 client.close()
+
+
+def test_many_half_packets_at_once_do_not_keep_others_waiting(tmp_path: Path) -> None:
+    """A thread of libmilter's pool hangs on each, and sessions that are ready at once may all be left to one thread."""
+    with Daemon(tmp_path, workers=1) as daemon:
+        (worker,) = daemon.workers()
+        idle = [MilterClient(daemon.address) for _ in range(50)]
+        with MilterClient(daemon.address, timeout=10) as client:
+            time.sleep(0.5)  # until none of them has anything left to read
+            os.kill(worker, signal.SIGSTOP)
+            for one in idle:
+                one.sock.sendall(struct.pack(">I", 1000) + b"Lhalf a packet")
+            client.send_packet(b"A")
+            client.flush()
+            os.kill(worker, signal.SIGCONT)
+            assert client.send_message(MESSAGE).reply is None
+        for one in idle:
+            one.close()
 
 
 def test_an_mta_that_does_not_read_does_not_keep_others_waiting(tmp_path: Path) -> None:

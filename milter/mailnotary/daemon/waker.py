@@ -6,19 +6,24 @@ counts as idle until it has woken up: of several sessions that are ready at once
 after the other. Those behind the first wait for as long as that one waits for DNS, which took
 seconds with ten connections.
 
-So whoever is about to wait wakes another thread: it sends a command without effect over a session of our own. For that,
-the controller has to find a thread or to start one, and this one, once done with the command, goes on with the sessions
-that are ready. Our session has to be the first of the process, since threads take them in the order of their age: so
-none is behind another that may wait. A libmilter without a pool has a thread for each session, ours too, and no harm
-is done."""
+So whoever is about to wait wakes another thread: it sends a command without effect over a session of our own. For
+that, the controller has to find a thread or to start one, and this one, once done with the command, goes on with the
+sessions that are ready. A thread that finds half a packet hangs on it in the same way until the rest comes, without a
+callback of ours that could wake another: so whoever has the time looks now and then for what nobody reads, and wakes
+as many threads as that takes (`wake_for_unread`). Our session has to be the first of the process, since threads take
+them in the order of their age: so none is behind another that may wait. A libmilter without a pool has a thread for
+each session, ours too, and no harm is done."""
 
+import fcntl
 import logging
 import os
 import select
 import signal
 import socket
 import stat
+import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +36,9 @@ log = logging.getLogger(__name__)
 
 _ABORT: Final = b"\0\0\0\1A"  # SMFIC_ABORT: outside of a message libmilter passes over it, and asks no callback of ours
 _PATIENCE: Final = 5.0  # seconds for libmilter to take our session
+_WAKES: Final = 300  # threads that are woken one after the other at most
+_STEP: Final = 0.002  # seconds for one of them to begin to read
+_IN_VAIN: Final = 10  # steps in which nobody reads anything more: what is unread now is of sessions under way
 
 
 class Waker:
@@ -38,11 +46,14 @@ class Waker:
 
     def __init__(self) -> None:
         self._session: socket.socket | None = None
+        self._listener: socket.socket | None = None
+        self._last: dict[int, int] = {}  # what was unread at the last look
 
     def begin(self, libmilter: threading.Thread, stand_ins: StandIns, listener: socket.socket) -> None:
         """Starts libmilter's thread, with ours as its first session, and has it listen on `listener` from then on.
         Until this returns, no session must be served. Where ours cannot be set up, the daemon works without, and
         says so."""
+        self._listener = listener
         try:
             self._begin(libmilter, stand_ins, listener)
         except OSError as error:
@@ -81,6 +92,43 @@ class Waker:
         except OSError as error:
             self._session = None
             log.warning("mail may have to wait for the DNS of other mail", extra={"fields": {"error": str(error)}})
+
+    def wake_for_unread(self) -> None:
+        """Has threads look for sessions that are ready until nothing is left of what was unread at the last call, too,
+        or nobody reads any more of it. Waits for them, some tenths of a second at most."""
+        self.wake()
+        last, self._last = self._last, self._unread()
+        left, in_vain = last.items() & self._last.items(), 0
+        for _ in range(_WAKES):
+            if not left or in_vain > _IN_VAIN or self._session is None:
+                return
+            time.sleep(_STEP)
+            self.wake()
+            still = left & self._unread().items()
+            in_vain = in_vain + 1 if still == left else 0
+            left = still
+
+    def _unread(self) -> dict[int, int]:
+        """How many octets nobody has read yet of each of the MTA's sessions, by descriptor; no zeros."""
+        all_open, found = select.poll(), {}
+        for name in os.listdir("/proc/self/fd"):
+            all_open.register(int(name), select.POLLIN)
+        for descriptor, _ in all_open.poll(0):
+            with suppress(OSError):  # what is not a socket; the descriptor of the listing itself
+                octets = int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+                if octets and self._is_accepted(descriptor):
+                    found[descriptor] = octets
+        return found
+
+    def _is_accepted(self, descriptor: int) -> bool:
+        listener = self._listener
+        if listener is None or not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            if (one.family, one.type) != (listener.family, socket.SOCK_STREAM):
+                return False
+            ours, its = listener.getsockname(), one.getsockname()
+            return bool(ours == its if one.family == socket.AF_UNIX else ours[1] == its[1])  # the same port
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class Worker:
         self._beat()
         self._environments.flush()
         say_lost()
-        self._waker.wake()  # whatever else a session may wait for; and libmilter closes one that is silent for 2 hours
+        self._waker.wake_for_unread()  # and libmilter closes a session that is silent for 2 hours, ours too
         if self._terminated:
             self._drain()
         self._make_room()
