@@ -274,6 +274,8 @@ def test_junk_and_a_long_field_do_not_hide_the_next_one() -> None:
         b"X-List: To:\r\n From: Bank; x=1 <a@bank.example>",
         b"X-List: To:\r\n From: Bank; x=a@bank.example",
         b"X-List: h=To:\r\n From: Bank ; x=a@bank.example",
+        b"X-A: x\rFrom: <a@bank.example>",
+        b"Subject: x\r\tfrom : a@bank.example\r\n b",
         b"DKIM-Signature: h=To:\r\n From:Bank; i=a@bank.example;\r\n b=x",
     ],
 )
@@ -651,6 +653,11 @@ def test_an_address_as_its_own_name_needs_no_quotes(value: str) -> None:
     """The grammar wants them, many programs forget them, and no reader can come to another domain."""
     found = author_of(value.encode())
     assert (found.problem, found.domain) == (None, "example.org")
+
+
+def test_a_reason_holds_no_characters_of_the_senders_alphabet() -> None:
+    """It goes to the MTA, too, as the reason of a hold."""
+    assert author_of("пётр@bank.example <x@example.org>".encode()).reason.isascii()
 
 
 def test_an_address_of_another_domain_as_the_name_is_ambiguous() -> None:

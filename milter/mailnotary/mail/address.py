@@ -34,6 +34,7 @@ MAX_FROM_FIELDS = 20  # that are looked at; one is allowed
 
 
 _T = TypeVar("_T")
+_FOLDED = re.compile(rb"[\r\n]")
 
 
 class AuthorProblem(StrEnum):
@@ -87,7 +88,7 @@ def author(fields: Sequence[HeaderField]) -> Author:
         found = author_of(values[0])
     else:
         found = _several_fields(values)
-    shown = indented_authors([field.value for field in fields if b"\n" in field.value])
+    shown = indented_authors([field.value for field in fields if _FOLDED.search(field.value)])
     if not shown.more and all(domain in found.domains for domain in shown.domains):
         return found
     reason = "an indented line in the header begins with From: and shows another author"
@@ -377,7 +378,8 @@ class _Mailboxes:
         name = self.addresses.pop()
         self._angle_addr()
         if name.domain != self.addresses[-1].domain:
-            raise _FromError(AuthorProblem.AMBIGUOUS, f"the author's name is an address of another domain: {name}")
+            shown = ascii_printable(str(name), 320)
+            raise _FromError(AuthorProblem.AMBIGUOUS, f"the author's name is an address of another domain: {shown}")
 
     def _words(self) -> list[_Token]:
         words = []
@@ -393,7 +395,7 @@ class _Mailboxes:
         route = self._route()
         self._addr_spec(self._words())
         if not self._take(">"):
-            raise _unparsable(f"{_shown(self._next)} where '>' must stand")
+            raise _unparsable(f"{_shown(self._next)} where '>' must be")
         foreign = [domain for domain in route if domain != self.addresses[-1].domain]
         if foreign:
             # "the route portion SHOULD be ignored" (4.4), but there are programs that show its first domain instead.

@@ -187,9 +187,9 @@ def one_address(text: str) -> tuple[str, str] | None:
 
 # --- other fields ---------------------------------------------------------------------------------------------------
 
-# "From:" at the beginning of a continuation line. It is a name in the h= tag of a signature if such a list is before it
-# and the rest of one after it, and the line has no address.
-_INDENTED_FROM = re.compile(rb"\n[ \t]+from[ \t]*:", re.IGNORECASE)
+# "From:" at the beginning of a continuation line, or after a CR alone, which ends a line for some programs. It is a
+# name in the h= tag of a signature if such a list is before it and the rest of one after it, and its line has no "@".
+_INDENTED_FROM = re.compile(rb"(?:\n[ \t]+|\r[ \t]*)from[ \t]*:", re.IGNORECASE)
 _NAMES_BEFORE = re.compile(rb"\s*h\s*=[A-Za-z0-9_:\s-]*\Z", re.IGNORECASE)
 _NAMES_AFTER = re.compile(rb"[A-Za-z0-9_:\s-]*(?:;\s*(?:[A-Za-z]+\s*=|\Z)|\Z)")
 _LINE_ENDS = re.compile(rb"[\r\n]+")
