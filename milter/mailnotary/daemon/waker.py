@@ -111,7 +111,11 @@ class Waker:
     def _unread(self) -> dict[int, int]:
         """How many octets nobody has read yet of each of the MTA's sessions, by descriptor; no zeros."""
         all_open, found = select.poll(), {}
-        for name in os.listdir("/proc/self/fd"):
+        try:
+            names = os.listdir("/proc/self/fd")
+        except OSError:  # not one more file can be opened
+            return {}
+        for name in names:
             all_open.register(int(name), select.POLLIN)
         for descriptor, _ in all_open.poll(0):
             with suppress(OSError):  # what is not a socket; the descriptor of the listing itself
