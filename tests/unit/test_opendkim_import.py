@@ -495,6 +495,7 @@ def test_the_socket_is_one_that_the_unit_can_open(socket: str, user: str, listen
         ("Syslog true\nRejectFailures false\nSocket local:/x\n", "OpenDMARC"),
         ("debugLevel = 1\nHELO_reject = Fail\n", "policyd-spf"),
         ("myhostname = mx.example.org\nmynetworks = 127.0.0.0/8\n", "Postfix"),
+        ('dkim_signing {\n  selector = "dkim";\n}\n', "rspamd"),
         ("name = value\n", "another program"),
     ],
 )

@@ -9,7 +9,7 @@ _OPENDKIM = (
 )
 _OTHERS = {
     "OpenDMARC": "rejectfailures ignorehosts trustedauthservids spfselfvalidate spfignoreresults historyfile "
-    "publicsuffixlist failurereports ignoreauthenticatedclients requiredheaders",
+    "publicsuffixlist failurereports ignoreauthenticatedclients",
     "policyd-spf": "helo_reject mail_from_reject permerror_reject temperror_defer skip_addresses testonly whitelist",
     "Postfix (main.cf)": "myhostname mydestination mynetworks smtpd_milters inet_interfaces smtpd_banner "
     "queue_directory compatibility_level",
@@ -21,10 +21,10 @@ _OTHERS = {
 def other_program(conf: Conf) -> str:
     """The program whose file this seems to be, or "another program"; "" for OpenDKIM's, or for an empty file."""
     names = {one.key.rstrip("=:") for one in conf.directives}
-    if not names or names & set(_OPENDKIM.split()):
-        return ""
-    for program, words in _OTHERS.items():
+    for program, words in _OTHERS.items():  # first, for some have a "selector" or "domain" as well
         if names & set(words.split()):
             return program
+    if not names or names & set(_OPENDKIM.split()):
+        return ""
     spaced = all(one.value.startswith(("=", "{")) for one in conf.directives)
     return "another program" if spaced else ""
