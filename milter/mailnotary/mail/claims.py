@@ -193,6 +193,7 @@ _INDENTED_FROM = re.compile(rb"(?:\n[ \t]+|\r[ \t]*)from[ \t]*:", re.IGNORECASE)
 _NAMES_BEFORE = re.compile(rb"\s*h\s*=[A-Za-z0-9_:\s-]*\Z", re.IGNORECASE)
 _NAMES_AFTER = re.compile(rb"[A-Za-z0-9_:\s-]*(?:;\s*(?:[A-Za-z]+\s*=|\Z)|\Z)")
 _LINE_ENDS = re.compile(rb"[\r\n]+")
+MAX_LISTS = 20  # of names in one field; a signature has one
 
 
 def indented_authors(values: Iterable[bytes]) -> Claims:
@@ -217,11 +218,14 @@ def _indented_from(value: bytes) -> bytes | None:
     """What follows in a folded field after an indented "From:" that is not a name in a list of fields."""
     match = _INDENTED_FROM.search(value)
     bracket = value.rfind(b"<") if match is not None else 0  # which no tag of a signature has
+    left = MAX_LISTS
     while match is not None:
+        left -= 1
         before = value[value.rfind(b";", 0, match.start()) + 1 : match.start()]
         names = _NAMES_AFTER.match(value, match.end())
         line = value[match.end() : end if (end := value.find(b"\n", match.end())) >= 0 else None]
-        if names is None or b"@" in line or bracket > match.end() or not _NAMES_BEFORE.match(before):
+        shown = b"@" in line or bracket > match.end()
+        if left < 0 or names is None or shown or not _NAMES_BEFORE.match(before):
             return value[match.end() :]
         match = _INDENTED_FROM.search(value, names.end())
     return None
