@@ -8,7 +8,7 @@ seconds with ten connections.
 
 So whoever is about to wait wakes another thread: it sends a command without effect over a session of our own. For
 that, the controller has to find a thread or to start one, and this one, once done with the command, goes on with the
-sessions that are ready. A thread that finds half a packet hangs on it in the same way until the rest comes, without a
+sessions that are ready. A thread that finds half a packet waits in the same way until the rest comes, without a
 callback of ours that could wake another: so whoever has the time looks now and then for what nobody reads, and wakes
 as many threads as that takes (`wake_for_unread`). Our session has to be the first of the process, since threads take
 them in the order of their age: so none is behind another that may wait. A libmilter without a pool has a thread for
