@@ -36,8 +36,8 @@ def _encode(name: str) -> str | None:
 
 def to_ascii(name: str) -> str | None:
     """The name as lower-case A-labels without a trailing dot (RFC 5890), or None if it has U-labels
-    that IDNA2008 refuses. An all-ASCII name is only lowered, whatever its octets: ask
-    `is_domain_name` whether it is a usable one."""
+    that IDNA2008 refuses. An all-ASCII name is only lower-cased, whatever its octets: ask
+    `is_domain_name` whether it is usable."""
     if name.endswith("."):
         name = name[:-1]
     if name.isascii():

@@ -9,7 +9,7 @@ class MailnotaryError(Exception):
 
 
 class SetupError(MailnotaryError):
-    """The configuration, or the machine that it is for, is not as it must be; its administrator can change that."""
+    """Something is wrong with the configuration or the machine, and its administrator can change that."""
 
 
 class DkimKeyError(MailnotaryError):
@@ -25,4 +25,4 @@ class MailSyntaxError(MailnotaryError, ValueError):
 
 
 class ProtocolOutcome(MailnotaryError):  # noqa: N818 - it ends an evaluation early and becomes its result
-    """A step of SPF, DKIM or DMARC is over before its end, with a result that the RFCs name."""
+    """A step of SPF, DKIM or DMARC ends early, with a result that the RFCs name."""

@@ -5,7 +5,7 @@ import re
 # A backslash that begins no escape of ours. One that does stays: text that was made safe once is not changed again.
 _BACKSLASH = r"\\(?!x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})"
 # C0, DEL, C1, the line and paragraph separators and the bidirectional controls (which make a terminal show
-# one thing and mean another), lone surrogates (octets that were no UTF-8), and the escape character itself.
+# one thing and mean another), lone surrogates (octets that were not UTF-8), and the escape character itself.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]|" + _BACKSLASH
 )
@@ -23,7 +23,7 @@ def _code(match: re.Match[str]) -> str:
 def printable(text: str | bytes, limit: int = 1000) -> str:
     r"""The text on one line, with every octet or character that could act on a terminal or a log as \xNN; octets
     are taken as UTF-8 where they are. What was made safe before is not escaped again. At most `limit` characters are
-    shown, which end with a whole word where one ends near; the rest is said as a count."""
+    shown, which end with a whole word where one ends near; the rest is given as a count."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     head = _head(text, limit)
@@ -53,6 +53,6 @@ def _head(text: str, limit: int) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the text is printable US-ASCII without the escape character: nearly all is, and this is quicker to say
+    """Whether the text is printable US-ASCII without the escape character: nearly all is, and this check is faster
     than to substitute nothing."""
     return text.isascii() and text.isprintable() and "\\" not in text

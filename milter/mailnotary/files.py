@@ -1,4 +1,4 @@
-"""Opening files and directories of which somebody else may have made something else."""
+"""Opening files and directories that somebody else may have replaced."""
 
 import errno
 import os
@@ -12,9 +12,9 @@ _MAX_LINKS = 40  # on one path, as in the kernel (path_resolution(7))
 
 
 def open_regular(path: Path | str, *, dir_fd: int | None = None) -> int:
-    """The descriptor of a regular file, for reading. With `dir_fd` it is named relative to that directory, and is no
-    symbolic link. Raises OSError, also for what is another kind of file: a named
-    pipe would keep us waiting for somebody to write into it, a device does what it likes. Never waits."""
+    """The descriptor of a regular file, for reading. With `dir_fd` it is named relative to that directory, and must not
+    be a symbolic link. Raises OSError, also for any other kind of file: a named pipe would keep us waiting for somebody
+    to write into it, a device does what it likes. Never waits."""
     # O_NONBLOCK does not wait for a pipe's other end, O_NOCTTY takes no terminal for ours; fstat looks at what was
     # opened, whatever has that name by then.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if dir_fd is None else os.O_NOFOLLOW)
@@ -39,7 +39,7 @@ def read_regular(path: Path | str, octets: int) -> bytes:
 
 def resolve(path: Path) -> Path:
     """The path without symbolic links; what it names may be missing. Raises OSError, also where a link on it belongs to
-    somebody who is neither root nor the user of this process: who could have us write anywhere."""
+    somebody who is neither root nor the user of this process: who could make us write anywhere."""
     done, left, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
     while left:
         part = left.pop()

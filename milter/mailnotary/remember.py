@@ -1,4 +1,4 @@
-"""What a process remembers of others' words: bounded in octets, since they choose how long those are."""
+"""Caches of what others wrote, bounded in octets because the others choose its length."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -13,8 +13,8 @@ Value = TypeVar("Value")
 
 
 class Remembered(Generic[Key, Value]):
-    """Values by key, of about so many octets at most; the oldest make room. Whoever keeps one says what it takes with
-    its key. Safe to use from several threads."""
+    """Values by key, of at most about so many octets; the oldest make room. Whoever keeps one says how much memory it
+    takes with its key. Safe to use from several threads."""
 
     __slots__ = ("_entries", "_left", "_lock")
 
@@ -72,5 +72,5 @@ class Remembering(Generic[Value]):
         return value
 
     def cache_clear(self) -> None:
-        """Forgets all."""
+        """Forgets everything."""
         self._kept: Remembered[bytes, Value] = Remembered(self._octets)

@@ -12,7 +12,7 @@ class SpfStatus(StrEnum):
 
     NONE = "none"
     NEUTRAL = "neutral"
-    PASS = "pass"  # noqa: S105 - a result word, no password
+    PASS = "pass"  # noqa: S105 - a result word, not a password
     FAIL = "fail"
     SOFTFAIL = "softfail"
     TEMPERROR = "temperror"
@@ -23,7 +23,7 @@ class DkimStatus(StrEnum):
     """RFC 8601 section 2.7.1."""
 
     NONE = "none"
-    PASS = "pass"  # noqa: S105 - a result word, no password
+    PASS = "pass"  # noqa: S105 - a result word, not a password
     FAIL = "fail"
     POLICY = "policy"
     NEUTRAL = "neutral"
@@ -35,7 +35,7 @@ class DmarcStatus(StrEnum):
     """RFC 9989 section 9.2 (its registration of the "dmarc" method)."""
 
     NONE = "none"
-    PASS = "pass"  # noqa: S105 - a result word, no password
+    PASS = "pass"  # noqa: S105 - a result word, not a password
     FAIL = "fail"
     TEMPERROR = "temperror"
     PERMERROR = "permerror"
@@ -45,7 +45,7 @@ class AuthStatus(StrEnum):
     """RFC 8601 section 2.7.4: SMTP AUTH."""
 
     NONE = "none"
-    PASS = "pass"  # noqa: S105 - a result word, no password
+    PASS = "pass"  # noqa: S105 - a result word, not a password
     FAIL = "fail"
     TEMPERROR = "temperror"
     PERMERROR = "permerror"

@@ -377,7 +377,7 @@ ADVICE = {
     "broken": (
         {"example.org": [{"TXT": "v=spf1 ipv4:192.0.2.1"}], "_dmarc.example.org": [{"TXT": "v=DMARC1; p=rejct"}]},
         ["syntax error"],
-        ["p=rejct is none of", "has no effect"],
+        ["p=rejct is not one of", "has no effect"],
     ),
     "too many look-ups": (
         {"example.org": [{"TXT": "v=spf1 " + "".join(f"include:i{i}.example " for i in range(11)) + "-all"}]}

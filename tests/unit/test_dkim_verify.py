@@ -467,7 +467,7 @@ def test_l_that_covers_the_whole_body() -> None:
 
 def test_l_that_is_larger_than_the_body() -> None:
     result = verify(craft(l="49"))
-    assert (result.status, result.reason) == ("permerror", "l=49 is more than the body has (48 octets)")
+    assert (result.status, result.reason) == ("permerror", "l=49 is longer than the body (48 octets)")
     assert verify(craft(l="9" * 76)).status == "permerror"
 
 

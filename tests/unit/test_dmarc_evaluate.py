@@ -300,7 +300,7 @@ def test_a_dns_error_does_not_undo_a_certain_pass() -> None:
     assert evaluate("example.com", zone, dkim=("x.example.com", "y.example.com")).status == "pass"
 
 
-def test_a_dns_error_where_alignment_hangs_on_it_is_neither_pass_nor_fail() -> None:
+def test_a_dns_error_that_alignment_depends_on_is_neither_pass_nor_fail() -> None:
     zone: dict[str, Any] = {"_dmarc.example.com": [{"TXT": REJECT}], "_dmarc.com": "SERVFAIL"}
     result = evaluate("example.com", zone, spf=("x.example.com",))
     assert (result.status, result.policy, result.disposition) == ("temperror", "reject", "reject")

@@ -564,8 +564,8 @@ def test_each_setting_is_judged(changes: Mapping[str, str], name: str, level: Le
         ("accept", Level.WARNING, "unchecked and unsigned"),
         ("reject", Level.WARNING, "permanently"),
         ("quarantine", Level.WARNING, "on hold"),
-        ("", Level.WARNING, "'' is none of accept, quarantine, reject, shutdown, tempfail"),
-        ("x\x1b", Level.WARNING, "'x\\x1b' is none of"),
+        ("", Level.WARNING, "'' is not one of accept, quarantine, reject, shutdown, tempfail"),
+        ("x\x1b", Level.WARNING, "'x\\x1b' is not one of"),
     ],
 )
 def test_what_becomes_of_mail_while_the_daemon_is_away(action: str, level: Level, words: str) -> None:

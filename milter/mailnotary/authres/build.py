@@ -20,7 +20,7 @@ from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import AuthStatus, DkimStatus, DmarcStatus, SpfStatus
 
 MIN_SIGNATURE = 8  # characters of header.b (RFC 6008 section 4)
-MAX_SIGNATURE = 64  # as many tell any two real signatures apart
+MAX_SIGNATURE = 64  # enough to tell any two real signatures apart
 _ALGORITHMS = frozenset(("rsa-sha256", "rsa-sha1", "ed25519-sha256"))
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 _LOGIN = re.compile(r"[A-Za-z0-9._+-]{1,64}(?:@[A-Za-z0-9._-]{1,253})?\Z")
@@ -33,8 +33,8 @@ def field_value(
     """The field's value, folded as `format` does it: `mail_from` and `helo` as the client gave them, `both_spf` whether
     HELO's result is written beside that of MAIL FROM.
 
-    What SPF and DMARC say of one sender's messages is the same for each, and is written once; so is nearly all of what
-    is said of a signature."""
+    What SPF and DMARC say about one sender's messages is the same for each, and is formatted once; so is nearly all of
+    what is said about a signature."""
     lines = [
         *_auth(results.auth),
         *_spf(results.spf, mail_from, helo, both_spf),
@@ -85,7 +85,7 @@ def _spf_line(status: SpfStatus, identity: str, domain: str, reason: str) -> str
 
 
 def _dkim(results: Sequence[DkimResult] | None) -> list[str]:
-    """The signatures' results, the topmost first. Of too many, those that pass and then the topmost are told of."""
+    """The signatures' results, the topmost first. Of too many, those that pass and then the topmost are listed."""
     if results is None:
         return []
     if not results:
@@ -97,7 +97,7 @@ _NO_SIGNATURE = line(MethodResult("dkim", DkimStatus.NONE, comment="no signature
 
 
 def _shown(results: Sequence[DkimResult]) -> list[tuple[DkimResult, str]]:
-    """The results that are told of, each with its header.b."""
+    """The results that are listed, each with its header.b."""
     all_of_them = list(zip(results, _prefixes([result.signature for result in results]), strict=True))
     if len(results) <= MAX_DKIM:
         return all_of_them
@@ -124,7 +124,7 @@ def _signature_line(result: DkimResult, prefix: str) -> str:
 def _signature_text(
     status: DkimStatus, domain: str, identity: str, selector: str, algorithm: str, bits: int, reason: str
 ) -> str:
-    """What the field says of a signature but for header.b, which ends it and is another one each time."""
+    """What the field says about a signature, except header.b, which ends it and is different each time."""
     properties = _properties("header", d=domain, i=identity, s=selector, a=algorithm)
     comment = f"{bits}-bit key" if bits else ""
     return unfolded(MethodResult("dkim", status, properties, reason, comment=comment))

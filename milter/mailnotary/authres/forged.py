@@ -17,8 +17,8 @@ from mailnotary.mail.compatible import compatible
 # kind and other punctuation, broken UTF-8, and what shows nothing. The four are invisible, though Unicode has them as
 # letters (Default_Ignorable_Code_Point).
 _NOISE = re.compile("[^\\w.-]+|[\u115f\u1160\u3164\uffa0]+")
-# Ligatures that NFKC makes into whole phrases, up to 18 characters of one: no part of an identifier, but of an attack.
-# The signs and brackets among them part words like any other.
+# Ligatures that NFKC makes into whole phrases, up to 18 characters of one: not part of any identifier, only of attacks.
+# The signs and brackets among them separate words like any other.
 _LIGATURES = re.compile("[\ufb50-\ufdff]+")
 _COMMENT_PART = re.compile(r"\\.|[()]|[^()\\]++|\\", re.DOTALL)
 
@@ -36,8 +36,8 @@ def claims(value: bytes, ids: Collection[str]) -> bool:
         return _contains(value, ids)
     words = _words(found)
     has_ours = any(needle.strip(".") in words for own in ids for needle in _needles(own))
-    # Where none of our ids has a U-label, IDNA finds no id that the words lack, and it is slow: half a second for the
-    # fields that one header may hold.
+    # Where none of our ids has a U-label, IDNA finds no id that is not among the words. It is slow: half a second for
+    # the fields of one header.
     if not has_ours and not found.isascii() and not any("xn--" in _same(own) for own in ids):
         return False
     if any(_same(found) == _same(own) for own in ids):
@@ -51,7 +51,7 @@ def _same(authserv_id: str) -> str:
 
 
 def _is_name(found: str) -> bool:
-    """Whether it is a domain name as it stands; IDNA's mapping (UTS 46) drops what shows nothing."""
+    """Whether it is a domain name as written; IDNA's mapping (UTS 46) drops what shows nothing."""
     name = to_ascii(found)
     if name is None or not is_domain_name(name):
         return False

@@ -23,7 +23,7 @@ _DOMAIN = re.compile(r"@[A-Za-z0-9._\-\u0080-\ud7ff\ue000-\U0010ffff]+")
 
 
 def parse(value: bytes | str) -> AuthenticationResults:
-    """Reads a field's value. Raises AuthresError where it is in no form that has one meaning."""
+    """Reads a field's value. Raises AuthresError if it is malformed or ambiguous."""
     if len(value) > MAX_VALUE:
         raise AuthresError(f"longer than {MAX_VALUE} octets")
     try:

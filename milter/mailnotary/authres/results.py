@@ -11,7 +11,7 @@ from mailnotary.spf.result import SpfResult
 class Results:
     """The results of one message, method by method; a method that was not run has its default. `auth` is the login
     name of a client that has authenticated itself ("" where it is not known), `spf` one result for each identity,
-    `dkim` one for each signature from the top down: none, and there was no signature; None, and nobody looked."""
+    `dkim` one for each signature from the top down: empty if there was none, None if nobody looked."""
 
     auth: str | None = None
     spf: tuple[SpfResult, ...] = ()

@@ -17,7 +17,7 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
 _LABEL = r"[A-Za-z0-9_\-\u0080-\U0010ffff]+"
 _ADDRESS = re.compile(rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)*")?@{_LABEL}(?:\.{_LABEL})*\Z')
 # All that could end a line, hide text or turn it around: controls (C0, DEL, C1), line and paragraph separators,
-# bidirectional marks, octets that were no UTF-8.
+# bidirectional marks, octets that were not UTF-8.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 _WIDE_SPACE = re.compile(r"(?![\x00-\x7f])\s")  # white space to some readers, so never outside quotes
 _COMMENT_SPECIAL = re.compile(r"[()\\]")
@@ -26,11 +26,11 @@ _BREAK = re.compile(r"(?<! ) (?! )")
 
 
 def format(results: AuthenticationResults) -> str:
-    """The field's value, without a leading space, folded by CRLF and a space (libmilter wants LF alone: the caller's
-    to replace). Unfolded it is one line, so a fold adds and takes nothing.
+    """The field's value, without a leading space, folded by CRLF and a space (libmilter wants LF alone: the caller
+    replaces it). Unfolded it is one line, so a fold adds and takes nothing.
 
     Values, reasons and comments may be anything: what a field can't carry in them comes out as "?", and all but
-    the first `MAX_TEXT` octets are left out. Keywords are the program's own: one that is none raises AuthresError."""
+    the first `MAX_TEXT` octets are left out. Keywords are the program's own: an invalid one raises AuthresError."""
     return assemble(results.authserv_id, results.version, [line(result) for result in results.results])
 
 

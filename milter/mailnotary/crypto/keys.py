@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from mailnotary.errors import DkimKeyError
 
 MIN_RSA_BITS = 1024  # for signing: "Signers MUST use RSA keys of at least 1024 bits" (RFC 8301 3.2)
-MAX_RSA_BITS = 8192  # RFC 8301 3.2 asks verifiers for 4096; beyond 8192 the work is an attacker's gain alone
+MAX_RSA_BITS = 8192  # RFC 8301 3.2 asks verifiers for 4096; beyond 8192 the work helps only attackers
 MAX_PUBLIC_OCTETS = 2048  # of a public key in DER: 8192 bits take 1062
 MAX_PEM_OCTETS = 65536
 

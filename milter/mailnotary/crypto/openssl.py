@@ -58,7 +58,7 @@ class _RsaPrivate(PrivateKey):
             n, e, d, p, q = self._numbers
             public = openssl.rsa.RSAPublicNumbers(e, n)
             numbers = openssl.rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
-            # The key is the admin's own, and that its parts belong together was seen when it was read. OpenSSL would
+            # The key is the admin's own, and its parts were found to belong together when it was read. OpenSSL would
             # also look whether p and q are prime: 0.1 to 0.4 seconds for each key in each worker.
             self._key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
         return bytes(self._key.sign(digest, openssl.padding, openssl.sha256))

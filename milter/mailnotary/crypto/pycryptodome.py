@@ -28,7 +28,7 @@ class _RsaPublic(PublicKey):
         self._modulus, self._exponent = modulus, exponent
 
     def verify(self, digest: bytes, signature: bytes) -> bool:
-        # RSASSA-PKCS1-v1_5 (RFC 8017 8.2.2): the one right encoding is compared as a whole. (pycryptodome's own
+        # RSASSA-PKCS1-v1_5 (RFC 8017 8.2.2): the only valid encoding is compared as a whole. (pycryptodome's own
         # also takes DigestInfo without its NULL, which OpenSSL does not and RFC 8017 A.2.4 forbids.)
         size = (self.bits + 7) // 8
         number = int.from_bytes(signature, "big")
@@ -53,7 +53,7 @@ class _Ed25519Public(PublicKey):
             if self._key is None:
                 self._key = eddsa.new(eddsa.import_public_key(self._octets), "rfc8032")
             self._key.verify(digest, signature)
-        except ValueError:  # no point of the curve, or not the key's signature
+        except ValueError:  # not a point on the curve, or not the key's signature
             return False
         return True
 
@@ -76,7 +76,7 @@ class _RsaPrivate(PrivateKey):
 
             self._key = pkcs1_15.new(RSA.construct(self._numbers, consistency_check=False))
         # One after the other: pycryptodome lets go of Python's lock for these milliseconds, and the threads of a worker
-        # share one core: they would only make each other late.
+        # share one core: they would only delay each other.
         with _one_at_a_time:
             return bytes(self._key.sign(_Digest(digest)))
 
@@ -97,7 +97,7 @@ class _Ed25519Private(PrivateKey):
 
 
 class Pycryptodome(Backend):
-    """The backend that is always there."""
+    """The backend that is always available."""
 
     name = "pycryptodome"
 

@@ -37,7 +37,7 @@ def relaxed_header(field: HeaderField) -> bytes:
 
 
 def simple_header(field: HeaderField) -> bytes:
-    """A field under "simple" (RFC 6376 3.4.1), without its final CRLF: as it stands."""
+    """A field under "simple" (RFC 6376 3.4.1), without its final CRLF: unchanged."""
     return field.raw
 
 

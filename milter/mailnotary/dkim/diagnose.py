@@ -49,7 +49,7 @@ def diagnose(
     fields: Sequence[HeaderField], body: bytes, results: Sequence[DkimResult], resolver: Resolver, *, now: int
 ) -> list[Diagnosis | None]:
     """One diagnosis for each result of `Verifier.finish`, which it is for; None for a signature that can't be parsed.
-    Only for one that failed is it looked for what was changed."""
+    What was changed is looked for only where the signature failed."""
     signatures = [field for field in fields if field.key == _SIGNATURE]
     return [
         _diagnose(fields, body, field, result.status is DkimStatus.FAIL, resolver, now)
@@ -115,7 +115,7 @@ def _findings(
         if passes(tried):
             yield f"the header matches again after undoing this: {what}"
             return
-    yield "the signed header fields differ too, or the key is another; no single common rewrite explains it"
+    yield "the signed header fields differ too, or the key is a different one; no single common rewrite explains it"
 
 
 # --- bodies ---
@@ -135,7 +135,7 @@ def _bodies(body: bytes) -> Iterator[Guess]:
 
 
 def _without_footer(body: bytes) -> Iterator[Guess]:
-    """Each with one more of the last lines taken away (mailing lists and scanners append such)."""
+    """Each with one more of the last lines taken away (mailing lists and scanners append lines)."""
     end = len(body)
     for count in range(1, MAX_FOOTER + 1):
         end = body.rfind(b"\r\n", 0, max(end - 2, 0)) + 2  # where the last line of what is left begins

@@ -14,9 +14,9 @@ _WSP = b" \t\r\n"
 
 
 class KeyRecordError(ProtocolOutcome):
-    """A key record is not to be used; the text says why, and `brief` in fixed words."""
+    """A key record must not be used; the text says why, and `brief` in fixed words."""
 
-    def __init__(self, reason: str, brief: str = "the key record can not be used") -> None:
+    def __init__(self, reason: str, brief: str = "the key record cannot be used") -> None:
         super().__init__(reason)
         self.brief = brief
 

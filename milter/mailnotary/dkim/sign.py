@@ -132,7 +132,7 @@ class MessageSigner:
         self.signed: tuple[tuple[str, str], ...] = ()
         authors = self._index.count(b"from")
         if authors != 1:
-            # From MUST be signed (RFC 6376 5.4) and stands once (RFC 5322 3.6); of several, readers show any (8.15).
+            # From MUST be signed (RFC 6376 5.4) and occurs once (RFC 5322 3.6); of several, readers show any (8.15).
             raise SigningError("message has no From field" if not authors else f"message has {authors} From fields")
         self._jobs = [_Job(signer, self._index) for signer in signers]
         self._bodies = {relaxed: BodyHash(relaxed, [None]) for relaxed in {job.relaxed_body for job in self._jobs}}
@@ -159,7 +159,7 @@ class MessageSigner:
 
 
 class _Job:
-    """One signer at one message."""
+    """The work of one signer on one message."""
 
     def __init__(self, signer: Signer, index: FieldIndex) -> None:
         self.signer = signer

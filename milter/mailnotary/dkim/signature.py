@@ -2,7 +2,7 @@
 
 How a failure here is reported (RFC 8601 section 2.7.1 names the words, RFC 6376 knows only PERMFAIL):
 
-neutral    "contained syntax errors or [was] not otherwise able to be processed": no tag list, a value that is not in
+neutral    "contained syntax errors or [was] not otherwise able to be processed": not a tag list, a value that is not in
            its tag's syntax, an algorithm, canonicalization or query method that we don't know (RFC 6376 3.3.4, 3.4
            and 3.5 tell us to ignore those)
 permerror  "some error that is unrecoverable, such as a required header field being absent": a signature that is
@@ -36,8 +36,8 @@ MAX_SIGNATURE_OCTETS = 65536  # of one DKIM-Signature field; Postfix cuts a fiel
 MAX_SIGNATURE_TEXT = 4096
 MAX_IDENTITY = 320
 MAX_SIGNED_NAMES = 1000  # in h=; the longest in real mail have some 60
-CLOCK_DRIFT = 300  # seconds that x= is honoured longer (the "fudge factor" of RFC 6376 3.5); OpenDKIM's default
-MAX_FUTURE = 86400  # seconds that t= may lie ahead: clocks in a wrong time zone are common, and harm nobody
+CLOCK_DRIFT = 300  # seconds that a signature outlives its x= (the "fudge factor" of RFC 6376 3.5); OpenDKIM's default
+MAX_FUTURE = 86400  # seconds that t= may be in the future: clocks in a wrong time zone are common and harmless
 
 REQUIRED_TAGS = ("v", "a", "b", "bh", "d", "h", "s")  # RFC 6376 6.1.1
 
@@ -63,7 +63,7 @@ _CANONICALIZATIONS = {
 
 
 class SignatureError(ProtocolOutcome):
-    """The signature is not to be verified; `status`, `reason` and `brief` are its result."""
+    """The signature cannot be verified; `status`, `reason` and `brief` are its result."""
 
     def __init__(self, status: DkimStatus, reason: str, brief: str) -> None:
         super().__init__(reason)
@@ -130,7 +130,7 @@ def read_tags(field: HeaderField) -> TagList:
 
 
 def read_labels(tags: TagList) -> Labels:
-    """What can be told of a signature, valid or not."""
+    """What a result says about a signature, valid or not."""
     domain = _domain(tags.get("d"))
     selector = _domain(tags.get("s"))
     identity = (tags.get("i") or b"").translate(None, _WSP)
@@ -188,7 +188,7 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
 
 
 def decode_base64(value: bytes) -> bytes | None:
-    """A base64string (RFC 6376 2.10), white space anywhere in it, its padding optional; None where it is none."""
+    """A base64string (RFC 6376 2.10), white space anywhere in it, its padding optional; None if it is not one."""
     packed = value.translate(None, _WSP)
     try:
         if packed:

@@ -15,9 +15,9 @@ MAX_TAGS = 64  # a signature has 14 known tags; the cap bounds the work that a h
 
 _WSP = b" \t\r\n"
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*\Z")
-# A CR or LF that is not a fold is nothing that a tag may hold: it is the stuff of which smuggled lines are made.
+# A CR or LF that is not part of a fold is not allowed in a tag: it could smuggle in a line.
 # (The "++" keeps the match from being tried again in other ways: without it, it takes exponential time. "*+" for the
-# group would be right, but Python before 3.11.5 goes on behind what a group took before it failed: gh-106052.)
+# group would be right, but Python before 3.11.5 continues after what a group matched before it failed: gh-106052.)
 _OCTETS = re.compile(rb"(?:[!-~\x80-\xff \t]++|\r\n(?=[ \t]))*\Z")
 _ALLOWED = bytes([*range(0x21, 0x7F), *range(0x80, 0x100), *b" \t"])  # all that _OCTETS takes, but folds
 
@@ -46,7 +46,7 @@ def parse_tags(text: bytes) -> TagList:
     specs = text.split(b";", MAX_TAGS)
     for number, spec in enumerate(specs, 1):
         end += 1 + len(spec)
-        if number == len(specs) > 1 and not spec.strip(_WSP):  # what stands after the optional final ";"
+        if number == len(specs) > 1 and not spec.strip(_WSP):  # what follows the optional final ";"
             break
         if number > MAX_TAGS:
             raise TagError(f"more than {MAX_TAGS} tags")
@@ -58,7 +58,7 @@ def parse_tags(text: bytes) -> TagList:
             raise TagError(f"tag {number} has no valid name")
         name = raw_name.decode()
         if not clean and not _OCTETS.match(spec):
-            raise TagError(f"tag {name}= has an octet that no tag may hold")
+            raise TagError(f"tag {name}= has an octet that is not allowed")
         if name in tags:
             raise TagError(f"tag {name}= is duplicated")
         tags[name] = value.strip(_WSP)

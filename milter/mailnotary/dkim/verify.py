@@ -198,7 +198,7 @@ class Verifier:
         digest = body.digest(signature.length)
         if digest is None:
             # "This value MUST NOT be larger than the actual number of octets" (RFC 6376 3.5 l=)
-            reason = f"l={signature.length} is more than the body has ({body.length} octets)"
+            reason = f"l={signature.length} is longer than the body ({body.length} octets)"
             return DkimStatus.PERMERROR, reason, "the body is shorter than what was signed"
         if digest != signature.body_hash:  # step 3
             return DkimStatus.FAIL, "body hash differs: the body was changed after signing", "body changed"
@@ -207,7 +207,7 @@ class Verifier:
             reason = f"not verified: the signatures cover more than {MAX_HASHED_OCTETS} octets of header fields"
             return DkimStatus.POLICY, reason, "too many signed fields"
         if not public.verify(header, signature.value):  # step 4
-            reason = "signature does not match: a signed header field was changed, or the key is another"
+            reason = "signature does not match: a signed header field was changed, or the key is a different one"
             return DkimStatus.FAIL, reason, "header changed, or another key"
         if signature.length is not None and body.length > signature.length:
             # "Verifiers might treat a message that contains bytes beyond with suspicion" (6.1.3, 8.2): anything
@@ -218,7 +218,7 @@ class Verifier:
         return DkimStatus.PASS, "", ""
 
     def _header_hash(self, signature: Signature) -> bytes | None:
-        """Made once for all keys of a signature that are tried; None if it is more than is hashed for one message."""
+        """Computed once for all keys of a signature that are tried; None beyond what is hashed for one message."""
         if self._hashed is None or self._hashed[0] is not signature:
             fields = signature.signed_fields(self._index)
             self._hash_left -= sum([len(field.value) for field in fields])

@@ -15,7 +15,7 @@ MAX_QUESTIONS = 40
 
 
 class TooManyQuestionsError(ProtocolOutcome):
-    """The evaluation has asked all that it may."""
+    """The evaluation has asked all the questions that it is allowed."""
 
 
 @dataclass(frozen=True, slots=True)

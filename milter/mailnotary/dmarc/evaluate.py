@@ -22,8 +22,8 @@ _WEAKER = {Policy.REJECT: Policy.QUARANTINE, Policy.QUARANTINE: Policy.NONE, Pol
 _MAIL_FROM = SpfIdentity.MAILFROM
 _TELLING: tuple[str, ...] = (SpfStatus.PASS, SpfStatus.TEMPERROR)  # and DKIM's, which are the same words
 _Facts = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
-# What comes of an author domain beside the domains that passed SPF and DKIM or ended in a DNS error there: nothing else
-# that these say matters here.
+# The result for an author domain with the domains that passed SPF and DKIM or ended in a DNS error there: it depends on
+# nothing else in their results.
 _memo: Memo[_Facts, DmarcResult] = Memo(
     4 * 1024 * 1024,
     lambda facts, result: (
@@ -34,7 +34,7 @@ _memo: Memo[_Facts, DmarcResult] = Memo(
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One authenticated identifier beside the author domain. `aligned` is None where DNS gave no answer."""
+    """One authenticated identifier compared with the author domain. `aligned` is None where DNS gave no answer."""
 
     method: str  # "spf" or "dkim"
     domain: str
@@ -109,7 +109,7 @@ def _evaluate(
         # for "the retrieval of an improperly formatted DMARC Policy Record" (9.2), none for no record at all.
         problems = "; ".join(step.record.problems)
         reason = f"the record at {step.name} can't be used and has no valid rua=: {problems}"
-        brief = "the record can not be used"
+        brief = "the record cannot be used"
         return DmarcResult(DmarcStatus.PERMERROR, author, org_domain=walk.org_domain, reason=reason, brief=brief)
     # SPF counts for MAIL FROM alone (4.4.2); with a null sender that identity is postmaster at the HELO name (RFC 7208
     # section 2.4), and a result for it says so.
@@ -134,9 +134,9 @@ _NO_POLICY = "DNS gives no policy"
 def _without_policy(
     discovery: Discovery, author: str, results: Sequence[SpfResult | DkimResult], error: DnsTempError
 ) -> DmarcResult:
-    """DNS does not say whether the author domain has a record of its own. What its parents say of it is known all the
-    same, and holds: else who forges a domain with p=reject writes from a name below it whose servers are dead. Only
-    where something of that organization has passed is it unknown what should happen to this message."""
+    """DNS does not say whether the author domain has a record of its own. What its parents say about it is known all
+    the same, and holds: otherwise whoever forges a domain with p=reject would write from a name below it whose servers
+    are dead. Only if something of that organization has passed is it unknown what should happen to this message."""
     steps = []
     for target in targets(author)[1:]:
         try:
@@ -186,7 +186,7 @@ def _no_record(walk: Walk) -> str:
 
 
 class _Identifiers(NamedTuple):
-    """Domains that SPF and DKIM speak of."""
+    """Domains that results of SPF and DKIM name."""
 
     spf: list[str]
     dkim: list[str]
@@ -225,12 +225,12 @@ class _Evaluation:
         elif spf_aligned is None or dkim_aligned is None:
             status = DmarcStatus.TEMPERROR
             brief = reason = "DNS did not say whether what passed is aligned"
-        elif method := self._hangs_on(unknown(), org):
+        elif method := self._depends_on(unknown(), org):
             status = DmarcStatus.TEMPERROR
             brief = reason = f"{method} ended in a DNS error, and would be aligned"
         elif policy is None:
             status, brief = DmarcStatus.TEMPERROR, "DNS did not say whether the author domain exists"
-            reason = f"DNS did not say whether {self.author} exists, so sp= or np="
+            reason = f"DNS did not say whether {self.author} exists, so sp= or np= is unknown"
         else:
             status = DmarcStatus.FAIL
             reason, brief = self._failure(passed)
@@ -284,7 +284,7 @@ class _Evaluation:
         return self.record.subdomain_policy if exists else self.record.nonexistent_policy
 
     def _aligned(self, method: str, domains: list[str], mode: Alignment, org: str | None) -> bool | None:
-        """Whether any of the domains is aligned, None where DNS would have to say and did not."""
+        """Whether any of the domains is aligned, None where that depends on a DNS answer that is missing."""
         if self.author in domains:  # aligned in either mode, and no question needed
             self._note(method, self.author, True, "is the author domain")
             return True
@@ -297,7 +297,7 @@ class _Evaluation:
             unknown = unknown or aligned is None
         return None if unknown else False
 
-    def _hangs_on(self, unknown: _Identifiers, org: str | None) -> str:
+    def _depends_on(self, unknown: _Identifiers, org: str | None) -> str:
         """The method, if any, that a DNS error kept from passing with what is aligned, or may be: "the message cannot
         be considered to pass or fail" then (5.3.6). A temperror of a stranger's domain changes nothing."""
         for method, domains, mode in (
@@ -306,7 +306,7 @@ class _Evaluation:
         ):
             for domain in domains:
                 if domain == self.author or self._compare(domain, mode, org)[0] is not False:
-                    self._note(method.lower(), domain, None, "may be aligned, but was not verified for a DNS error")
+                    self._note(method.lower(), domain, None, "may be aligned, but a DNS error prevented its check")
                     return method
         return ""
 

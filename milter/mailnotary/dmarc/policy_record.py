@@ -18,14 +18,14 @@ from mailnotary.remember import Remembering, size
 
 _MEMORY = 4 * 1024 * 1024  # octets, of parsed records that are kept: some two thousand of usual size
 
-# What is read of a record; real ones have some 200 octets, 8 tags and 2 URIs. What stands beyond is discarded like any
+# What is read of a record; real ones have some 200 octets, 8 tags and 2 URIs. What follows is discarded like any
 # other error after the version (4.8), and noted: the tags before it are followed. Were the whole record discarded, its
 # domain would have no policy.
 MAX_TEXT = 8_192  # octets
 MAX_TAGS = 100
 MAX_URIS = 100  # of one tag
 
-# The version is the first tag and its value has its own case; only then is a text a DMARC record at all (4.7, "v").
+# The version is the first tag and its value is case-sensitive; only then is a text a DMARC record at all (4.7, "v").
 # No white space comes before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
 _VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t\r\n\xc2\xa0]*(?:;|\Z)")
 _NAME = re.compile(rb"[A-Za-z]+\Z")
@@ -97,7 +97,7 @@ class _Tags:
 
     def __init__(self, text: bytes) -> None:
         self.problems: list[str] = []
-        self.values: dict[str, str | None] = {}  # None: there, but in error
+        self.values: dict[str, str | None] = {}  # None: present, but in error
         if len(text) > MAX_TEXT:
             self.problems.append(f"it has more than {MAX_TEXT} octets, the rest was not read")
             text = text[:MAX_TEXT].rpartition(b";")[0]
@@ -116,7 +116,7 @@ class _Tags:
             name = raw_name.decode("ascii")
             value = raw_value.decode("ascii") if _VALUE.match(raw_value) else None
             if value is None:
-                self.problems.append(f"{ascii_printable(name, 20)}= is empty or has an octet that no value may have")
+                self.problems.append(f"{ascii_printable(name, 20)}= is empty or has an octet that is not allowed")
             if name in self.values:
                 # RFC 6376 3.2 has the whole list ignored; RFC 9989 4.8 says that errors after the version are
                 # discarded. Neither of the two values can be believed, the other tags can.
@@ -126,27 +126,27 @@ class _Tags:
         self._fold_case()
 
     def _fold_case(self) -> None:
-        """Tag names have their case (RFC 6376 section 3.2), and the one in lower case counts. Where there is none, the
-        owner of P=reject takes it for a policy, as some receivers do: nobody is protected by its being ignored."""
+        """Tag names are case-sensitive (RFC 6376 section 3.2), and the one in lower case counts. Where there is none,
+        the owner of P=reject takes it for a policy, as some receivers do: nobody is protected by its being ignored."""
         for name in [name for name in self.values if not name.islower()]:
             value = self.values.pop(name)
             if self.values.setdefault(name.lower(), value) is not value:
-                self.problems.append(f"{ascii_printable(name, 20)}= is ignored beside {name.lower()[:20]}=")
+                self.problems.append(f"{ascii_printable(name, 20)}= is ignored because there is a {name.lower()[:20]}=")
 
     def word(self, name: str, words: type[StrEnum]) -> str | None:
-        """The tag's value if it is one of the words (which have no case: RFC 5234 2.3), else None."""
+        """The tag's value if it is one of the words (in any case: RFC 5234 2.3), else None."""
         value = self.values.get(name)
         if value is None:
             return None
         value = value.lower()
         if value in list(words):
             return value
-        self.problems.append(f"{name}={ascii_printable(value, 40)} is none of {', '.join(words)}")
+        self.problems.append(f"{name}={ascii_printable(value, 40)} is not one of {', '.join(words)}")
         self.values[name] = None
         return None
 
     def invalid(self, name: str) -> bool:
-        """Whether the tag is there but in error."""
+        """Whether the tag is present but in error."""
         return name in self.values and self.values[name] is None
 
     def uris(self, name: str) -> tuple[str, ...]:

@@ -207,7 +207,7 @@ def _behaviour(postfix: Postfix, own: Mapping[str, str], settings: Settings) -> 
     if action in _WAITING:
         yield ok("milter_default_action", f"{action}: {_WAITING[action]}")
     else:
-        text = _HARM.get(action) or f"'{printable(action)}' is none of {', '.join(sorted({**_WAITING, **_HARM}))}"
+        text = _HARM.get(action) or f"'{printable(action)}' is not one of {', '.join(sorted({**_WAITING, **_HARM}))}"
         yield warning("milter_default_action", text, _setting(own, "default_action", "tempfail"))
     for name, needed, because in (
         ("command_timeout", max(COMMAND_TIMEOUT, settings.limits.spf_seconds + 5), "limits.spf_seconds"),

@@ -27,7 +27,7 @@ BRIEF = {
     AuthorProblem.SEVERAL_FROM: "several From fields",
     AuthorProblem.NO_DOMAIN: "From has no domain",
     AuthorProblem.SEVERAL_DOMAINS: "several author domains",
-    AuthorProblem.UNPARSABLE: "From can not be parsed",
+    AuthorProblem.UNPARSABLE: "From cannot be parsed",
     AuthorProblem.AMBIGUOUS: "From is ambiguous",
 }
 

@@ -25,15 +25,15 @@ _memo: Memo[tuple[ClientAddress, str, SpfIdentity, int], SpfResult] = Memo(
 
 
 class Options(TypedDict, total=False):
-    """What every check takes beside its arguments. None of it is needed.
+    """What every check takes besides its arguments. All of it is optional.
 
     receiver: the name of this host, for explanations (the "r" macro); "unknown" if not given.
-    default_explanation: what a fail explains when the domain does not, or not well (6.2); "" if not given.
+    default_explanation: the explanation of a fail whose domain gives none that is usable (6.2); "" if not given.
     void_limit: how many look-ups may find nothing (4.6.4); 2 if not given.
     deadline: when to give up with temperror, in the clock's seconds; 20 s from now if not given. The checks of HELO
         and MAIL FROM share their time by sharing it.
     clock: what the deadline is measured with; `time.monotonic` if not given.
-    now: seconds since the epoch (the "t" macro); the present if not given.
+    now: seconds since the epoch (the "t" macro); the current time if not given.
     trace: gets each step of the check."""
 
     receiver: str
@@ -62,8 +62,8 @@ def check_host(
     trace: list[TraceStep] | None = None,
 ) -> SpfResult:
     """Whether the client at `ip` may use `domain` (RFC 7208 4.1). `sender` is the identity that is checked; without a
-    local-part it is postmaster's. For the rest see `Options`. Raises ValueError where `ip` is not an address; whatever
-    else a client said or DNS holds, the result says it."""
+    local-part it is postmaster's. For the rest see `Options`. Raises ValueError where `ip` is not an address; for
+    anything else that a client said or DNS holds there is a result."""
     client = client_address(ip)
     name = a_labels(to_text(domain))
     if name is None or not is_mail_domain(name):  # 4.3

@@ -235,8 +235,8 @@ class Evaluation:
         return any(_is_within(name, target) for name in self._validated_names())
 
     def _validated_names(self) -> list[str]:
-        """5.5: the names of the client's address that have that address. A DNS error takes off the name that it met,
-        and all of them where it met the PTR look-up."""
+        """5.5: the names of the client's address that have that address. A DNS error removes the name that it concerns,
+        and all of them if it is that of the PTR look-up."""
         if self._client_names is None:
             self._client_names = []
             try:
@@ -253,8 +253,8 @@ class Evaluation:
         if not is_dns_name(name):
             return False
         try:
-            # No void look-up: not the domain that is checked but whose address it is writes these names, and there are
-            # 10 at most (4.6.4 gives the same reason for not making an error of more).
+            # Not a void look-up: the owner of the address writes these names, not the domain that is checked, and there
+            # are 10 at most (4.6.4 gives the same reason why more are not an error).
             answer = self.dns.ask_of_client(name, self.client.kind)
         except DnsTempError:
             return False
@@ -262,7 +262,7 @@ class Evaluation:
         return any(int(record) == client.number for record in answer.records if isinstance(record, client.family))
 
     def _client_name(self, domain: str) -> str:
-        """The "p" macro (7.3): a validated name of the client, best the domain itself, then one below it, then any."""
+        """The "p" macro (7.3): a validated name of the client: the domain itself, else one below it, else any."""
         names = self._validated_names()
         same = (name for name in names if name.lower() == domain.lower())
         below = (name for name in names if _is_within(name, domain))
@@ -301,7 +301,7 @@ class Evaluation:
         if value is None:
             self.personal = True
             value = self._value(letter)
-            if letter != "p":  # which is another one for each <domain>
+            if letter != "p":  # which differs for each <domain>
                 self._macros[letter] = value
         return value
 

@@ -49,7 +49,7 @@ def explanation(evaluation: Evaluation, verdict: Verdict, receiver: str, now: fl
 def _fetch(evaluation: Evaluation, name: str) -> MacroString:
     """The explain-string at a name."""
     if not is_dns_name(name):
-        raise MacroError("no name that DNS can carry", 0)
+        raise MacroError("not a name that DNS can carry", 0)
     texts = evaluation.dns.ask(name, RecordKind.TXT).texts
     if len(texts) != 1:
         raise MacroError(f"{len(texts)} TXT records, where one is needed", 0)

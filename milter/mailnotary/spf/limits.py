@@ -18,13 +18,13 @@ MAX_PTR_NAMES = 10  # of the client's address
 MAX_VOID_LOOKUPS = 2  # look-ups that find nothing: "a default of two is RECOMMENDED"
 MAX_SECONDS = 20.0  # "at least 20 seconds"; Postfix gives up on a milter's answer to MAIL after 30
 
-# Octets of all the records of a check: four of the longest that are read, many times what any real chain has. Else
-# eleven of those would have to be parsed.
+# Octets of all the records of a check: four of the longest that are read, many times what any real chain has. Without
+# this bound, eleven of those would have to be parsed.
 MAX_RECORD_OCTETS = 32 * 1024
 
 # Of the time that a check has left, the part that the names of the client's address may take, with "ptr" and "%{p}".
 # The client's owner writes these: were there no such bound, a forger could end the check of any domain that has a "ptr"
-# with a temperror. Out of time, as after any DNS error here, they do not match (5.5).
+# with a temperror. When that time is over they do not match, as after any DNS error here (5.5).
 NAMES_TIME = 0.25
 
 # The most questions that one check can ask: its own record, 10 "mx" with 10 hosts each, and for the explanation its
@@ -33,8 +33,8 @@ MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
 
 
 class Failure(ProtocolOutcome):
-    """The whole check ends with permerror, temperror, or for lack of a record with none. `reason` and `brief` are those
-    of the result."""
+    """The whole check ends with permerror or temperror, or with none if there is no record. `reason` and `brief` are
+    those of the result."""
 
     def __init__(self, status: SpfStatus, reason: str, brief: str) -> None:
         super().__init__(reason)
@@ -78,7 +78,7 @@ class LimitedResolver:
     def count_term(self, domain: str) -> None:
         """Counts a term (or a %{p}) that asks DNS; Failure where it is one too many."""
         if self.lookups >= MAX_LOOKUPS:
-            reason = f"more than {MAX_LOOKUPS} terms ask DNS, the one too many is in the record of {shown(domain)}"
+            reason = f"more than {MAX_LOOKUPS} terms ask DNS; the first beyond that is in the record of {shown(domain)}"
             raise Failure(SpfStatus.PERMERROR, reason, f"more than {MAX_LOOKUPS} terms ask DNS")
         self.lookups += 1
         self._term_was_void = False
@@ -157,13 +157,13 @@ class LimitedResolver:
         return step
 
     def end(self, step: TraceStep | None, outcome: str, note: str = "") -> None:
-        """What came of a step."""
+        """Notes the outcome of a step."""
         if step is not None:
             step.outcome, step.note = outcome, note
             step.lookups, step.void_lookups = self.lookups, self.void_lookups
 
     def fail(self, step: TraceStep | None, failure: Failure) -> None:
-        """A step ends with a failure; why is noted with the innermost of them alone."""
+        """A step ends with a failure; only the innermost one has the reason in its note."""
         if step is not None:
             self.end(step, failure.status, "" if failure.noted else failure.reason)
             failure.noted = True

@@ -146,7 +146,7 @@ def _parse(text: str, spaces: bool) -> tuple[MacroString, int]:
             parts.append(text[end:percent])
         match = _MACRO.match(text, percent)
         if match is None:  # 7.3: a "%" not followed by one of "{%-_" is a syntax error
-            raise MacroError(f"{text[percent : percent + 12]!r} begins no valid macro", percent)
+            raise MacroError(f"{text[percent : percent + 12]!r} does not begin a valid macro", percent)
         if match[5]:
             parts.append(_ESCAPED[match[5]])
         else:
@@ -167,7 +167,7 @@ def _macro(match: re.Match[str]) -> Macro:
     significant = digits.lstrip("0")
     if digits and not significant:  # 7.3: "If a DIGIT is specified, the value MUST be nonzero"
         raise MacroError(f"{match.group()[:12]} keeps zero parts", match.start())
-    # A count past what any identity can have is all of it; it is never made a number, which costs.
+    # A count beyond what any identity can have means all parts; it is not converted, because that is expensive.
     keep = int(significant) if significant and len(significant) < 6 else 0
     transforms = bool(significant or reverse)
     return Macro(lower, letter != lower, keep, bool(reverse), delimiters or ("." if transforms else ""))
@@ -185,4 +185,4 @@ def _check_toplabel(text: str, literal: int) -> None:
     if not label.replace("-", "").isalnum() or label[0] == "-" or label[-1] == "-":
         raise MacroError(f"{label[:80]!r} is not a top-level label", dot + 1)
     if label.isdigit():
-        raise MacroError(f"{label[:80]!r} is all digits, which no top-level label is", dot + 1)
+        raise MacroError(f"{label[:80]!r} is all digits, which a top-level label cannot be", dot + 1)

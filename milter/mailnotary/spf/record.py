@@ -148,14 +148,14 @@ def is_spf_record(text: bytes) -> bool:
 
 
 def almost_spf(text: bytes) -> bool:
-    """Whether a TXT record that is none of SPF's was meant as one: with blanks or quotes in front or within, with
-    something else than a space behind the version."""
+    """Whether a TXT record that is not an SPF record was meant as one: with blanks or quotes in front or within, or
+    with something other than a space after the version."""
     return not is_spf_record(text) and _ALMOST.match(text) is not None
 
 
 def ignored_mechanisms(text: bytes) -> list[str]:
     """The terms of a record that have "=" where a mechanism has ":", such as include=example.org: unknown modifiers,
-    which every check passes over without a word (section 6)."""
+    which every check silently ignores (section 6)."""
     terms = text[:MAX_RECORD].decode("ascii", "replace").split(" ")
     names = ((term, match[1].lower()) for term in terms if (match := _MODIFIER.match(term)))
     return [term for term, name in names if name in _MECHANISMS or name in ("ip", "ipv4", "ipv6")]
@@ -236,7 +236,7 @@ def _directive(term: str) -> Directive:
 
 
 def _hint(name: str, term: str) -> str:
-    """What was meant by a term with a mechanism's name that is none; `term` without its qualifier."""
+    """What was meant by a term whose mechanism is unknown; `term` without its qualifier."""
     if name in ("redirect", "exp"):
         return f' ("{name}" is a modifier: {name}=)'
     if name in ("ip", "ipv4", "ipv6"):
@@ -267,7 +267,7 @@ def _all(argument: str) -> All:
 def _target(argument: str, length: str = "") -> MacroString:
     """ ":" domain-spec; `length` is the prefix length that followed it."""
     if not argument.startswith(":"):
-        raise MacroError('":" and a domain are missing' if not argument else "no prefix length may stand here", 0)
+        raise MacroError('":" and a domain are missing' if not argument else "a prefix length is not allowed here", 0)
     try:
         return parse_domain_spec(argument[1:])
     except MacroError as error:
@@ -287,7 +287,7 @@ def _hosts(argument: str) -> tuple[MacroString | None, int, int]:
     assert cidr is not None  # noqa: S101 - it matches the empty end
     target = argument[: cidr.start()]
     if target[:1] == "/":
-        raise MacroError("no valid prefix length", 0)
+        raise MacroError("not a valid prefix length", 0)
     return (
         _target(target, argument[cidr.start() :]) if target else None,
         _prefix(cidr[1], 32, cidr.start()),
@@ -306,7 +306,7 @@ def _prefix(digits: str | None, longest: int, offset: int) -> int:
 def _ip4(argument: str) -> Ip4:
     match = _IP4.match(argument)
     if match is None:
-        raise MacroError("no IPv4 network such as ip4:192.0.2.0/24", 0)
+        raise MacroError("not an IPv4 network such as ip4:192.0.2.0/24", 0)
     mask = _mask(_prefix(match[2], 32, match.start(2)), 32)
     return Ip4(int.from_bytes(inet_aton(match[1])) & mask, mask)
 
@@ -314,11 +314,11 @@ def _ip4(argument: str) -> Ip4:
 def _ip6(argument: str) -> Ip6:
     match = _IP6.match(argument)
     if match is None or len(match[1]) > 45:
-        raise MacroError("no IPv6 network such as ip6:2001:db8::/32", 0)
+        raise MacroError("not an IPv6 network such as ip6:2001:db8::/32", 0)
     try:
         address = int(IPv6Address(match[1]))
     except ValueError:
-        raise MacroError("no IPv6 address", 1) from None
+        raise MacroError("not an IPv6 address", 1) from None
     mask = _mask(_prefix(match[2], 128, match.start(2)), 128)
     return Ip6(address & mask, mask)
 

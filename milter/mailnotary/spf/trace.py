@@ -18,11 +18,11 @@ class Question:
 class TraceStep:
     """One step of a check. It is in the trace from its beginning; its outcome is filled in later.
 
-    `depth` is how deep in includes and redirects it stands. `term` as written in the record, "" for the step that
+    `depth` counts the includes and redirects around it. `term` as written in the record, "" for the step that
     fetches a domain's record (then `record` is its text, or None). `target` the <target-name> that its domain-spec
-    came to. `outcome` is "match" or "no match"; for a record's own step, a redirect and every error it is a result
-    word; for exp= "explanation" or "no explanation". `note` says more. `lookups` and `void_lookups` as they stood
-    when the step ended (RFC 7208 4.6.4)."""
+    expanded to. `outcome` is "match" or "no match"; for a record's own step, a redirect and every error it is a result
+    word; for exp= "explanation" or "no explanation". `note` says more. `lookups` and `void_lookups` as of the
+    end of the step (RFC 7208 4.6.4)."""
 
     depth: int
     domain: str
