@@ -10,6 +10,7 @@ import argparse
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,16 @@ from mailnotary.session.policy import DeleteHeader, InsertHeader, Reply
 from mailnotary.session.session import Environment, Session
 
 CHUNK = 65_535  # octets; as much of a body as the milter protocol passes at once
+
+
+def hand_over(session: Session, fields: Iterable[HeaderField], body: bytes) -> None:
+    """Gives a message's content to a session, in the role of the MTA."""
+    for field in fields:
+        session.header(field.name, field.value)
+    session.end_of_headers()
+    for start in range(0, len(body), CHUNK):
+        session.body(body[start : start + CHUNK])
+    session.end_of_message("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +128,7 @@ def explain(
     if session.mail_from(sender if bare else b"<" + sender + b">", args.auth_user, args.tls_client) is None:
         if args.rcpt is not None:
             session.rcpt_to(args.rcpt.encode("utf-8", "surrogateescape"))
-        for field in message.fields:
-            session.header(field.name, field.value)
-        session.end_of_headers()
-        for start in range(0, len(message.body), CHUNK):
-            session.body(message.body[start : start + CHUNK])
-        session.end_of_message("-")
+        hand_over(session, message.fields, message.body)
     record = records[0]
     questions = list(resolver.questions)  # without those of the diagnosis, which repeat them
     diagnoses: list[Diagnosis | None] = []

@@ -1,15 +1,13 @@
 """`mailnotary history --what-if`: what another configuration would have done with the messages of the history."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from mailnotary.cli.common import print_json
+from mailnotary.cli.output import with_progress
 from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
 from mailnotary.history.store import Search, Store
@@ -21,7 +19,8 @@ TOP = 10  # domains, clients and examples that are listed
 def what_if(store: Store, search: Search, settings: Settings, *, as_json: bool) -> int:
     """Compares, and prints what would be different."""
     comparison = WhatIf(settings)
-    changes = list(comparison.changes(_with_progress(store.each(search), store.count(search))))
+    messages = with_progress(store.each(search), store.count(search), "messages")  # millions take minutes
+    changes = list(comparison.changes(messages))
     if as_json:
         changed = [
             {
@@ -41,21 +40,6 @@ def what_if(store: Store, search: Search, settings: Settings, *, as_json: bool) 
     else:
         _render(comparison, changes)
     return 0
-
-
-def _with_progress(messages: Iterable[Mapping[str, Any]], total: int) -> Iterator[Mapping[str, Any]]:
-    """The messages, with a bar on a terminal: a store of millions takes minutes."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from messages
-        return
-    columns = (TextColumn("{task.completed} of {task.total} messages"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=total)
-        for number, message in enumerate(messages, 1):
-            if number % 500 == 0:
-                progress.update(task, completed=number)
-            yield message
 
 
 def _render(comparison: WhatIf, changes: list[Change]) -> None:

@@ -25,6 +25,7 @@ from mailnotary.cli.common import (
     resolver_for,
     result_style,
 )
+from mailnotary.cli.explain import hand_over
 from mailnotary.cli.messages import MESSAGE_HELP, StoredMessage, read_messages
 from mailnotary.cli.output import open_console, print_table, with_progress
 from mailnotary.escape import printable
@@ -33,8 +34,6 @@ from mailnotary.mail.message import crlf, parse
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.session import Environment, Session
 from mailnotary.session.stored import Arrival, arrival
-
-CHUNK = 65_535  # octets; as much of a body as the milter protocol passes at once
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -102,12 +101,7 @@ class _Replay:
         session.helo(arrived.client.helo)
         if session.mail_from(b"<" + arrived.mail_from + b">", None) is not None:
             return
-        for field in arrived.fields:
-            session.header(field.name, field.value)
-        session.end_of_headers()
-        for start in range(0, len(body), CHUNK):
-            session.body(body[start : start + CHUNK])
-        session.end_of_message("-")
+        hand_over(session, arrived.fields, body)
 
 
 def _render(found: list[dict[str, Any]], skipped: int) -> None:

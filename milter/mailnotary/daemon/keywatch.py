@@ -4,15 +4,14 @@
 import logging
 import os
 import select
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import LogSettings, Settings
+from mailnotary.daemon import child
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
 from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.snapshot import Snapshot
@@ -36,14 +35,7 @@ def run(control: Channel, configuration: Snapshot, signing: Snapshot, tell: Tell
     """The life of the process. On `control` the supervisor hands over new configurations, and takes new signing
     sets; its end is this one's too. `tell` takes what there is to say for the metrics. SIGTERM ends it at any time."""
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for number in (signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        with suppress(OSError):
-            Path("/proc/self/comm").write_text(NAME)
-        with suppress(OSError):  # a sandbox may forbid it
-            os.nice(NICE)
+        child.begin(NAME, NICE)
         _watch(control, configuration, signing, tell)
     except BaseException as error:
         log.critical("defect in the key watch", exc_info=error)

@@ -7,11 +7,10 @@ import select
 import signal
 import socket
 import threading
-from contextlib import suppress
-from pathlib import Path
 from typing import Final, NoReturn
 
 from mailnotary.config.settings import Settings
+from mailnotary.daemon import child
 from mailnotary.daemon.log import say_lost
 from mailnotary.daemon.recording import COUNTS, LOST, MAX_PACKET, MESSAGES
 from mailnotary.history.keeper import Keeper, Waiting
@@ -31,14 +30,7 @@ _LAST: Final = 3.0  # seconds for what waits when the process is told to end
 def run(reader: socket.socket, settings: Settings) -> NoReturn:
     """The life of the process, until the last of those who write has gone, or SIGTERM."""
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for number in (signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        with suppress(OSError):
-            Path("/proc/self/comm").write_text(NAME)
-        with suppress(OSError):  # a sandbox may forbid it
-            os.nice(NICE)
+        child.begin(NAME, NICE)
         Recorder(reader, settings).run()
         os._exit(0)
     except BaseException as error:
