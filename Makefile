@@ -92,7 +92,7 @@ soak:  ## 200,000 messages: memory and descriptors
 cost: setup  ## look for ten minutes for the message that costs the most CPU
 	PYTHONPATH=tests $(PYTHON) tests/chaos/cost.py 600
 
-test-image:  ## build the container image and prove it (buildah or docker)
+test-image:  ## build the container image and prove it (docker or podman; else tests/image/test.sh says how)
 	tests/image/test.sh
 
 test-systemd:  ## prove the service in a booted systemd, with the system's Postfix (tests/box.sh says what it needs)

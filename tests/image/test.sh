@@ -2,8 +2,8 @@
 # Builds the container image and proves it: what is in it, who it runs as, that it serves milters, and that it stops;
 # and that the Postfix of config/compose.yaml checks and signs mail with it.
 #
-# With docker, or with the program that IMAGE_TOOL names, which does `build DIR TAG`, `run TAG COMMAND...`, `user TAG`
-# and `entry TAG` without a Docker engine. Port 18891 of the loopback must be free.
+# With docker or podman, or with the program that IMAGE_TOOL names, which does `build DIR TAG`, `run TAG COMMAND...`,
+# `user TAG` and `entry TAG` without either. Port 18891 of the loopback must be free.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -14,13 +14,15 @@ if [[ -n ${IMAGE_TOOL:-} ]]; then
 	tool() { "$IMAGE_TOOL" "$@"; }
 	run=("$IMAGE_TOOL" run)
 else
-	run=(docker run --rm --interactive --network host)
+	for engine in docker podman none; do ! "$engine" info >/dev/null 2>&1 || break; done  # docker's client may be there alone
+	[[ $engine != none ]] || { echo "no docker or podman answers here: start one, or set IMAGE_TOOL (see $0)" >&2; exit 2; }
+	run=("$engine" run --rm --interactive --network host)
 	tool() {
 		case $1 in
-		build) docker build --tag "$3" "$2" ;;
+		build) "$engine" build --tag "$3" "$2" ;;
 		run) shift; "${run[@]}" "$@" ;;
-		user) docker image inspect --format '{{.Config.User}}' "$2" ;;
-		entry) docker image inspect --format '{{.Config.Entrypoint}} {{.Config.Cmd}}' "$2" ;;
+		user) "$engine" image inspect --format '{{.Config.User}}' "$2" ;;
+		entry) "$engine" image inspect --format '{{.Config.Entrypoint}} {{.Config.Cmd}}' "$2" ;;
 		esac
 	}
 fi
