@@ -113,15 +113,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         complain(f"mailnotary {args.command}: {error}")
         return failed
-    except BrokenPipeError:  # the reader has gone (`| head`): nothing is left to say, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has gone (`| head`): nothing is left to say
         return failed
     except OSError as error:
         complain(f"mailnotary {args.command}: {error}")
         return failed
     except KeyboardInterrupt:
         return 130
+    finally:
+        _drop_unwritable_output()
     return status
+
+
+def _drop_unwritable_output() -> None:
+    """What standard output does not take is not tried again at exit: Python would print a trace, and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
