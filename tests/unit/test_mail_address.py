@@ -330,7 +330,7 @@ def test_the_search_takes_linear_time() -> None:
 
 
 def test_a_name_of_quotation_marks_takes_linear_time() -> None:
-    value = b"'" * 60_000 + b", <joe@example.org>"
+    value = b"'" * 16_000 + b", <joe@example.org>"
     started = time.perf_counter()
     assert author_of(value).domain == "example.org"
     assert time.perf_counter() - started < 2

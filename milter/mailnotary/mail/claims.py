@@ -13,7 +13,7 @@ from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.mail import cfws, encoded_word
 from mailnotary.mail.compatible import compatible
 
-MAX_FIELD = 65_536  # octets of From that are looked at; MTAs pass on less of one field (Postfix 60,000)
+MAX_FIELD = 16_384  # octets of From that are looked at; 600 addresses take 12,000
 MAX_CLAIMS = 20  # distinct domains that are kept
 MAX_SIGNS = 200  # "@" that are looked at, in each reading
 
