@@ -296,6 +296,8 @@ def main() -> int:
     mutator = Mutator(arguments.seed)
     end = time.monotonic() + arguments.seconds
     population = [(measure(genome)[0], genome) for genome in (mutator.genome() for _ in range(POPULATION))]
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
     seeds = sorted(arguments.keep.glob("*.json")) if arguments.keep else []
     population.append((measure(everything())[0], everything()))
     population += [(measure(genome)[0], genome) for genome in (json.loads(path.read_text()) for path in seeds)]

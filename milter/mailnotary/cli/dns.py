@@ -27,7 +27,7 @@ from mailnotary.cli.common import (
     resolver_for,
 )
 from mailnotary.cli.keygen import domain_name
-from mailnotary.cli.output import Folded
+from mailnotary.cli.output import Folded, open_console
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState
 from mailnotary.config.load import Configuration
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"\nDNS: {record['dns']}" + (f": {record['dns_reason']}" if record["dns_reason"] else "") + "\n")
     if not records:
         print(f"The entry {entry.name} has no key that is not retired.\n")
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     _show(console, "SPF", spf)
     _show(console, "DMARC", dmarc)
     if asked:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mailnotary.cli.common import result_style
+from mailnotary.cli.output import open_console, print_table
 from mailnotary.escape import printable
 
 _WIDE = 110  # columns
@@ -16,7 +17,7 @@ _ACTION_STYLE = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "rej
 
 def render_list(messages: Sequence[Mapping[str, Any]]) -> None:
     """One line a message; on a wide terminal with its mode and client, too."""
-    console = Console(highlight=False)
+    console = open_console()
     wide = console.width >= _WIDE
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("TIME", "QUEUE ID", "ACTION", "SPF", "DKIM", "DMARC"):
@@ -34,7 +35,7 @@ def render_list(messages: Sequence[Mapping[str, Any]]) -> None:
             _text(",".join(message["author"]["domains"][:2]) if message["author"] else ""),
             *((message["mode"], _text(message["client"])) if wide else ()),
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def _words(words: Sequence[str]) -> Text:
@@ -47,7 +48,7 @@ def _text(text: str) -> Text:
 
 def render_story(message: Mapping[str, Any]) -> None:
     """The whole story of one message, in the form of `explain`."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     style = _ACTION_STYLE.get(message["action"], "")
     _section(console, "Message", f"{message['queue_id']} at {message['time']} on {message['host']}")
     _section(console, "Verdict", Text.assemble((message["action"], f"bold {style}"), f", mode {message['mode']}"))
@@ -104,7 +105,7 @@ def render_disagreements(
     messages: Sequence[Mapping[str, Any]], agreement: Sequence[tuple[str, str, str, str, int]]
 ) -> None:
     """How far other filters agree with us, and each message in which one does not, with both reasons."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     totals: dict[tuple[str, str], list[int]] = {}
     for other, method, theirs, ours, count in agreement:
         same = totals.setdefault((other, method), [0, 0])

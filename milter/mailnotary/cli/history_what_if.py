@@ -2,12 +2,11 @@
 
 from collections import Counter
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from mailnotary.cli.common import print_json
-from mailnotary.cli.output import with_progress
+from mailnotary.cli.output import open_console, print_table, with_progress
 from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
 from mailnotary.history.store import Search, Store
@@ -43,7 +42,7 @@ def what_if(store: Store, search: Search, settings: Settings, *, as_json: bool) 
 
 
 def _render(comparison: WhatIf, changes: list[Change]) -> None:
-    console = Console(highlight=False)
+    console = open_console()
     console.print(f"{comparison.messages} messages looked at, {len(changes)} would have ended differently")
     if not changes:
         return
@@ -57,7 +56,7 @@ def _render(comparison: WhatIf, changes: list[Change]) -> None:
             Text(f"\n{len(looks_good)} of the {len(refused)} that would not have come through look legitimate")
         )
         for change, why in looks_good[:TOP]:
-            console.print(Text(f"  {_name(change)}: {printable(why)}", "yellow"), soft_wrap=True)
+            console.print(Text(f"  {_name(change)}: {printable(why)}", "yellow"))
         if len(looks_good) > TOP:
             console.print(f"  and {len(looks_good) - TOP} more: --json lists all")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -72,7 +71,7 @@ def _render(comparison: WhatIf, changes: list[Change]) -> None:
         examples.setdefault(domain, change)
     for domain, count in counts.most_common(TOP):
         table.add_row(Text(printable(domain)), str(count), Text(printable(examples[domain].why, 160)))
-    console.print(table)
+    print_table(console, table)
 
 
 def _domain(change: Change) -> str:

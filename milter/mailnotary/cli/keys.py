@@ -35,7 +35,7 @@ from mailnotary.cli.common import (
 )
 from mailnotary.cli.keys_check import check
 from mailnotary.cli.keys_remove import remove
-from mailnotary.cli.output import Folded, print_table, with_progress
+from mailnotary.cli.output import Folded, open_console, print_table, with_progress
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         print_summary("KEYS", status, texts)
         return status
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     if problem:
         console.print(Folded(Text("! ", "yellow"), Text(problem, "yellow")))
     _render(console, configuration, rows)

@@ -1,5 +1,6 @@
 """Text output: colors, and lines that fold between words at the width of a terminal."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -16,8 +17,12 @@ LEAST_WIDTH = 20  # columns for text, however narrow the terminal and however de
 
 
 def open_console() -> Console:
-    """Standard output: with colors on a terminal, unless NO_COLOR is set (no-color.org)."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output: with colors on a terminal or where FORCE_COLOR is not empty (force-color.org), unless NO_COLOR
+    is set (no-color.org)."""
+    # Decided here: old releases of rich take an empty FORCE_COLOR for a wish.
+    return Console(
+        highlight=False, soft_wrap=True, force_terminal=bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+    )
 
 
 def say(text: str) -> None:
@@ -30,7 +35,10 @@ def say(text: str) -> None:
 def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """The items, while a bar on standard error shows how many of them have come; only if that is a terminal. It is gone
     when all have."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         yield from progress.track(items, total, description=what)
 
 
@@ -39,7 +47,7 @@ def print_table(console: Console, table: Table) -> None:
     if console.is_terminal:
         console.print(table, soft_wrap=False)
     else:
-        Console(highlight=False, width=_UNBOUNDED).print(table)
+        Console(highlight=False, width=_UNBOUNDED, force_terminal=False).print(table)
 
 
 class Folded:
