@@ -70,9 +70,13 @@ E
 mkdir -p "$box/etc/systemd/system/default.target.wants"
 ln -s ../box.service "$box/etc/systemd/system/default.target.wants/"
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1  # newer ones boot with cgroups of version 2 alone, whatever the host's are
+devices=()  # with which a test mounts an image
+for device in /dev/loop-control /dev/loop[0-9]; do
+	[[ ! -e $device ]] || devices+=(--bind="$device")
+done
 # CAP_NET_ADMIN, as root of a machine has it: some kernels attach no filter to a socket without.
 timeout -k 10 "${BOX_S:-900}" systemd-nspawn -q -D "$box" --boot --register=no --keep-unit \
-	--capability=CAP_NET_ADMIN >"$box.log" 2>&1 </dev/null || true
+	--capability=CAP_NET_ADMIN "${devices[@]}" >"$box.log" 2>&1 </dev/null || true
 [[ -e $box/box/out ]] || { tail -20 "$box.log" >&2; die "the script did not run"; }
 cat "$box/box/out"
 exit "$(cat "$box/box/status" 2>/dev/null || echo 124)"
