@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mailnotary.crypto import generate_private_key
 from support.daemon import Daemon
 from support.dns_server import DnsServer
 from support.milter_client import (
@@ -168,10 +169,29 @@ def test_forged_results_are_deleted_before_ours_is_inserted(daemon: Daemon) -> N
         assert outcome.message.count(b"Authentication-Results: other.example") == 1
 
 
-def test_an_mta_that_lets_no_header_be_added_is_refused(daemon: Daemon) -> None:
-    with pytest.raises(MilterClosedError):
-        MilterClient(daemon.address, actions=ALL_ACTIONS & ~ADDHDRS)
-    daemon.wait_for("does not let milters add header fields")
+def test_for_an_mta_that_lets_no_header_be_added_mail_is_judged_and_never_leaves_unsigned(
+    tmp_path: Path, dns: DnsServer
+) -> None:
+    (tmp_path / "ed.pem").write_bytes(generate_private_key("ed25519"))
+    (tmp_path / "ed.pem").chmod(0o600)
+    keystore = {"domains": {"ours.example": {"keys": [{"selector": "ed", "file": str(tmp_path / "ed.pem")}]}}}
+    ours = MESSAGE.replace(b"a@forger.example", b"a@ours.example")
+    forged = b"Authentication-Results: mx.rcpt.example; spf=pass smtp.mailfrom=a@b.example\n"
+    enforce = {"mode": "enforce", "reject": "reject", "quarantine": "reject"}
+    with Daemon(tmp_path, dns=asking(dns), dmarc=enforce, keystore=keystore) as daemon:
+        with MilterClient(daemon.address, actions=ALL_ACTIONS & ~ADDHDRS) as client:
+            outcome = client.send_message(forged + MESSAGE, mail_from="a@good.example")
+            assert outcome.reply is None
+            assert outcome.message == MESSAGE.replace(b"\n", b"\r\n"), "the forged results are gone all the same"
+            refused = client.send_message(MESSAGE.replace(b"forger", b"strict"), mail_from="a@strict.example").reply
+            assert refused is not None
+            assert refused.code == 550
+            waits = client.send_message(ours, mail_from="a@ours.example", auth_user="alice").reply
+            assert waits is not None
+            assert (waits.code, waits.enhanced_code) == (451, "4.3.5")
+        daemon.wait_for("the MTA lets no header field be added, so its mail waits")
+        with MilterClient(daemon.address) as client:
+            assert client.send_message(ours, mail_from="a@ours.example", auth_user="alice").reply is None
 
 
 @pytest.mark.parametrize("user", [None, "alice"])

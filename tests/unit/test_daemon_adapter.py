@@ -68,7 +68,10 @@ class FakeContext:
 class FakeSession:
     """A session that does what its test says."""
 
-    def __init__(self, _source: object, *, leading_space: bool, mail_replies: bool, may_delete: bool) -> None:
+    def __init__(
+        self, _source: object, *, leading_space: bool, mail_replies: bool, may_add: bool, may_delete: bool
+    ) -> None:
+        self.may_add = may_add
         self.may_delete = may_delete
         self.mail_replies = mail_replies
         self.leading_space = leading_space

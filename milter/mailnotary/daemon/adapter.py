@@ -166,8 +166,10 @@ class Adapter:
             if settings.reachable_recipients:
                 protocol = protocol & ~milter.P_NORCPT | offer[1] & milter.P_NR_RCPT
             if not actions & milter.ADDHDRS:
-                self._warn("the MTA does not let milters add header fields: refusing to work for it")
-                return milter.REJECT
+                self._warn(
+                    "the MTA does not let milters add header fields: "
+                    "no results are written, and mail that must be signed waits"
+                )
             if not actions & milter.CHGHDRS:
                 self._warn(
                     "the MTA does not let milters remove header fields: "
@@ -197,6 +199,7 @@ class Adapter:
             self.source,
             leading_space=bool(protocol & milter.P_HDR_LEADSPC),
             mail_replies=mail_replies,
+            may_add=bool(actions & milter.ADDHDRS),
             may_delete=bool(actions & milter.CHGHDRS),
         )
         connection = Connection(session, actions, protocol)

@@ -19,6 +19,9 @@ from mailnotary.domain import to_ascii
 from mailnotary.mail.address import Author
 from mailnotary.session.policy import Address, Reply, containing, reply
 
+# RFC 3463 section 3.4, X.3.5: system incorrectly configured. The log says more than the client should know.
+UNSIGNABLE = reply(451, "3.5", "this message can't be signed at present, please try again later")
+
 
 class Origin(StrEnum):
     """Whose mail a message is."""
@@ -110,11 +113,8 @@ def plan(
 
 
 def _unusable(entry: KeyEntry, fault: str) -> SigningPlan:
-    # RFC 3463 section 3.4, X.3.5: system incorrectly configured. The log says more than the client should know.
     why = f"a key of the entry {entry.name} can't be used, so its mail waits: {fault}"
-    return SigningPlan(
-        why, refusal=reply(451, "3.5", "this message can't be signed at present, please try again later")
-    )
+    return SigningPlan(why, refusal=UNSIGNABLE)
 
 
 def _without_author(settings: SigningSettings, keystore: KeyStore, author: Author, client: Client) -> SigningPlan:

@@ -20,7 +20,7 @@ from mailnotary.session import received
 from mailnotary.session.budget import MAX_DELETIONS, Budget, readable
 from mailnotary.session.comparison import Comparison, compare
 from mailnotary.session.inbound import Inbound, Traces
-from mailnotary.session.outbound import Client, Origin, SigningPlan, origin, plan, relay
+from mailnotary.session.outbound import UNSIGNABLE, Client, Origin, SigningPlan, origin, plan, relay
 from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import (
     Action,
@@ -88,7 +88,7 @@ class _Message:
 
 class Session:
     """One connection. `leading_space`: the MTA passes header values with the space after the colon (HDR_LEADSPC).
-    `mail_replies`: it waits for an answer to MAIL FROM. `may_delete`: it lets fields be deleted."""
+    `mail_replies`: it waits for an answer to MAIL FROM. `may_add`, `may_delete`: it lets fields be added, deleted."""
 
     def __init__(
         self,
@@ -96,11 +96,13 @@ class Session:
         *,
         leading_space: bool = True,
         mail_replies: bool = True,
+        may_add: bool = True,
         may_delete: bool = True,
     ) -> None:
         self._source = source
         self.leading_space = leading_space
         self.mail_replies = mail_replies
+        self.may_add = may_add
         self.may_delete = may_delete
         self._address: IPv4Address | IPv6Address | None = None
         self._mta_name: str | None = None
@@ -341,6 +343,9 @@ class Session:
             signed = message.signer.signed
             if len(signed) < len(signing.signers):
                 message.why += "; a valid signature of ours was there before and is not doubled"
+            if signed and not self.may_add:
+                message.why += "; the MTA lets no header field be added, so its mail waits"
+                return (UNSIGNABLE,)
         settings = message.env.settings
         user = message.client.auth_user
         if user and message.origin is Origin.OURS and settings.authentication_results.authenticated:
@@ -396,6 +401,8 @@ class Session:
             # RFC 8601 section 5: such a field must not stay.
             actions = (_forged(message, f"more than {MAX_DELETIONS} " if self.may_delete else ""),)
             regardless = True
+        if not self.may_add:
+            actions = tuple([action for action in actions if not isinstance(action, InsertHeader)])
         if message.env.settings.mode is Mode.OBSERVE:
             actions = ()
         record = MessageRecord(
