@@ -1,10 +1,13 @@
 """Sessions that wait for DNS, and others that are ready beside them."""
 
+import os
 import re
+import resource
 import socket
 import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +91,24 @@ def test_a_stranger_at_the_private_listener_is_shut_out() -> None:
             assert stranger.recv(1) == b""
             with pytest.raises(BrokenPipeError):
                 intruder.sendall(b"an answer")
+
+
+def test_what_is_unread_is_found_although_no_more_files_can_be_opened(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as mta, ExitStack() as rest:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        mta.connect(str(tmp_path / "socket"))
+        session, _ = listener.accept()
+        rest.enter_context(session)
+        mta.sendall(b"half a packet")
+        looking = waker.Waker()
+        looking._listener = listener
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, limits[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    rest.enter_context(open(os.devnull))
+            assert looking._unread() == {session.fileno(): 13}
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -17,6 +17,7 @@ each session, ours too, and no harm is done."""
 import fcntl
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -26,7 +27,7 @@ import tempfile
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
@@ -111,14 +112,15 @@ class Waker:
     def _unread(self) -> dict[int, int]:
         """How many octets nobody has read yet of each of the MTA's sessions, by descriptor; no zeros."""
         all_open, found = select.poll(), {}
+        descriptors: Iterable[int]
         try:
-            names = os.listdir("/proc/self/fd")
-        except OSError:  # not one more file can be opened
-            return {}
-        for name in names:
-            all_open.register(int(name), select.POLLIN)
+            descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
+        except OSError:  # not one more file can be opened, so nearly all that may be are open
+            descriptors = range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        for descriptor in descriptors:
+            all_open.register(descriptor, select.POLLIN)
         for descriptor, _ in all_open.poll(0):
-            with suppress(OSError):  # what is not a socket; the descriptor of the listing itself
+            with suppress(OSError):  # what is not a socket or not open; the descriptor of the listing itself
                 octets = int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
                 if octets and self._is_accepted(descriptor):
                     found[descriptor] = octets
@@ -128,11 +130,14 @@ class Waker:
         listener = self._listener
         if listener is None or not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return False
-        with socket.socket(fileno=os.dup(descriptor)) as one:
+        one = socket.socket(fileno=descriptor)  # no copy of it: there may be no descriptor left for one
+        try:
             if (one.family, one.type) != (listener.family, socket.SOCK_STREAM):
                 return False
             ours, its = listener.getsockname(), one.getsockname()
             return bool(ours == its if one.family == socket.AF_UNIX else ours[1] == its[1])  # the same port
+        finally:
+            one.detach()
 
 
 @contextmanager
