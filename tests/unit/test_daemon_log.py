@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from mailnotary.config.settings import LogFormat, LogSettings
 from mailnotary.daemon import log as daemon_log
-from mailnotary.daemon.log import MAX_LINE, Log, StderrSink, SyslogSink, format_json, format_text, set_up
+from mailnotary.daemon.log import (
+    MAX_LINE,
+    Log,
+    StderrSink,
+    SyslogSink,
+    format_json,
+    format_text,
+    set_up,
+    standard_error,
+)
 
 FIELDS = st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), st.text() | st.integers() | st.floats())
 ANY_TEXT = st.text(st.characters(codec=None))  # lone surrogates too
@@ -219,18 +228,50 @@ def test_a_syslog_daemon_that_stands_still_costs_lines_and_no_time(tmp_path: Pat
         sink.close()
 
 
-def test_setting_up_again_replaces_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    """Python's root logger without a handler; it is put back as it was."""
     root = logging.getLogger()
     before, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    root.handlers.clear()
+    standard_error.cache_clear()
     try:
-        root.handlers.clear()
-        first, second = set_up(LogSettings()), set_up(LogSettings(level="debug"))
-        assert root.handlers == [second]
-        assert first is not second
-        assert daemon_log.logger.level == logging.DEBUG
+        yield root
     finally:
+        standard_error.cache_clear()
         root.handlers[:] = before
         root.setLevel(level)
         logging.raiseExceptions, logging.logThreads = raising, True
         logging.captureWarnings(False)
         daemon_log.logger.setLevel(logging.NOTSET)
+
+
+def test_setting_up_again_replaces_the_log(root_logger: logging.Logger) -> None:
+    first, second = set_up(LogSettings()), set_up(LogSettings(level="debug"))
+    assert root_logger.handlers == [second]
+    assert first is not second
+    assert daemon_log.logger.level == logging.DEBUG
+
+
+def log_that_lost_a_line() -> Log:
+    sink = ListSink()
+    sink.full = True
+    log = Log(LogSettings(), sink)
+    log.line(logging.INFO, "lost", {})
+    return log
+
+
+def test_a_log_that_takes_the_place_of_another_tells_what_that_lost(
+    root_logger: logging.Logger, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root_logger.addHandler(log_that_lost_a_line())
+    set_up(LogSettings())
+    assert daemon_log.say_lost()
+    assert "log lines lost count=1" in capfd.readouterr().err
+
+
+def test_a_child_does_not_tell_what_its_parent_lost(root_logger: logging.Logger) -> None:
+    of_parent = log_that_lost_a_line()
+    of_parent.process -= 1
+    root_logger.addHandler(of_parent)
+    assert set_up(LogSettings()).lost == 0

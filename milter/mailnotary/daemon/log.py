@@ -216,13 +216,14 @@ def _date_and_time(seconds: int) -> str:
 
 class Log(logging.Handler):
     """All of a process's log lines: those of Python's `logging`, by `extra={"fields": {...}}` with keys and values,
-    and those of messages."""
+    and those of messages. `lost` lines of an earlier log are still to be told."""
 
-    def __init__(self, settings: LogSettings, sink: Sink | None = None) -> None:
+    def __init__(self, settings: LogSettings, sink: Sink | None = None, *, lost: int = 0) -> None:
         super().__init__(_LEVELS[settings.level])
         self._format: Formatter = format_json if settings.format is LogFormat.JSON else format_text
         self._sink: Sink = sink or (SyslogSink() if settings.to is LogTarget.SYSLOG else standard_error())
-        self._lost = 0
+        self.lost = lost
+        self.process = os.getpid()
         self._lost_lock = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -244,10 +245,10 @@ class Log(logging.Handler):
 
     def say_lost(self) -> bool:
         """Writes how many lines were lost, where any were; False if not even that gets through."""
-        if not self._lost:
+        if not self.lost:
             return True
         with self._lost_lock:  # what one thread says, no other one says again
-            lost, self._lost = self._lost, 0
+            lost, self.lost = self.lost, 0
         if lost and not self._write(logging.WARNING, "log lines lost", {"count": lost}):
             self._lose(lost)
             return False
@@ -265,7 +266,7 @@ class Log(logging.Handler):
 
     def _lose(self, count: int = 1) -> None:
         with self._lost_lock:
-            self._lost += count
+            self.lost += count
 
     def close(self) -> None:
         """Gives back the sink."""
@@ -288,11 +289,12 @@ def say_lost() -> bool:
 
 def set_up(settings: LogSettings) -> Log:
     """Makes this the log of the process, in the place of an earlier one, and returns it."""
-    log = Log(settings)
+    root = logging.getLogger()
+    earlier = [old for old in root.handlers if isinstance(old, Log) and old.process == os.getpid()]  # not the parent's
+    log = Log(settings, lost=sum([old.lost for old in earlier]))
     logging.captureWarnings(True)
     logging.raiseExceptions = False
     logging.logThreads = False  # libmilter's threads have no names, and asking makes `threading` keep one for each
-    root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()

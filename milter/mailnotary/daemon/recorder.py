@@ -79,18 +79,23 @@ class Recorder:
 
     def _write(self) -> None:
         try:
-            keeper = self._keeper
-            while keeper is not None and not self._ending.is_set():
+            while not self._ending.is_set():
                 say_lost()
-                more = keeper.step()
-                self._sums.add(keeper.news())
-                if not more:
+                if not self._store():
                     self._ending.wait(_GATHER)
-            if keeper is not None:
-                keeper.finish(_LAST)
+            if self._keeper is not None:
+                self._keeper.finish(_LAST)
         except BaseException as error:
             log.critical("defect in the recorder", exc_info=error)
             os._exit(1)
+
+    def _store(self) -> bool:
+        """Brings some of what waits into the store; whether more is left."""
+        if self._keeper is None:
+            return False
+        more = self._keeper.step()
+        self._sums.add(self._keeper.news())
+        return more
 
     def _serve(self, listen: str) -> None:
         """Serves the metrics as soon as that is possible: an earlier daemon may still hold the port."""

@@ -49,16 +49,17 @@ def hand_over(writer: socket.socket, packet: bytes) -> bool:
 
 class Recording:
     """Hands messages and counts over. Called by the threads of the sessions, flushed by the worker's main thread.
-    `hide` is None where no history is kept, `counts` where there are no metrics."""
+    `hide` is None where no history is kept, `counts` where there are no metrics. `lost` messages of an earlier one are
+    still to be reported."""
 
-    def __init__(self, writer: socket.socket, hide: Hide | None, counts: Counts | None) -> None:
+    def __init__(self, writer: socket.socket, hide: Hide | None, counts: Counts | None, *, lost: int = 0) -> None:
         self._writer = writer
         self._hide = hide
         self._counts = counts
         self._lock = threading.Lock()
         self._packed: list[bytes] = []
         self._octets = 0
-        self._lost = 0
+        self.lost = lost
 
     def __call__(self, record: MessageRecord) -> None:
         """Takes one message. Never raises: what happens to a message does not depend on it."""
@@ -69,7 +70,7 @@ class Recording:
                 self._keep(pack(row_of(record), story_of(record, self._hide)))
         except Exception as error:
             log.error("defect while recording a message", exc_info=error)
-            self._lost += 1
+            self.lost += 1
 
     def _keep(self, packed: bytes) -> None:
         with self._lock:
@@ -81,15 +82,15 @@ class Recording:
     def flush(self) -> None:
         """Sends what has been gathered."""
         with self._lock:
-            if self._packed or self._lost:
+            if self._packed or self.lost:
                 self._send()
         if self._counts is not None and (counted := self._counts.take()):
             hand_over(self._writer, COUNTS + counted)
 
     def _send(self) -> None:
-        if self._lost and hand_over(self._writer, LOST + b"%d" % self._lost):
-            self._lost = 0
+        if self.lost and hand_over(self._writer, LOST + b"%d" % self.lost):
+            self.lost = 0
         if self._packed and not hand_over(self._writer, b"".join([MESSAGES, *self._packed])):
-            self._lost += len(self._packed)
+            self.lost += len(self._packed)
         self._packed.clear()
         self._octets = 0

@@ -236,7 +236,8 @@ class Environments:
             )
         if old is None or _recorded(old.settings) != _recorded(settings):
             self.flush()
-            self._recording = _recording(settings, self._recorder, self._counts)
+            lost = self._recording.lost if self._recording is not None else 0
+            self._recording = _recording(settings, self._recorder, self._counts, lost)
             self._outcome = Outcome(set_up(settings.log), self._recording)
         hostname = settings.authserv_id or (old.hostname if old is not None else _hostname())
         self._current = Environment(settings, keystore, resolver, self._outcome, hostname, published=published)
@@ -258,7 +259,7 @@ def _recorded(settings: Settings) -> tuple[object, ...]:
     return settings.log, settings.history, settings.metrics, settings.state_dir
 
 
-def _recording(settings: Settings, recorder: socket.socket, counts: Counts) -> Recording | None:
+def _recording(settings: Settings, recorder: socket.socket, counts: Counts, lost: int) -> Recording | None:
     hides, history = None, settings.history
     if history.enabled:
         try:
@@ -267,7 +268,9 @@ def _recording(settings: Settings, recorder: socket.socket, counts: Counts) -> R
             text = "the history is not kept: the key of its hashes can be neither read nor made"
             log.error(text, extra={"fields": {"error": str(error)}})
     counted = settings.metrics.listen is not None
-    return Recording(recorder, hides, counts if counted else None) if hides is not None or counted else None
+    if hides is None and not counted:
+        return None
+    return Recording(recorder, hides, counts if counted else None, lost=lost)
 
 
 class Outcome:
