@@ -187,3 +187,19 @@ def test_what_stands_beyond_the_bounds_of_a_record_is_discarded_and_the_rest_fol
     assert "tags" in many.problems[0]
     uris = parse(b"v=DMARC1; p=reject; rua=" + b",".join([b"mailto:a@x.example"] * (MAX_URIS + 1)))
     assert (uris.policy, len(uris.rua)) == ("reject", MAX_URIS)
+
+
+@pytest.mark.parametrize(
+    ("tags", "options"),
+    [
+        ("", "0"),
+        ("fo=1", "0"),  # "MUST be ignored if a "ruf" tag is not also specified"
+        ("fo=1; ruf=mailto:f@a.example", "1"),
+        ("fo=D : s:0; ruf=mailto:f@a.example", "d:s:0"),
+        ("fo=0:1; ruf=mailto:f@a.example", "0"),
+        ("fo=x; ruf=mailto:f@a.example", "0"),
+        ("fo=d:d:d:d:d; ruf=mailto:f@a.example", "0"),
+    ],
+)
+def test_failure_options(tags: str, options: str) -> None:
+    assert parse(f"v=DMARC1; p=none; {tags}".encode()).fo == options

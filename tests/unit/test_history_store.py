@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, shown
-from mailnotary.history.schema import SHIFT, VERSION
+from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, connect, shown
+from mailnotary.history.schema import MIGRATIONS, SHIFT, VERSION
 from mailnotary.history.store import DAY, HOUR, Message, Numbering, Search, Store, StoreError
 from mailnotary.history.story import row_of, story_of
 from mailnotary.session.comparison import Comparison
@@ -247,3 +247,24 @@ def test_numbers_go_round_within_a_microsecond() -> None:
     row = row_of(verified(), NOW)
     assert len({numbering(row) for _ in range(4096)}) == 4096
     assert {numbering(row) >> SHIFT for _ in range(5000)} == {row.time}
+
+
+def test_a_store_of_an_older_version_is_brought_to_this_one_with_all_that_it_has(tmp_path: Path) -> None:
+    path = str(tmp_path / "h.db")
+    old = connect(path)
+    old.migrate(MIGRATIONS[:1])
+    old.close()
+    with pytest.raises(StoreError, match=r"schema version 1, .* restart the daemon"):
+        Store.open(path, read_only=True)
+    store = Store.open(path, host="mx1")
+    row = row_of(verified())
+    store.add([(1, row, story_of(verified(), str))])
+    with store.database.transaction() as cursor:
+        store.database.execute(cursor, "SELECT id FROM report_source", [])
+        [(source,)] = cursor.fetchall()
+    assert len(source) == 12
+    store.close()
+    again = Store.open(path, host="mx1")
+    assert again.database.version() == VERSION
+    assert again.count(Search(evaluated=True)) == 1
+    again.close()

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from mailnotary.authres import Results
 from mailnotary.config.settings import HistoryAddresses
+from mailnotary.dmarc.policy_record import parse
 from mailnotary.history.privacy import hide
 from mailnotary.history.rows import pack, unpack
-from mailnotary.history.story import MAX_STORY, complete, results_of, row_of, story_of
+from mailnotary.history.story import MAX_STORY, MAX_URIS, complete, results_of, row_of, story_of
 from mailnotary.session.outcome import MessageMode
 from mailnotary.status import DkimStatus
 from support.messages import refused, verified
@@ -52,8 +53,13 @@ def test_all_of_a_message_that_matters_comes_back() -> None:
             "adkim": "r",
             "aspf": "s",
             "t": True,
+            "psd": "u",
+            "fo": "0",
+            "rua": ["mailto:dmarc@example.org"],
+            "problems": [],
         },
     }
+    assert told["is_report"] is False
     assert told["reply"] is None
     json.dumps(told)
 
@@ -71,8 +77,8 @@ def test_a_refusal_has_its_words() -> None:
 def test_results_come_back_as_the_engines_gave_them() -> None:
     for record in (verified(), refused()):
         back = results_of(kept(record))
-        assert back.spf == tuple(replace(result, brief="") for result in record.results.spf)
-        assert back.signatures == tuple(replace(result, signature="", brief="") for result in record.results.signatures)
+        assert back.spf == record.results.spf
+        assert back.signatures == tuple(replace(result, signature="") for result in record.results.signatures)
         assert back.dmarc is not None
         assert record.results.dmarc is not None
         assert back.dmarc == replace(record.results.dmarc, brief="", record=None, policy_domain="")
@@ -127,6 +133,17 @@ def test_the_same_sender_has_the_same_hash_and_another_key_another_one(tmp_path:
     assert os.stat(one / "history.key").st_mode & 0o777 == 0o600
 
 
+def test_of_reporting_addresses_the_first_few_that_mail_can_reach_are_kept() -> None:
+    rua = ",".join(
+        ["https://r.example/x", "mailto:" + "a" * 600 + "@r.example", *(f"mailto:{n}@r.example" for n in range(20))]
+    )
+    result = replace(
+        verified().results.dmarc or refused().results.dmarc, record=parse(f"v=DMARC1; p=none; rua={rua}".encode())
+    )  # type: ignore[type-var]
+    told = kept(verified(results=Results(dmarc=result)))
+    assert told["dmarc"]["record"]["rua"] == [f"mailto:{n}@r.example" for n in range(MAX_URIS)]  # type: ignore[index]
+
+
 def test_a_key_that_is_too_short_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "history.key").write_bytes(b"short")
     with pytest.raises(OSError, match=r"history\.key is too short to be a key: remove it"):
@@ -137,5 +154,8 @@ def test_what_an_older_version_did_not_write_is_none() -> None:
     row = row_of(verified(client="2001:db8::1"))
     assert row.client == str(ip_address("2001:db8::1"))
     assert complete(row, "h", '["helo"]')["ms"] is None
+    without_brief = '["helo","",null,"",null,[["pass","mailfrom","a.example","","","",1,0]],[["pass","a.example"]]]'
+    told = complete(row, "h", without_brief)
+    assert (told["spf"][0]["brief"], told["is_report"]) == (None, None)
     with pytest.raises(ValueError, match="not a story"):
         complete(row, "h", "{}")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.mail.message import FieldIndex, HeaderField, crlf, parse, unfold
+from mailnotary.mail.report import is_report
 
 
 def pairs(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -70,3 +71,24 @@ def test_line_ends_of_unix_become_those_of_mail() -> None:
 
 def test_unfolding_removes_the_crlf_alone() -> None:
     assert unfold(b" a\r\n\tb\r\n  c") == b" a\tb  c"
+
+
+@pytest.mark.parametrize(
+    ("subject", "report"),
+    [
+        (b"Report Domain: a.example Submitter: b.example Report-ID: <1@b.example>", True),
+        (b"Report Domain: a.example\r\n  Submitter: b.example", True),
+        (b"Report domain: a.example Submitter: google.example Report-ID: 1", True),
+        (b"[Preview] Report Domain: a.example Submitter: b.example", True),
+        (b"Re: Report Domain: a.example Submitter: b.example", False),
+        (b"Report Domain: a.example", False),
+        (b"Report Domain: " + b"a" * 2000 + b" Submitter: b.example", False),
+        (b"lunch", False),
+    ],
+)
+def test_a_report_is_known_by_its_subject(subject: bytes, report: bool) -> None:
+    assert is_report(parse(b"From: a@b.example\r\nSubject: " + subject + b"\r\n\r\n").fields) is report
+
+
+def test_without_a_subject_it_is_not_a_report() -> None:
+    assert not is_report(())

@@ -24,6 +24,7 @@ _MEMORY = 4 * 1024 * 1024  # octets, of parsed records that are kept: some two t
 MAX_TEXT = 8_192  # octets
 MAX_TAGS = 100
 MAX_URIS = 100  # of one tag
+MAX_FO = 7  # characters of fo=: each of its values once
 
 # The version is the first tag and its value is case-sensitive; only then is a text a DMARC record at all (4.7, "v").
 # No white space comes before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
@@ -44,6 +45,7 @@ _URI = re.compile(
     r"(?:![0-9]+[kmgtKMGT]?)?\Z"
 )
 _MAILTO = re.compile(r"[^@?]+@[^@?]+(?:\?.*)?\Z")
+_FO = re.compile(r"(?!.*0.*1|.*1.*0)[01ds](?::[01ds])*\Z")  # "0" and "1" are mutually exclusive (4.7, "fo")
 
 
 class Alignment(StrEnum):
@@ -79,6 +81,7 @@ class PolicyRecord:
     dkim_alignment: Alignment = Alignment.RELAXED
     spf_alignment: Alignment = Alignment.RELAXED
     rua: tuple[str, ...] = ()
+    fo: str = "0"  # which failures the owner wants to be told of, 0, 1, d and s between colons; "0" without a ruf=
     problems: tuple[str, ...] = ()
 
 
@@ -167,6 +170,19 @@ class _Tags:
                 self.problems.append(f"{name}={ascii_printable(item, 80)} is not a URI")
         return tuple(found)
 
+    def failure_options(self) -> str:
+        """fo=, which counts only if there is a ruf= (4.7)."""
+        value = self.values.get("fo")
+        if value is None or "ruf" not in self.values:
+            return "0"
+        value = re.sub(r"[ \t]*:[ \t]*", ":", value.lower())
+        if _FO.match(value) and len(value) <= MAX_FO:
+            return value
+        self.problems.append(
+            f"fo={ascii_printable(value, 40)} is not one of 0, 1, d, s, or several with colons between"
+        )
+        return "0"
+
 
 class _YesNo(StrEnum):
     YES = "y"
@@ -198,6 +214,7 @@ def _parse(text: bytes) -> PolicyRecord:
         dkim_alignment=Alignment(tags.word("adkim", Alignment) or Alignment.RELAXED),
         spf_alignment=Alignment(tags.word("aspf", Alignment) or Alignment.RELAXED),
         rua=rua,
+        fo=tags.failure_options(),
         problems=_first(tags.problems),
     )
 

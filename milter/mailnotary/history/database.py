@@ -144,7 +144,13 @@ class _Sqlite:
         with self._errors(), self.transaction() as cursor:
             done = cursor.execute("PRAGMA user_version").fetchone()[0]  # by now another process may have done it
             for script in scripts[done:]:
-                for statement in _statements(script, id="INTEGER PRIMARY KEY", key="", without_rowid=" WITHOUT ROWID"):
+                for statement in _statements(
+                    script,
+                    id="INTEGER PRIMARY KEY",
+                    key="",
+                    without_rowid=" WITHOUT ROWID",
+                    random="lower(hex(randomblob(6)))",
+                ):
                     cursor.execute(statement)
             cursor.execute(f"PRAGMA user_version = {len(scripts)}")
 
@@ -262,7 +268,11 @@ class _Postgresql:
             row = cursor.fetchone()
             for script in scripts[0 if row is None else row[0] :]:
                 for statement in _statements(
-                    script, id="BIGINT NOT NULL", key=", PRIMARY KEY (id, host)", without_rowid=""
+                    script,
+                    id="BIGINT NOT NULL",
+                    key=", PRIMARY KEY (id, host)",
+                    without_rowid="",
+                    random="substr(md5(random()::text || clock_timestamp()::text), 1, 12)",
                 ):
                     cursor.execute(statement)
             cursor.execute("DELETE FROM mailnotary_schema")
@@ -288,7 +298,7 @@ class _Postgresql:
         with self.transaction() as cursor:
             cursor.execute(
                 "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) "
-                "FROM unnest(ARRAY['message', 'traffic', 'domain_day', 'agreement']) AS name"
+                "FROM unnest(ARRAY['message', 'traffic', 'domain_day', 'agreement', 'report']) AS name"
             )
             return int(cursor.fetchone()[0])
 

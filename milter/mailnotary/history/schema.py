@@ -5,12 +5,15 @@ one microsecond apart; so the primary key is in the order of time, and no column
 `traffic` and `domain_day` are sums over messages, so that a picture of a month is read from thousands of rows and not
 from millions: by hour and outcome; by day, author domain, DMARC result and action, for messages that did not pass.
 `agreement` counts, by day, what another filter found and what we did.
+`report_source` has one row, a name for this store: reports of a receiver whose hosts keep several stores differ in it.
+`report_period`: who makes the reports of a period, which begins at a second since the epoch, and until when nobody else
+does. `report`: one row for each mail, by period, policy domain and destination. `report_refused`: destinations whose
+mail came back.
 The partial indexes leave out what most mail is: they cost little, and the rest is what people look for.
 """
 
 from typing import Final
 
-VERSION: Final = 1
 UNREMARKABLE: Final = ("", "none", "pass")  # DMARC results, as the index below has them
 SHIFT: Final = 12  # bits of an id below its microseconds
 
@@ -68,4 +71,33 @@ CREATE TABLE domain_day (
 ){without_rowid}
 """
 
-MIGRATIONS: Final = (_TABLES_1,)  # the script that makes version n + 1 of version n
+_REPORTS_2: Final = """
+CREATE TABLE report_source (id TEXT NOT NULL);
+INSERT INTO report_source VALUES ({random});
+CREATE TABLE report_period (
+    period BIGINT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL,
+    lease BIGINT NOT NULL,
+    done BIGINT NOT NULL
+){without_rowid};
+CREATE TABLE report (
+    period BIGINT NOT NULL,
+    domain TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    due BIGINT NOT NULL,
+    message_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (period, domain, destination)
+){without_rowid};
+CREATE INDEX report_message_id ON report (message_id);
+CREATE TABLE report_refused (
+    destination TEXT NOT NULL PRIMARY KEY,
+    until BIGINT NOT NULL,
+    reason TEXT NOT NULL
+){without_rowid}
+"""
+
+MIGRATIONS: Final = (_TABLES_1, _REPORTS_2)  # the script that makes version n + 1 of version n
+VERSION: Final = len(MIGRATIONS)

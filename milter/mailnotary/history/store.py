@@ -38,7 +38,8 @@ Message = tuple[int, Row, str]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """Which messages are wanted; what is None does not matter. `result` is a method ("spf", "dkim", "dmarc") and its
-    result word; `differs`: another filter got another result; `since` and `until` are seconds since the epoch."""
+    result word; `evaluated`: DMARC found more than nothing; `differs`: another filter got another result; `since` and
+    `until` are seconds since the epoch."""
 
     queue_id: str | None = None
     domain: str | None = None
@@ -46,6 +47,7 @@ class Search:
     action: str | None = None
     mode: str | None = None
     result: tuple[str, str] | None = None
+    evaluated: bool = False
     differs: bool = False
     since: float | None = None
     until: float | None = None
@@ -68,6 +70,8 @@ class Search:
             parameters.append(word)
             if method == "dmarc" and word not in UNREMARKABLE:
                 terms.append(f"dmarc NOT IN {UNREMARKABLE!r}")
+        if self.evaluated:
+            terms.append("dmarc NOT IN ('', 'none')")
         if self.differs:
             terms.append("differs <> ''")
         for bound, term in ((self.since, "id >= ?"), (self.until, "id < ?")):
@@ -116,7 +120,10 @@ class Store:
             if found < VERSION:
                 if read_only:
                     raise StoreError(
-                        f"{database.name} has no history yet: is history.enabled set, and the daemon running?"
+                        f"{database.name} has schema version {found}, and this mailnotary reads {VERSION}: restart the "
+                        "daemon, which brings it to that"
+                        if found
+                        else f"{database.name} has no history yet: is history.enabled set, and the daemon running?"
                     )
                 database.migrate(MIGRATIONS)
         except BaseException:
@@ -128,6 +135,11 @@ class Store:
     def host(self) -> str:
         """The host whose messages are added here."""
         return self._host
+
+    @property
+    def database(self) -> Database:
+        """Its connection."""
+        return self._database
 
     def close(self) -> None:
         """Ends the connection."""

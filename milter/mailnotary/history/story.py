@@ -25,19 +25,22 @@ from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 MAX_TEXT: Final = 1000  # characters of one value
 MAX_SIGNATURES: Final = 20  # told of, those that pass first
 MAX_STORY: Final = 32_768  # octets; a longer one is told without its longest parts
+MAX_URIS: Final = 10  # of rua= that are kept, and so get reports: "up to the Receiver's limits" (RFC 9990)
+MAX_URI: Final = 512  # octets of one: an address has at most 254 (RFC 5321 4.5.3.1.3), some of them percent-encoded
 _MAX_DOMAINS: Final = 6  # claimed by a From field: one more than are evaluated
+_MAX_PROBLEMS: Final = 5  # of a policy record
 
 # The order of a story's values, and of those of its parts. Stores are full of them: to add one, append it.
 _STORY: Final = (
     *("helo", "mail_from", "user", "why", "author", "spf", "dkim", "dmarc", "would", "override", "reachable"),
-    *("regardless", "signed", "reply", "error", "ms", "compared"),
+    *("regardless", "signed", "reply", "error", "ms", "compared", "is_report"),
 )
-_SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups")
-_DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason")
+_SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups", "brief")
+_DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason", "brief")
 _DMARC: Final = (
     *("status", "domain", "policy", "disposition", "org_domain", "spf_aligned", "dkim_aligned", "reason", "record"),
 )
-_RECORD: Final = ("domain", "p", "sp", "np", "adkim", "aspf", "t")
+_RECORD: Final = ("domain", "p", "sp", "np", "adkim", "aspf", "t", "psd", "fo", "rua", "problems")
 _AUTHOR: Final = ("domains", "problem", "reason", "more")
 _COMPARED: Final = ("other", "method", "theirs", "ours", "reason")
 _REPLY: Final = ("code", "enhanced_code", "text")
@@ -67,7 +70,7 @@ _spf = operator.attrgetter(*_SPF)
 _dkim = operator.attrgetter(*_DKIM)
 _dmarc = operator.attrgetter(*_DMARC[:-1])
 _policy_record = operator.attrgetter(
-    *("policy", "subdomain_policy", "nonexistent_policy", "dkim_alignment", "spf_alignment", "testing")
+    *("policy", "subdomain_policy", "nonexistent_policy", "dkim_alignment", "spf_alignment", "testing", "psd", "fo")
 )
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=str).encode
 
@@ -128,6 +131,7 @@ def _full_story(record: MessageRecord) -> list[Any]:
         record.error and printable(record.error, MAX_TEXT),
         round(record.milliseconds, 1),
         [(*result[:-1], printable(result.reason, 200)) for result in record.compared],
+        record.is_report,
     ]
 
 
@@ -136,7 +140,12 @@ def _author(author: Author) -> tuple[Any, ...]:
 
 
 def _record(dmarc: DmarcResult) -> tuple[Any, ...] | None:
-    return None if dmarc.record is None else (dmarc.policy_domain, *_policy_record(dmarc.record))
+    record = dmarc.record
+    if record is None:
+        return None
+    # Reports go to mailto: alone, the one scheme that RFC 9990 says how to use.
+    rua = [uri for uri in record.rua if uri[:7].lower() == "mailto:" and len(uri) <= MAX_URI][:MAX_URIS]
+    return dmarc.policy_domain, *_policy_record(record), rua, record.problems[:_MAX_PROBLEMS]
 
 
 def _reply(record: MessageRecord) -> tuple[Any, ...] | None:
@@ -206,10 +215,20 @@ def _iso(microseconds: int) -> str:
 def results_of(message: Mapping[str, Any]) -> Results:
     """The results in a message of `complete`, as the engines gave them (but for what was not kept)."""
     spf = tuple(
-        SpfResult(**{**one, "status": SpfStatus(one["status"]), "identity": SpfIdentity(one["identity"])})
+        SpfResult(
+            **one
+            | {
+                "status": SpfStatus(one["status"]),
+                "identity": SpfIdentity(one["identity"]),
+                "brief": one["brief"] or "",
+            }
+        )
         for one in message["spf"]
     )
-    dkim = tuple(DkimResult(**{**one, "status": DkimStatus(one["status"])}) for one in message["dkim"])
+    dkim = tuple(
+        DkimResult(**one | {"status": DkimStatus(one["status"]), "brief": one["brief"] or ""})
+        for one in message["dkim"]
+    )
     dmarc = None
     if (told := message["dmarc"]) is not None:
         known = {name: value for name, value in told.items() if name != "record"}

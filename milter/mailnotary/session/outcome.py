@@ -66,8 +66,9 @@ class MessageRecord:
     and `algorithms` its algorithm;
     `compared` what other filters found;
     `reachable`: all its recipients are exempt from refusals; `regardless`: its results decided nothing, for it was
-    refused for its form or ended in an error of ours; `error` what kept mailnotary from doing its work;
-    `milliseconds` of our own work, waiting for DNS included; `questions` asked of the resolver."""
+    refused for its form or ended in an error of ours; `is_report`: it says that it is a DMARC aggregate report;
+    `error` what kept mailnotary from doing its work; `milliseconds` of our own work, waiting for DNS included;
+    `questions` asked of the resolver."""
 
     queue_id: str
     client: IPv4Address | IPv6Address | None
@@ -85,6 +86,7 @@ class MessageRecord:
     actions: tuple[Action, ...] = ()
     reachable: bool = False
     regardless: bool = False
+    is_report: bool = False
     error: str = ""
     milliseconds: float = 0.0
     questions: int = 0

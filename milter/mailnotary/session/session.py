@@ -15,6 +15,7 @@ from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import InternalError, Mode, OnOwnVerdict, Settings
 from mailnotary.mail.address import Author, author
 from mailnotary.mail.message import HeaderField
+from mailnotary.mail.report import is_report
 from mailnotary.resolver import Resolver
 from mailnotary.session import received
 from mailnotary.session.budget import MAX_DELETIONS, Budget, readable
@@ -422,6 +423,7 @@ class Session:
             actions=actions,
             reachable=bool(message.unrefusable),
             regardless=regardless,
+            is_report=message.mode is MessageMode.VERIFY and is_report(message.fields),
             error=message.error,
             milliseconds=message.seconds * 1000,
             questions=message.budget.questions,
