@@ -113,13 +113,13 @@ def test_several_records_at_one_name_are_all_discarded_and_the_walk_goes_on(text
         "_dmarc.example": [{"TXT": "v=DMARC1; p=none"}],
     }
     walk = Discovery(AskedResolver(zone)).walk("a.example")
-    assert [step.domain for step in walk.found] == ["example"]
+    assert [step.domain for step in walk.published] == ["example"]
 
 
 def test_other_texts_at_the_name_do_not_count() -> None:
     zone = {"_dmarc.example": [{"TXT": "v=spf1 -all"}, {"TXT": ["v=DM", "ARC1; p=reject"]}, {"TXT": "v=DMARC2"}]}
     walk = Discovery(AskedResolver(zone)).walk("example")
-    assert len(walk.found) == 1
+    assert len(walk.published) == 1
 
 
 def test_no_name_is_asked_for_twice() -> None:

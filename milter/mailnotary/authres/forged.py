@@ -31,18 +31,18 @@ def claims(value: bytes, ids: Collection[str]) -> bool:
     if not ids or (value.isascii() and not _contains(value, ids)):
         return False  # most fields are others', and this is quicker than to parse them
     try:
-        found = parse(value).authserv_id
+        authserv_id = parse(value).authserv_id
     except AuthresError:
         return _contains(value, ids)
-    words = _words(found)
+    words = _words(authserv_id)
     has_ours = any(needle.strip(".") in words for own in ids for needle in _needles(own))
     # Where none of our ids has a U-label, IDNA finds no id that is not among the words. It is slow: half a second for
     # the fields of one header.
-    if not has_ours and not found.isascii() and not any("xn--" in _same(own) for own in ids):
+    if not has_ours and not authserv_id.isascii() and not any("xn--" in _same(own) for own in ids):
         return False
-    if any(_same(found) == _same(own) for own in ids):
+    if any(_same(authserv_id) == _same(own) for own in ids):
         return True
-    return has_ours and not _is_name(found.rstrip("."))
+    return has_ours and not _is_name(authserv_id.rstrip("."))
 
 
 def _same(authserv_id: str) -> str:
@@ -50,12 +50,12 @@ def _same(authserv_id: str) -> str:
     return (to_ascii(authserv_id) or _plain(authserv_id)).rstrip(".")
 
 
-def _is_name(found: str) -> bool:
+def _is_name(written: str) -> bool:
     """Whether it is a domain name as written; IDNA's mapping (UTS 46) drops what shows nothing."""
-    name = to_ascii(found)
+    name = to_ascii(written)
     if name is None or not is_domain_name(name):
         return False
-    return found.isascii() or idna.decode(name) == _folded(found)
+    return written.isascii() or idna.decode(name) == _folded(written)
 
 
 def _words(authserv_id: str) -> set[str]:

@@ -12,9 +12,9 @@ _LITERAL = re.compile(r"\[(IPv6:)?([0-9A-Fa-f:.]{2,45})\]\Z", re.IGNORECASE)
 
 @lru_cache(maxsize=2048)
 def _host(name: str) -> str:
-    if found := _LITERAL.match(name):
+    if literal := _LITERAL.match(name):
         try:
-            address = ip_address(found[2])
+            address = ip_address(literal[2])
         except ValueError:
             return ""
         return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"

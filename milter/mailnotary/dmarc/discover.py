@@ -47,7 +47,7 @@ class Walk:
     steps: tuple[WalkStep, ...]
 
     @property
-    def found(self) -> list[WalkStep]:
+    def published(self) -> list[WalkStep]:
         """The steps that have a record, from the longest name to the shortest."""
         return [step for step in self.steps if step.record is not None]
 
@@ -55,11 +55,11 @@ class Walk:
     def org_domain(self) -> str:
         """The organizational domain (4.10.2). A walk stops at the first psd=n or psd=y, so only the last record
         found can have either."""
-        found = self.found
-        if not found:
+        steps = self.published
+        if not steps:
             return self.start
-        last = found[-1]
-        assert last.record is not None  # noqa: S101 - for the type checker: `found` has only such
+        last = steps[-1]
+        assert last.record is not None  # noqa: S101 - for the type checker: `published` has only such
         if last.record.psd is Psd.YES and last.domain != self.start:  # rule 2: one label below
             return _below(self.start, last.domain)
         return last.domain  # rule 1 (psd=n) and rule 3 (fewest labels)
@@ -68,14 +68,14 @@ class Walk:
     def policy_step(self) -> WalkStep | None:
         """The step whose record applies to `start` as author domain: its own, else its organizational domain's,
         else its public suffix domain's (4.10.1)."""
-        found = self.found
-        if not found:
+        steps = self.published
+        if not steps:
             return None
         for domain in (self.start, self.org_domain):
-            for step in found:
+            for step in steps:
                 if step.domain == domain:
                     return step
-        return found[-1]  # rule 2 without a record one label below: the one with psd=y
+        return steps[-1]  # rule 2 without a record one label below: the one with psd=y
 
 
 def targets(domain: str) -> list[str]:

@@ -161,8 +161,8 @@ def _without_policy(
     )
 
 
-def _stricter(one: Policy, other: Policy) -> Policy:
-    return max(one, other, key=list(Policy).index)
+def _stricter(first: Policy, second: Policy) -> Policy:
+    return max(first, second, key=list(Policy).index)
 
 
 def _to_apply(policy: Policy, record: PolicyRecord) -> Policy:

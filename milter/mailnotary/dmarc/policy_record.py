@@ -157,7 +157,7 @@ class _Tags:
         value = self.values.get(name)
         if value is None:
             return ()
-        found = []
+        uris = []
         items = value.split(",", MAX_URIS)
         if len(items) > MAX_URIS:
             self.problems.append(f"{name}= has more than {MAX_URIS} URIs, the rest was not read")
@@ -165,10 +165,10 @@ class _Tags:
         for item in items:
             match = _URI.match(item.strip(" \t"))
             if match and (match["scheme"].lower() != "mailto" or _MAILTO.match(match["rest"])):
-                found.append(match["uri"])
+                uris.append(match["uri"])
             else:
                 self.problems.append(f"{name}={ascii_printable(item, 80)} is not a URI")
-        return tuple(found)
+        return tuple(uris)
 
     def failure_options(self) -> str:
         """fo=, which counts only if there is a ruf= (4.7)."""

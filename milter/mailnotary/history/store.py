@@ -111,18 +111,18 @@ class Store:
         `read_only`). Raises StoreError."""
         database = connect(location, read_only=read_only)
         try:
-            found = database.version()
-            if found > VERSION:
+            version = database.version()
+            if version > VERSION:
                 raise StoreError(
-                    f"{database.name} has schema version {found}, and this mailnotary knows none above {VERSION}: "
+                    f"{database.name} has schema version {version}, and this mailnotary knows none above {VERSION}: "
                     "upgrade mailnotary on this host, or name another store in history.store"
                 )
-            if found < VERSION:
+            if version < VERSION:
                 if read_only:
                     raise StoreError(
-                        f"{database.name} has schema version {found}, and this mailnotary reads {VERSION}: restart the "
-                        "daemon, which brings it to that"
-                        if found
+                        f"{database.name} has schema version {version}, and this mailnotary reads {VERSION}: restart "
+                        "the daemon, which brings it to that"
+                        if version
                         else f"{database.name} has no history yet: is history.enabled set, and the daemon running?"
                     )
                 database.migrate(MIGRATIONS)
@@ -212,7 +212,7 @@ class Store:
     def oldest(self, limit: int) -> list[Message]:
         """The first messages of this host."""
         sql = f"SELECT {_COLUMNS} FROM message WHERE host = ? ORDER BY id LIMIT ?"  # noqa: S608
-        return [(found[0], _row(found), found[-1]) for found in self._all(sql, [self._host, limit])]
+        return [(columns[0], _row(columns), columns[-1]) for columns in self._all(sql, [self._host, limit])]
 
     def remove(self, numbers: Sequence[int]) -> None:
         """Removes messages of this host."""
@@ -238,8 +238,8 @@ class Store:
     def one(self, number: int, host: str) -> dict[str, Any] | None:
         """The message of this id, or None."""
         sql = f"SELECT {_COLUMNS} FROM message WHERE id = ? AND host = ?"  # noqa: S608
-        for found in self._all(sql, [number, host]):
-            return complete(_row(found), found[1], found[-1]) | {"id": f"{number}@{host}"}
+        for columns in self._all(sql, [number, host]):
+            return complete(_row(columns), columns[1], columns[-1]) | {"id": f"{number}@{host}"}
         return None
 
     def each(self, search: Search, chunk: int = 2000) -> Iterator[dict[str, Any]]:
@@ -295,9 +295,9 @@ class Store:
         condition, parameters = search.where()
         if beyond:
             condition, parameters = f"{condition} AND {beyond}", [*parameters, *more]
-        for found in self._all(f"SELECT {_COLUMNS} FROM message WHERE {condition} {order}", parameters):  # noqa: S608
-            yield found[0], found[1], _row(found), found[-1]
+        for columns in self._all(f"SELECT {_COLUMNS} FROM message WHERE {condition} {order}", parameters):  # noqa: S608
+            yield columns[0], columns[1], _row(columns), columns[-1]
 
 
-def _row(found: Sequence[Any]) -> Row:
-    return Row(found[0] >> SHIFT, *found[2:-1])
+def _row(columns: Sequence[Any]) -> Row:
+    return Row(columns[0] >> SHIFT, *columns[2:-1])

@@ -83,34 +83,34 @@ def author(fields: Sequence[HeaderField]) -> Author:
     """The author by a message's header fields. Never raises."""
     values = [field.value for field in fields if field.key == b"from"]
     if not values:
-        found = Author(problem=AuthorProblem.NO_FROM, reason="there is no From field")
+        read = Author(problem=AuthorProblem.NO_FROM, reason="there is no From field")
     elif len(values) == 1:
-        found = author_of(values[0])
+        read = author_of(values[0])
     else:
-        found = _several_fields(values)
+        read = _several_fields(values)
     shown = indented_authors([field.value for field in fields if _FOLDED.search(field.value)])
-    if not shown.more and all(domain in found.domains for domain in shown.domains):
-        return found
+    if not shown.more and all(domain in read.domains for domain in shown.domains):
+        return read
     reason = "an indented line in the header begins with From: and shows another author"
-    return _with_claims(found, shown, found.problem or AuthorProblem.AMBIGUOUS, found.reason or reason)
+    return _with_claims(read, shown, read.problem or AuthorProblem.AMBIGUOUS, read.reason or reason)
 
 
 def _several_fields(values: Sequence[bytes]) -> Author:
     """Which of several From fields a mail program shows is its own choice, so not even equal ones are taken (RFC 5322
     3.6: one)."""
-    found = Author()
+    read = Author()
     left = MAX_FIELD  # octets: for all of them together
     more = len(values) > MAX_FROM_FIELDS
     for value in values[:MAX_FROM_FIELDS]:
-        if len(value) > left or len(found.domains) > MAX_CLAIMS:
+        if len(value) > left or len(read.domains) > MAX_CLAIMS:
             more = True
             continue
         left -= len(value)
-        one = author_of(value)
-        addresses = (*found.addresses, *one.addresses)
-        found = Author(addresses, _distinct((*found.domains, *one.domains)), more=found.more or one.more)
+        of_field = author_of(value)
+        addresses = (*read.addresses, *of_field.addresses)
+        read = Author(addresses, _distinct((*read.domains, *of_field.domains)), more=read.more or of_field.more)
     reason = f"there are {len(values)} From fields, not one"
-    return Author(_distinct(found.addresses), found.domains, AuthorProblem.SEVERAL_FROM, reason, more or found.more)
+    return Author(_distinct(read.addresses), read.domains, AuthorProblem.SEVERAL_FROM, reason, more or read.more)
 
 
 def author_of(value: bytes) -> Author:
@@ -152,8 +152,8 @@ def _parsed_author(value: bytes) -> Author:
     try:
         mailboxes.read(text)
     except (_FromError, cfws.CfwsError) as error:
-        if (one := one_address(text)) is not None:
-            return Author((AddrSpec(*one),), (one[1],))
+        if (address := one_address(text)) is not None:
+            return Author((AddrSpec(*address),), (address[1],))
         return _without_author(mailboxes.addresses, value, error)
     addresses = tuple(mailboxes.addresses)
     domains = _distinct(address.domain for address in addresses)
@@ -195,8 +195,8 @@ def _is_other_folded(text: str, domain: str) -> bool:
     try:
         mailboxes.read(folded)
     except (_FromError, cfws.CfwsError):
-        found = claims(text)
-        return found.more or any(one != domain and "." in one for one in found.domains)
+        shown = claims(text)
+        return shown.more or any(other != domain and "." in other for other in shown.domains)
     return any(address.domain != domain for address in mailboxes.addresses)
 
 
@@ -433,7 +433,7 @@ class _Mailboxes:
     def _local_part(self, words: list[_Token]) -> str:
         # Dots too many are not in the grammar, but in addresses that Japanese providers have given out; the domain is
         # the same to every reader.
-        if any(_Kind.SPECIAL not in (one.kind, other.kind) for one, other in pairwise(words)):
+        if any(_Kind.SPECIAL not in (word.kind, after.kind) for word, after in pairwise(words)):
             raise _unparsable("a local part that is not word.word")
         if all(word.kind is _Kind.SPECIAL for word in words):
             raise _unparsable("an empty local part")

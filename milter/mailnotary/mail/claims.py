@@ -76,8 +76,8 @@ def claims(text: str) -> Claims:
                 more = True
                 break
             for domain in _domains(match[1]):
-                found = bare if "." not in domain else angle if inside else other
-                found[domain] = None
+                group = bare if "." not in domain else angle if inside else other
+                group[domain] = None
     domains = tuple({**angle, **other}) or tuple(bare)
     return Claims(domains[:MAX_CLAIMS], more or len(domains) > MAX_CLAIMS)
 
@@ -86,9 +86,9 @@ def _readings(text: str) -> Iterator[str]:
     """The text as it stands and with its encoded words decoded; each without what can't be seen, and with blanks for
     it."""
     seen: set[str] = set()
-    for one in (text, encoded_word.decoded(text)):
+    for version in (text, encoded_word.decoded(text)):
         for blank in ("", " "):
-            reading = one if one.isascii() and one.isprintable() else UNSEEN.sub(blank, one)
+            reading = version if version.isascii() and version.isprintable() else UNSEEN.sub(blank, version)
             if not reading.isascii():
                 # U+3002 is a dot to UTS 46; so is U+FF61, which the normal form makes U+3002.
                 reading = compatible(reading, MAX_FIELD).replace("\u3002", ".")
@@ -142,8 +142,8 @@ def hides_author(text: str, words: Sequence[str], domain: str) -> bool:
     # All together: a comma may be in another word than the address that it ends.
     if not _STRUCTURE.search(compatible("".join(words))):
         return False
-    found = claims(text)
-    return found.more or any(one != domain and "." in one for one in found.domains)
+    shown = claims(text)
+    return shown.more or any(other != domain and "." in other for other in shown.domains)
 
 
 # --- one address in spite of damage ---------------------------------------------------------------------------------
@@ -181,8 +181,8 @@ def one_address(text: str) -> tuple[str, str] | None:
         left = _SIGN_IN_NAME.sub("", _ADDRESS_IN_NAME.sub("", match[1] or ""))
         if "@" in left or encoded_word.has_word(local_part + name):
             return None
-    found = claims(text)
-    return author if author is not None and found == Claims((author[1],), False) else None
+    shown = claims(text)
+    return author if author is not None and shown == Claims((author[1],), False) else None
 
 
 # --- other fields ---------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ MAX_LISTS = 20  # of names in one field; a signature has one
 def indented_authors(values: Iterable[bytes]) -> Claims:
     """The authors that folded fields show to a program that takes an indented line for a field of its own: "To: x", and
     on the next line " From: <ceo@bank.example>". RFC 5322 section 2.2.3 has one field there."""
-    found: dict[str, None] = {}
+    domains: dict[str, None] = {}
     more, left = False, MAX_FIELD
     for value in values:
         shown = _indented_from(value)
@@ -207,11 +207,11 @@ def indented_authors(values: Iterable[bytes]) -> Claims:
             continue
         left -= len(shown) + MAX_FIELD // MAX_CLAIMS
         if left < 0:
-            return Claims(tuple(found), True)
-        one = claims(cfws.decode(_LINE_ENDS.sub(b" ", shown)))
-        found.update(dict.fromkeys(one.domains))
-        more = more or one.more
-    return Claims(tuple(found), more)
+            return Claims(tuple(domains), True)
+        claimed = claims(cfws.decode(_LINE_ENDS.sub(b" ", shown)))
+        domains.update(dict.fromkeys(claimed.domains))
+        more = more or claimed.more
+    return Claims(tuple(domains), more)
 
 
 def _indented_from(value: bytes) -> bytes | None:

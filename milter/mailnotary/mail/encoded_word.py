@@ -44,7 +44,7 @@ def _decode(match: re.Match[str]) -> str:
     charset = match[1].partition("*")[0].lower().replace("-", "").replace("_", "")  # "*": RFC 2231's language
     data = match[3].encode("utf-8", "surrogateescape")
     if match[2] in "qQ":
-        data = _HEX.sub(lambda found: bytes([int(found[1], 16)]), data.replace(b"_", b" "))
+        data = _HEX.sub(lambda octet: bytes([int(octet[1], 16)]), data.replace(b"_", b" "))
     else:
         data = _base64(data)
     codec = _UNLIKE_ASCII.get(charset)

@@ -72,8 +72,8 @@ def write(values: list[tuple[Series, float]]) -> bytes:
 
 def read(packet: bytes) -> list[tuple[Series, float]]:
     """What `write` has written. Raises ValueError for anything else."""
-    found: Any = json.loads(packet)
+    pairs: Any = json.loads(packet)
     try:
-        return [(tuple([str(part) for part in series]), float(value)) for series, value in found]
+        return [(tuple([str(part) for part in series]), float(value)) for series, value in pairs]
     except TypeError as error:
         raise ValueError(str(error)) from error

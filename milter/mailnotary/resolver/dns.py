@@ -179,10 +179,10 @@ def system_nameservers() -> list[tuple[str, int]]:
     import dns.resolver
 
     try:
-        found = dns.resolver.Resolver().nameservers
+        addresses = dns.resolver.Resolver().nameservers
     except (dns.exception.DNSException, ValueError, OSError):
-        found = []
-    return [(str(address), 53) for address in found] or [("127.0.0.1", 53)]
+        addresses = []
+    return [(str(address), 53) for address in addresses] or [("127.0.0.1", 53)]
 
 
 def _temp_error(key: Key, error: DnsTempError) -> DnsTempError:

@@ -168,13 +168,13 @@ class Reader:
 
 def labels(name: bytes) -> list[bytes]:
     """The labels of a name in wire form, without the root's."""
-    found = []
+    labels = []
     position = 0
     while length := name[position]:
         position += 1
-        found.append(name[position : position + length])
+        labels.append(name[position : position + length])
         position += length
-    return found
+    return labels
 
 
 def labels_text(name: Sequence[bytes]) -> str:

@@ -54,11 +54,11 @@ class Server:
         if not 0 < port < 65_536:
             raise ValueError(f"nameserver {address!r}: {port} is not a port")
         try:
-            found = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
+            addresses = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
         except (OSError, UnicodeError, ValueError) as error:
             raise ValueError(f"nameserver {address!r} is not an IP address") from error
-        self.family: socket.AddressFamily = found[0][0]
-        self.address: tuple[Any, ...] = found[0][4]
+        self.family: socket.AddressFamily = addresses[0][0]
+        self.address: tuple[Any, ...] = addresses[0][4]
         self.text = f"{address} port {port}"
         self.misses = 0
         self.down_until = 0.0

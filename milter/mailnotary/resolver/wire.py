@@ -129,11 +129,11 @@ def _parse(reader: Reader, name: Name, kind: RecordKind) -> Reply:
     wanted = [record for record in answer if record.rdtype == rdtype] if rcode == dns.rcode.NOERROR else []
     owner, ttls = _follow_cnames(reader, asked, answer, {record.owner for record in wanted})
     cnames = len(ttls)
-    found = [record for record in wanted if record.owner == owner]
-    if found:
-        ttls += [record.ttl for record in found]
+    owned = [record for record in wanted if record.owner == owner]
+    if owned:
+        ttls += [record.ttl for record in owned]
         read = _READERS[kind]
-        records = dict.fromkeys([read(reader, record) for record in found])  # a set: RFC 2181 section 5
+        records = dict.fromkeys([read(reader, record) for record in owned])  # a set: RFC 2181 section 5
         return Reply(rcode, False, tuple(records), min(ttls), cnames, octets=reader.octets)
     authority = reader.records(authority_count)
     for record in reader.records(additional_count):

@@ -60,10 +60,10 @@ class ZoneResolver:
         """See `Resolver.lookup`."""
         owner = name
         for _ in range(MAX_CNAMES + 1):
-            found = self.step(owner, kind)
-            if isinstance(found, Answer):
-                return found
-            owner = found
+            step = self.step(owner, kind)
+            if isinstance(step, Answer):
+                return step
+            owner = step
         raise DnsTempError(f"{kind} {printable(name, limit=255)}: a loop, or more than {MAX_CNAMES} CNAMEs")
 
     def step(self, name: str, kind: RecordKind) -> Answer | str:

@@ -37,17 +37,17 @@ def compare(fields: Sequence[HeaderField], ids: Collection[str], results: Result
     if not ids:
         return ()
     ours = _our_words(results)
-    found: dict[tuple[str, str], Comparison] = {}
+    compared: dict[tuple[str, str], Comparison] = {}
     for other, field in _fields_of(fields, ids):
         for result in field.results:
             key = (other, result.method)
             if result.method not in ours or not _WORD.match(result.result):
                 continue
-            known = found.get(key)
+            known = compared.get(key)
             if known is None or (result.method == "dkim" and result.result == DkimStatus.PASS != known.theirs):
                 words = (result.result, ours[result.method])
-                found[key] = Comparison(other, result.method, *words, result.reason or result.comment)
-    return tuple(found.values())
+                compared[key] = Comparison(other, result.method, *words, result.reason or result.comment)
+    return tuple(compared.values())
 
 
 def _fields_of(fields: Sequence[HeaderField], ids: Collection[str]) -> Iterator[tuple[str, AuthenticationResults]]:

@@ -44,9 +44,9 @@ def sender(
     message has no further field: (None, True). (None, False): a field does not say where it came from."""
     received = [field.value for field in fields if field.key == b"received"]
     for value in received[:MAX_RELAYS]:
-        found = parse(value)
-        if found is None or not trusted(found.address):
-            return found, False
+        client = parse(value)
+        if client is None or not trusted(client.address):
+            return client, False
     return None, len(received) <= MAX_RELAYS
 
 
@@ -55,11 +55,11 @@ def parse(value: bytes) -> Sender | None:
     with HELO is in the field too, and Postfix takes anything there: `EHLO x (y [192.0.2.1]) by z`. But a line end
     that can't hold: where a later line begins with "by", what ends the first is the relay's own."""
     first, fold, rest = value.partition(b"\r\n")
-    found = _from_domain(first) if fold and _BY_LINE.search(rest) else None
-    found = found or _from_domain_unfolded(unfold(value))
-    if found is None:
+    clause = _from_domain(first) if fold and _BY_LINE.search(rest) else None
+    clause = clause or _from_domain_unfolded(unfold(value))
+    if clause is None:
         return None
-    helo, literal = found
+    helo, literal = clause
     address = client_address(literal.decode("ascii"))
     return Sender(address, helo.decode("ascii") if _NAME.match(helo) else "") if address is not None else None
 
@@ -80,6 +80,6 @@ def _from_domain_unfolded(value: bytes) -> tuple[bytes, bytes] | None:
     """The same of a field whose first line goes on behind it: then neither HELO's name may have spaces, nor may an
     address literal may be in the rest, lest HELO's name end the clause."""
     clause = _BY.split(value, maxsplit=1)
-    found = _from_domain(clause[0])
-    clear = found is not None and _NAME.match(found[0]) and b"[" not in clause[-1]
-    return found if len(clause) == 2 and clear else None
+    from_domain = _from_domain(clause[0])
+    clear = from_domain is not None and _NAME.match(from_domain[0]) and b"[" not in clause[-1]
+    return from_domain if len(clause) == 2 and clear else None

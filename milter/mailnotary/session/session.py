@@ -253,14 +253,14 @@ class Session:
         """Puts the client of the trusted relay in the relay's place: from here on all is as if it had called itself."""
         settings = message.env.settings
         networks = settings.trusted_relays.networks
-        found, of_relay = received.sender(message.fields, lambda address: containing(networks, address) is not None)
+        sender, of_relay = received.sender(message.fields, lambda address: containing(networks, address) is not None)
         if not of_relay:  # else the relay's address and name are the right ones
-            address, message.helo = (found.address, found.helo) if found else (None, "")
+            address, message.helo = (sender.address, sender.helo) if sender else (None, "")
             message.client = Client(address, None, None, message.client.mail_from)
         whose, why = origin(settings, message.client)
         message.origin = whose
         message.mode, why = _mode(settings.mode, whose, why)
-        unknown = "; no Received field says from whom" if found is None and not of_relay else ""
+        unknown = "; no Received field says from whom" if sender is None and not of_relay else ""
         message.why += f"{unknown}; {why}"
         if message.mode is MessageMode.VERIFY:
             self._begin_verifying(message)
@@ -457,12 +457,12 @@ def _passes_untouched(whose: Origin, mode: MessageMode, auth_user: str | None) -
 def _deletions(message: _Message) -> tuple[DeleteHeader, ...]:
     """The fields that claim to be ours (RFC 8601 section 5), the highest index first: an MTA renumbers the rest at
     once, and a deletion from the top down would then hit the wrong ones (CVE-2022-48521)."""
-    found = [one.value for one in message.fields if one.key == b"authentication-results"]
-    if not found:
+    values = [field.value for field in message.fields if field.key == b"authentication-results"]
+    if not values:
         return ()
     ids = _own_ids(message)
-    read = readable(found)
-    claiming = [index for index, value in enumerate(found, 1) if index > read or authres.claims(value, ids)]
+    read = readable(values)
+    claiming = [index for index, value in enumerate(values, 1) if index > read or authres.claims(value, ids)]
     return tuple(DeleteHeader(AUTHENTICATION_RESULTS, index) for index in reversed(claiming))
 
 

@@ -93,11 +93,11 @@ class Evaluation:
             answer = self.dns.ask(domain, RecordKind.TXT)
         except DnsTempError as error:  # 4.4
             raise Failure(SpfStatus.TEMPERROR, _unanswered(domain, "", error), DNS_ERROR) from None
-        found = [text for text in answer.records if isinstance(text, bytes) and is_spf_record(text)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            reason = f"{shown(domain)} has {len(found)} SPF records, where one is allowed"
+        texts = [text for text in answer.records if isinstance(text, bytes) and is_spf_record(text)]
+        if len(texts) == 1:
+            return texts[0]
+        if texts:
+            reason = f"{shown(domain)} has {len(texts)} SPF records, where one is allowed"
             raise Failure(SpfStatus.PERMERROR, reason, "several SPF records")
         if answer.exists:
             almost = any(isinstance(text, bytes) and almost_spf(text) for text in answer.records)
