@@ -22,8 +22,9 @@ from mailnotary.config.settings import DmarcMode, DmarcSettings, Settings
 from mailnotary.resolver import Answer, DnsTempError, RecordKind
 from mailnotary.resolver.records import WireError
 from mailnotary.resolver.wire import answers, encode_question, name_text, parse_name, parse_reply
+from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
-from mailnotary.session.session import Environment, Session
+from mailnotary.session.session import Session
 
 Genome = dict[str, Any]
 

@@ -14,9 +14,10 @@ from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
 from mailnotary.mail.message import parse
 from mailnotary.resolver import ZoneResolver
+from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import Action, DeleteHeader, InsertHeader, Reply
-from mailnotary.session.session import Environment, Session
+from mailnotary.session.session import Session
 
 NOW = 1_700_000_000
 GOOD_IP = "192.0.2.10"

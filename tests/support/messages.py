@@ -8,7 +8,8 @@ from mailnotary.authres import Results
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.policy_record import parse
 from mailnotary.dmarc.result import DmarcResult, Policy
-from mailnotary.mail.address import AddrSpec, Author
+from mailnotary.mail.address import Author
+from mailnotary.mail.mailboxes import AddrSpec
 from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import DmarcVerdict, InsertHeader, Reply
 from mailnotary.spf.result import SpfIdentity, SpfResult

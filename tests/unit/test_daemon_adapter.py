@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mailnotary.config.settings import Settings, SpfAction, SpfSettings
 from mailnotary.daemon import adapter as adapter_module
 from mailnotary.daemon.adapter import Adapter, quiet_excepthook
+from mailnotary.session.message import Environment
 from mailnotary.session.policy import DeleteHeader, InsertHeader, Quarantine, Reply
-from mailnotary.session.session import Environment
 
 ALL_ACTIONS = 0x1FF
 ALL_PROTOCOL = 0x1FFFFF

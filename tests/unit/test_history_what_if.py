@@ -24,7 +24,8 @@ from mailnotary.config.settings import (
 from mailnotary.history.store import Numbering, Store
 from mailnotary.history.story import complete, row_of, story_of
 from mailnotary.history.what_if import KNOWN, WhatIf
-from mailnotary.mail.address import Author, AuthorProblem
+from mailnotary.mail.address import Author
+from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import InsertHeader
 from mailnotary.status import DkimStatus

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.domain import is_domain_name
-from mailnotary.mail.address import AddrSpec, AuthorProblem, _parsed_author, _plain_author, author, author_of
+from mailnotary.mail.address import _parsed_author, _plain_author, author, author_of
 from mailnotary.mail.claims import MAX_CLAIMS, claims
 from mailnotary.mail.claims import UNSEEN as UNSEEN_CHARACTER
+from mailnotary.mail.mailboxes import AddrSpec, AuthorProblem
 from mailnotary.mail.message import HeaderField, parse
 
 

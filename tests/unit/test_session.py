@@ -28,9 +28,10 @@ from mailnotary.config.settings import (
 from mailnotary.mail.message import parse
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
 from mailnotary.session.budget import MAX_DELETIONS, MAX_FIELDS, readable
+from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import InsertHeader, Quarantine, Reply, wants_mail_reply
-from mailnotary.session.session import Environment, Session
+from mailnotary.session.session import Session
 from support.mail import BAD_IP, GOOD_IP, MESSAGE, NOW, Played, keystore, signed, zone
 
 AR = "Authentication-Results"

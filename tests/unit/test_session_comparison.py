@@ -21,9 +21,10 @@ from mailnotary.config.settings import (
 from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import ZoneResolver
 from mailnotary.session.comparison import MAX_COMPARED, compare
+from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import Action, DeleteHeader
-from mailnotary.session.session import Environment, Session
+from mailnotary.session.session import Session
 from mailnotary.status import DkimStatus
 from support.messages import refused, verified
 

@@ -34,9 +34,10 @@ from mailnotary.keys import histories
 from mailnotary.mail.message import HeaderField, parse
 from mailnotary.resolver import Resolver
 from mailnotary.session.inbound import Traces
+from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import DeleteHeader, InsertHeader, Reply
-from mailnotary.session.session import Environment, Session
+from mailnotary.session.session import Session
 
 CHUNK = 65_535  # octets; as much of a body as the milter protocol passes at once
 

@@ -31,8 +31,9 @@ from mailnotary.cli.output import open_console, print_table, with_progress
 from mailnotary.escape import printable
 from mailnotary.history.story import complete, row_of, story_of
 from mailnotary.mail.message import crlf, parse
+from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
-from mailnotary.session.session import Environment, Session
+from mailnotary.session.session import Session
 from mailnotary.session.stored import Arrival, arrival
 
 

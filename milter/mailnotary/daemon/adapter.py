@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import milter
 
+from mailnotary.session.message import Environment
 from mailnotary.session.policy import Action, DeleteHeader, InsertHeader, Quarantine, Reply, wants_mail_reply
-from mailnotary.session.session import Environment, Session
+from mailnotary.session.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -36,8 +36,8 @@ from mailnotary.keys import histories
 from mailnotary.metrics.counts import Counts
 from mailnotary.resolver import DnsResolver
 from mailnotary.resolver.dns import system_nameservers
+from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
-from mailnotary.session.session import Environment
 
 log = logging.getLogger(__name__)
 

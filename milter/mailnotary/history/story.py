@@ -16,7 +16,8 @@ from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.escape import printable
 from mailnotary.history.privacy import Hide
-from mailnotary.mail.address import Author, AuthorProblem
+from mailnotary.mail.address import Author
+from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import Reply
 from mailnotary.spf.result import SpfIdentity, SpfResult

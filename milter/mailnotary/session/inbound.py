@@ -12,7 +12,8 @@ from mailnotary.dkim import DkimResult
 from mailnotary.dmarc import DmarcResult
 from mailnotary.dmarc import Trace as DmarcTrace
 from mailnotary.domain import is_domain_name, to_ascii
-from mailnotary.mail.address import Author, AuthorProblem
+from mailnotary.mail.address import Author
+from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.session.budget import Budget

@@ -20,7 +20,8 @@ from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable, shortened
-from mailnotary.mail.address import Author, AuthorProblem
+from mailnotary.mail.address import Author
+from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 

@@ -6,22 +6,28 @@ caller hands such an exception to `broken` and the end of the message answers it
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary import authres, dkim
 from mailnotary.authres import Results
-from mailnotary.config.keystore import KeyStore
-from mailnotary.config.settings import InternalError, Mode, OnOwnVerdict, Settings
+from mailnotary.config.settings import InternalError, Mode, OnOwnVerdict
 from mailnotary.mail.address import Author, author
 from mailnotary.mail.message import HeaderField
 from mailnotary.mail.report import is_report
-from mailnotary.resolver import Resolver
 from mailnotary.session import received
-from mailnotary.session.budget import MAX_DELETIONS, Budget, readable
-from mailnotary.session.comparison import Comparison, compare
-from mailnotary.session.inbound import Inbound, Traces
-from mailnotary.session.outbound import UNSIGNABLE, Client, Origin, SigningPlan, origin, plan, relay
+from mailnotary.session.budget import MAX_DELETIONS, Budget
+from mailnotary.session.comparison import compare
+from mailnotary.session.inbound import Inbound
+from mailnotary.session.message import (
+    AUTHENTICATION_RESULTS,
+    Environment,
+    Message,
+    deletions,
+    forged,
+    own_ids,
+    too_large,
+)
+from mailnotary.session.outbound import UNSIGNABLE, Client, Origin, origin, plan, relay
 from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import (
     Action,
@@ -38,53 +44,6 @@ from mailnotary.session.policy import (
     spf_reply,
 )
 from mailnotary.session.reinjected import verdict_against
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What messages are judged with. A message keeps the one that it began with."""
-
-    settings: Settings
-    keystore: KeyStore
-    resolver: Resolver
-    log: Callable[[MessageRecord], None]
-    hostname: str  # the authserv-id where neither the configuration nor the MTA gives one
-    clock: Callable[[], float] = time.time
-    published: frozenset[tuple[str, str]] = frozenset()  # auto keys (domain, selector) that DNS was seen serving
-    traces: Traces | None = None
-
-
-@dataclass(slots=True)
-class _Message:
-    """The message under way."""
-
-    env: Environment
-    client: Client
-    helo: str
-    origin: Origin
-    mode: MessageMode
-    why: str
-    authserv_id: str
-    budget: Budget
-    untouched: bool  # it passes as it is, and its header is not wanted
-    relayed: bool = False  # and its header has not yet said by whom
-    fields: list[HeaderField] = field(default_factory=list)
-    inbound: Inbound | None = None
-    signing: SigningPlan | None = None
-    signer: dkim.MessageSigner | None = None
-    author: Author | None = None
-    early_reply: Reply | None = None
-    unrefusable: bool | None = None  # whether all recipients must be reached; None before the first
-    error: str = ""
-    header_ended: bool = False
-    seconds: float = 0.0  # of our own work
-    # its outcome so far
-    queue_id: str = ""
-    results: Results = field(default_factory=Results)
-    verdict: DmarcVerdict | None = None
-    signed: tuple[tuple[str, str], ...] = ()  # (domain, selector) of each signature made
-    algorithms: tuple[str, ...] = ()  # of those signatures
-    compared: tuple[Comparison, ...] = ()  # with other filters
 
 
 class Session:
@@ -109,7 +68,7 @@ class Session:
         self._mta_name: str | None = None
         self._daemon_name: str | None = None
         self._helo = ""
-        self._message: _Message | None = None
+        self._message: Message | None = None
 
     # --- events ---
 
@@ -138,7 +97,7 @@ class Session:
             whose, mode, why = Origin.FOREIGN, MessageMode.SIGN, through  # it may turn out to be ours, and wait then
         else:
             through = ""
-        message = _Message(
+        message = Message(
             env,
             client,
             self._helo,
@@ -249,7 +208,7 @@ class Session:
 
     # --- mail from elsewhere ---
 
-    def _look_behind_relay(self, message: _Message) -> None:
+    def _look_behind_relay(self, message: Message) -> None:
         """Puts the client of the trusted relay in the relay's place: from here on all is as if it had called itself."""
         settings = message.env.settings
         networks = settings.trusted_relays.networks
@@ -265,7 +224,7 @@ class Session:
         if message.mode is MessageMode.VERIFY:
             self._begin_verifying(message)
 
-    def _begin_verifying(self, message: _Message) -> None:
+    def _begin_verifying(self, message: Message) -> None:
         env = message.env
         inbound = Inbound(
             env.settings,
@@ -284,7 +243,7 @@ class Session:
         else:
             inbound.start()
 
-    def _verified(self, message: _Message, inbound: Inbound) -> tuple[Action, ...]:
+    def _verified(self, message: Message, inbound: Inbound) -> tuple[Action, ...]:
         settings = message.env.settings
         who = message.author or author(message.fields)
         message.results = results = inbound.finish()
@@ -305,11 +264,11 @@ class Session:
             both_spf=settings.authentication_results.helo,
         )
         hold = (verdict.hold,) if verdict.hold is not None else ()
-        return (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
+        return (*deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
 
     # --- our own mail ---
 
-    def _begin_signing(self, message: _Message, who: Author) -> None:
+    def _begin_signing(self, message: Message, who: Author) -> None:
         env = message.env
         if against := _verdict_against(message, who):  # before all that could hold it back: it need not be signed
             message.why += f"; not signed, because it came from elsewhere: Authentication-Results of ours has {against}"
@@ -330,7 +289,7 @@ class Session:
         elif signing.refusal is None:
             message.mode = MessageMode.NONE
 
-    def _outgoing(self, message: _Message) -> tuple[Action, ...]:
+    def _outgoing(self, message: Message) -> tuple[Action, ...]:
         signing = message.signing
         if signing is not None and signing.refusal is not None:
             return (signing.refusal,)
@@ -356,21 +315,21 @@ class Session:
         # What a user hands in can't have been checked by us before; what our networks re-inject may have been, so
         # there a genuine field stays, but for mail that we sign: a signature must not vouch for a forged one.
         removes = message.origin is Origin.OURS and (signed or user is not None)
-        deletions = _deletions(message) if removes else ()
+        removed = deletions(message) if removes else ()
         message.signed = signed
         if signing is not None:
             made = {(one.domain, one.selector): one.key.algorithm for one in signing.signers}
             message.algorithms = tuple([made[name] for name in signed])
-        return (*deletions, *inserts)
+        return (*removed, *inserts)
 
     # --- the end ---
 
-    def _decided(self, message: _Message) -> tuple[Action, ...]:
+    def _decided(self, message: Message) -> tuple[Action, ...]:
         """What is to be done at the end of a message."""
         if message.error:
             return self._internal_error(message)
         if message.budget.too_large:
-            return (_too_large(message),)
+            return (too_large(message),)
         if message.early_reply is not None:
             return (message.early_reply,)
         if not message.header_ended:  # nobody has decided yet whether it must be signed
@@ -380,10 +339,10 @@ class Session:
             return self._verified(message, message.inbound)
         return self._outgoing(message)
 
-    def _internal_error(self, message: _Message) -> tuple[Action, ...]:
+    def _internal_error(self, message: Message) -> tuple[Action, ...]:
         """Mail that must be signed waits, whatever the admin says of the rest."""
         if message.budget.too_large:  # what it holds in our name could not be removed
-            return (_too_large(message),)
+            return (too_large(message),)
         env = message.env
         may_be_signed = message.mode is MessageMode.SIGN and bool(env.keystore.entries)
         if may_be_signed or env.settings.on_internal_error is InternalError.TEMPFAIL:
@@ -393,14 +352,14 @@ class Session:
         # "none": no check was made (RFC 8601 section 2.2). Without a field of ours, mail that a content filter hands
         # back would look like our own and be signed: see `reinjected`.
         value = authres.field_value(message.authserv_id, Results())
-        return (*_deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value))
+        return (*deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value))
 
-    def _finish(self, message: _Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    def _finish(self, message: Message, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         self._message = None
         regardless = bool(message.error or message.budget.too_large)
         if sum(isinstance(action, DeleteHeader) for action in actions) > (MAX_DELETIONS if self.may_delete else 0):
             # RFC 8601 section 5: such a field must not stay.
-            actions = (_forged(message, f"more than {MAX_DELETIONS} " if self.may_delete else ""),)
+            actions = (forged(message, f"more than {MAX_DELETIONS} " if self.may_delete else ""),)
             regardless = True
         if not self.may_add:
             actions = tuple([action for action in actions if not isinstance(action, InsertHeader)])
@@ -432,8 +391,6 @@ class Session:
         return actions
 
 
-AUTHENTICATION_RESULTS = "Authentication-Results"  # RFC 8601 section 2.2
-
 _REACHABLE = "its recipients are in reachable_recipients"
 _TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, please try again later")
 
@@ -454,41 +411,12 @@ def _passes_untouched(whose: Origin, mode: MessageMode, auth_user: str | None) -
     return whose is Origin.EXEMPT or (mode is MessageMode.NONE and auth_user is None)
 
 
-def _deletions(message: _Message) -> tuple[DeleteHeader, ...]:
-    """The fields that claim to be ours (RFC 8601 section 5), the highest index first: an MTA renumbers the rest at
-    once, and a deletion from the top down would then hit the wrong ones (CVE-2022-48521)."""
-    values = [field.value for field in message.fields if field.key == b"authentication-results"]
-    if not values:
-        return ()
-    ids = _own_ids(message)
-    read = readable(values)
-    claiming = [index for index, value in enumerate(values, 1) if index > read or authres.claims(value, ids)]
-    return tuple(DeleteHeader(AUTHENTICATION_RESULTS, index) for index in reversed(claiming))
-
-
-def _too_large(message: _Message) -> Reply:
-    # RFC 3463 3.4, X.3.4: too big for this system. Unread, it can be neither verified nor signed.
-    return reply(552, "3.4", f"the message header {message.budget.too_large}")
-
-
-def _forged(message: _Message, how_many: str) -> Reply:
-    text = f"{how_many}Authentication-Results fields in the name of {message.authserv_id}"
-    return reply(550, "7.1", f"{text}, which it did not write; send the message without them")
-
-
-def _verdict_against(message: _Message, who: Author) -> str:
+def _verdict_against(message: Message, who: Author) -> str:
     """See `reinjected.verdict_against`. What a user submits is the user's own, whatever it contains."""
     settings = message.env.settings.signing
     if settings.on_own_verdict is OnOwnVerdict.SIGN or message.client.auth_user is not None:
         return ""
-    return verdict_against(message.fields, who, _own_ids(message))
-
-
-def _own_ids(message: _Message) -> tuple[str, ...]:
-    """The authserv-ids of this host and of the others that are ours."""
-    settings = message.env.settings
-    others = [name for name in settings.authentication_results.remove_from if name not in settings.history.compare_with]
-    return (message.authserv_id, *others)
+    return verdict_against(message.fields, who, own_ids(message))
 
 
 def _bare_address(sender: bytes) -> str:
