@@ -196,8 +196,9 @@ pytest)
 	install_mailnotary dev ;;
 test)
 	choose_python
-	install_packages "${packages[@]}" dbconfig-no-thanks debconf e2fsprogs fish git groff-base libmail-authenticationresults-perl libxml2-utils \
-		opendkim opendkim-tools opendmarc openssl postfix postgresql prometheus spamassassin zsh
+	install_packages "${packages[@]}" dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
+		libmail-authenticationresults-perl libxml2-utils opendkim opendkim-tools opendmarc openssl \
+		postfix postgresql prometheus spamassassin zsh
 	make_environment
 	install_mailnotary dev
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;

@@ -138,6 +138,10 @@ dmarc:
   domains: {Bank.example: {reject: reject, temperror: accept}, friend.example: {mode: monitor}}
 authors: {none: reject, several_fields: reject, several_domains: accept, unparsable: reject}
 authentication_results: {remove_from: [mx2.example.org, mail], authenticated: true}
+reports: {enabled: true, org_name: Example, from: dmarc@Example.org, contact: "https://example.org",
+  exclude: [a.example], min_messages: 2, public_suffixes: true, period_hours: 6,
+  submit_to: "[::1]:2525", bounces_to: b@example.org,
+  spread_seconds: 30m}
 reachable_recipients: [Postmaster, abuse@Bücher.example]
 on_internal_error: accept
 history: {enabled: true, store: "postgresql://db.example.org/mail", days: 7, size: 2G, addresses: hash,
@@ -194,6 +198,11 @@ log: {level: debug, format: json, to: syslog}
     )  # fmt: skip
     assert found.authentication_results.remove_from == ("mx2.example.org", "mail")
     assert found.authentication_results.authenticated
+    reports = found.reports
+    assert (reports.enabled, reports.org_name, reports.from_) == (True, "Example", "dmarc@example.org")
+    assert (reports.contact, reports.exclude, reports.min_messages) == ("https://example.org", ("a.example",), 2)
+    assert (reports.public_suffixes, reports.period_hours, reports.submit_to) == (True, 6, "[::1]:2525")
+    assert (reports.bounces_to, reports.spread_seconds) == ("b@example.org", 1800)
     history = found.history
     assert (history.enabled, history.store, history.days) == (True, "postgresql://db.example.org/mail", 7)
     assert (history.size, history.addresses, history.compare_with) == (2 * 2**30, "hash", ("old.example",))
@@ -205,10 +214,10 @@ log: {level: debug, format: json, to: syslog}
 
 def test_every_field_has_a_reader_and_every_reader_a_field() -> None:
     def check(cls: Any, converters: dict[str, Any]) -> None:
-        assert {field.name for field in fields(cls)} == set(converters)
+        assert {field.name.rstrip("_") for field in fields(cls)} == set(converters)
         for field in fields(cls):
             value = getattr(cls(), field.name)
-            converter = converters[field.name]
+            converter = converters[field.name.rstrip("_")]
             if is_dataclass(value):
                 check(type(value), converter.converters if isinstance(converter, Section) else _DMARC)
 
@@ -532,3 +541,36 @@ def test_any_tree_gives_settings_or_errors_with_places(tmp_path_factory: pytest.
             assert problem.line >= 1
             assert problem.column >= 1
             assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e]", str(problem))
+
+
+REPORTS = "history: {enabled: true}\nreports: {enabled: true, org_name: X, from: d@example.org"
+
+
+def test_reports_that_have_all_they_need(file: Path) -> None:
+    assert settings(file, REPORTS + "}").reports.enabled
+    assert settings(file, REPORTS + ", submit_to: sendmail}").reports.submit_to == "sendmail"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("history: {enabled: true}\nreports: {enabled: true, from: d@example.org}", "2:20: reports need org_name"),
+        ("history: {enabled: true}\nreports: {enabled: true, org_name: X}", "2:20: reports need an author"),
+        ("reports: {enabled: true, org_name: X, from: d@example.org}", "1:20: reports are made of the history: add"),
+        (REPORTS.replace("true", "true, days: 2", 1) + "}", "2:20: history.days is 2"),
+        ("mode: sign\n" + REPORTS + "}", "3:20: mode is sign, so that there is nothing to report"),
+        ("dmarc: {mode: off}\n" + REPORTS + "}", "3:20: dmarc.mode is off, so that there is nothing to report"),
+        ("reports: {from: d@}", "is not an address at a domain name: write one like dmarc-reports@example.org"),
+        ("reports: {from: nobody}", "nobody is not an address: write one like"),
+        ("reports: {bounces_to: x}", "x is not an address"),
+        ("reports: {period_hours: 5}", "does not divide a day: write 1, 2, 3, 4, 6, 8, 12 or 24"),
+        ("reports: {submit_to: mail.example.org}", "is not an address with a port"),
+        ("reports: {exclude: ['*']}", "is not a domain name"),
+    ],
+)
+def test_reports_that_lack_something(text: str, error: str, file: Path) -> None:
+    assert any(error in found for found in errors(file, text))
+
+
+def test_reports_that_leave_the_machine_without_tls_are_warned_of(file: Path) -> None:
+    assert any("without TLS" in found for found in warnings(file, REPORTS + ", submit_to: 192.0.2.1:25}"))

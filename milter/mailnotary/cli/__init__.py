@@ -23,6 +23,7 @@ COMMANDS = {
     "rotate": "replace the keys of a domain by new ones",
     "explain": "say what the daemon would do with a message, and why",
     "history": "show what became of messages, and why",
+    "reports": "make and send DMARC reports, or read those of others",
     "replay": "say what the daemon would do with stored mail",
     "spf": "check SPF, and show every DNS question",
     "verify": "verify the DKIM signatures of messages",

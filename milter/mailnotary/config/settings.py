@@ -254,6 +254,27 @@ class HistorySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportsSettings:
+    """DMARC aggregate reports (RFC 9990). `org_name` and `contact` (an address or a URL) are for people, `from_` is the
+    author's address; `exclude` are policy domains and destinations that get none, `min_messages` what a policy domain
+    needs to get one, `public_suffixes` whether these get any. `submit_to`: HOST:PORT of the mail server, or "sendmail";
+    `bounces_to`: the envelope sender, None for the null reverse-path; `spread_seconds`: over what time the mails of a
+    period are spread."""
+
+    enabled: bool = False
+    org_name: str | None = None
+    from_: str | None = None  # "from" in the file
+    contact: str | None = None
+    exclude: tuple[str, ...] = ()
+    min_messages: int = 1
+    public_suffixes: bool = False
+    period_hours: int = 24
+    submit_to: str = "127.0.0.1:25"
+    bounces_to: str | None = None
+    spread_seconds: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsSettings:
     """Where Prometheus finds the metrics: HOST:PORT, None for nowhere."""
 
@@ -298,4 +319,5 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
+    reports: ReportsSettings = field(default_factory=ReportsSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from mailnotary.config import yaml_nodes
+from mailnotary.config import settings_reports, yaml_nodes
 from mailnotary.config.listen import EXAMPLES, Listen
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
@@ -48,6 +48,7 @@ from mailnotary.config.values import (
     choice,
     domain,
     file_mode,
+    host_and_port,
     in_words,
     integer,
     list_of,
@@ -83,6 +84,7 @@ def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
     settings = Settings(**values(root, report, _SETTINGS))
     _check_times(settings, root, report)
     _check_peers(settings, root, report)
+    settings_reports.check(settings, root, report)
     return replace(settings, keystore=path.absolute().parent / settings.keystore), root
 
 
@@ -184,24 +186,8 @@ def _store(text: str) -> str:
     return text
 
 
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})\Z")
-
-
-def _host_and_port(text: str) -> str:
-    match = _HOST_AND_PORT.match(text)
-    try:
-        if match is None or not 1 <= int(match["port"]) <= 65535:
-            raise ValueError
-        ip_address(match["v6"] or match["v4"])
-    except ValueError:
-        raise ValueError(
-            f"{shown(text)} is not an address with a port: write one like 127.0.0.1:9891 or [::1]:9891"
-        ) from None
-    return text
-
-
 def _metrics_listen(node: YamlNode, report: Report) -> str:
-    text: str = scalar(_host_and_port, "127.0.0.1:9891")(node, report)
+    text: str = scalar(host_and_port, "127.0.0.1:9891")(node, report)
     if not ip_address(text.rpartition(":")[0].strip("[]")).is_loopback:
         report.warn(node, "whoever reaches this address may read the metrics: restrict it with a firewall")
     return text
@@ -485,6 +471,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         addresses=choice(HistoryAddresses),
         compare_with=list_of(scalar(_other_authserv_id, "an authserv-id"), "old.mx.example.org"),
     ),
+    "reports": settings_reports.READER,
     "metrics": Section(MetricsSettings, listen=optional(_metrics_listen)),
     "log": Section(
         LogSettings, level=scalar(_level, in_words(_LEVELS)), format=choice(LogFormat), to=choice(LogTarget)

@@ -27,6 +27,7 @@ _OCTAL = re.compile(r"(?:0o)?([0-7]{1,4})\Z")
 _INTEGER = re.compile(r"[0-9][0-9_]{0,20}\Z")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)?\Z")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})\Z")
 _OCTETS = re.compile(r"([0-9][0-9_]{0,20}) ?(?:([KMG])(?:i?B)?)?\Z")
 _POWERS = {None: 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -211,6 +212,20 @@ def text(example: str) -> Converter[str]:
         return text
 
     return scalar(parse, example)
+
+
+def host_and_port(text: str) -> str:
+    """An IP address with a port, as it is written. Raises ValueError."""
+    match = _HOST_AND_PORT.match(text)
+    try:
+        if match is None or not 1 <= int(match["port"]) <= 65535:
+            raise ValueError
+        ip_address(match["v6"] or match["v4"])
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is not an address with a port: write one like 127.0.0.1:9891 or [::1]:9891"
+        ) from None
+    return text
 
 
 def file_mode() -> Converter[int]:

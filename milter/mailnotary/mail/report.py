@@ -1,4 +1,4 @@
-"""Whether a message says that it is a DMARC aggregate report (RFC 9990 section 4.2, "Email")."""
+"""Whether a message says that it is a DMARC aggregate report (RFC 9990 section 3.5.2)."""
 
 import re
 from collections.abc import Iterable

@@ -1,0 +1,51 @@
+"""Makes the DMARC aggregate reports of a day from the history.
+
+Without --date it is yesterday. The current day works as well.
+
+example: mailnotary reports --dry-run --out /tmp/reports
+         mailnotary reports --date 2026-03-01 --domain example.org --dry-run"""
+
+import argparse
+import time
+from datetime import UTC, date, datetime, timedelta
+
+from mailnotary.cli import CommandError
+from mailnotary.cli.common import add_config, add_json, add_zone
+from mailnotary.cli.reports_dry import dry_run
+from mailnotary.domain import is_domain_name, to_ascii
+from mailnotary.escape import printable
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--date", metavar="D", type=_day, help="of this UTC day, like 2026-03-01, today or yesterday")
+    parser.add_argument("--domain", metavar="D", type=_domain, action="append", default=[], help="only to this domain")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing, and note nothing")
+    parser.add_argument("--out", metavar="DIR", help="write each report as NAME.xml into this directory")
+    add_zone(parser)
+    add_config(parser)
+    add_json(parser)
+
+
+def _day(text: str) -> date:
+    today = datetime.fromtimestamp(time.time(), UTC).date()
+    if text in ("today", "yesterday"):
+        return today - timedelta(days=text == "yesterday")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{printable(text, 40)} is not a day: write one like 2026-03-01") from None
+
+
+def _domain(text: str) -> str:
+    name = to_ascii(text)
+    if name is None or not is_domain_name(name):
+        raise argparse.ArgumentTypeError(f"{printable(text, 100)} is not a domain name: write one like example.org")
+    return name
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes, sends or reads reports."""
+    if not args.dry_run:
+        raise CommandError("this version does not send reports yet: write --dry-run to see them")
+    return dry_run(args)
