@@ -254,7 +254,7 @@ def test_under_load_reloads_lose_no_message_and_close_no_connection(tmp_path: Pa
 
 def test_many_reloads_leave_nothing_behind(tmp_path: Path) -> None:
     with Daemon(tmp_path, workers=1, keystore=keystore("one", keygen(tmp_path, "one.pem"))) as daemon:
-        (worker,), (key_watch,) = daemon.workers(), daemon.key_watch()
+        (worker,), (key_watch,) = daemon.wait_for_workers(1), daemon.key_watch()
 
         def reload(times: int) -> None:
             for number in range(times):

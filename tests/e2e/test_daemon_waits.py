@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mailnotary.daemon import waker
+from mailnotary.daemon.descriptors import Sessions
 from support.daemon import Daemon, free_port
 from support.dns_server import DnsServer
 from support.mail import GOOD_IP, MESSAGE, signed, zone
@@ -102,7 +103,7 @@ def test_what_is_unread_is_found_although_no_more_files_can_be_opened(tmp_path: 
         rest.enter_context(session)
         mta.sendall(b"half a packet")
         looking = waker.Waker()
-        looking._listener = listener
+        looking._sessions = Sessions(listener)
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, limits[1]))
         try:

@@ -121,6 +121,9 @@ class Adapter:
         self._negotiated = (_WANTED_ACTIONS, milter.P_HDR_LEADSPC)  # by the newest connection
         self._warned: set[str] = set()
         self.live: set[Connection] = set()
+        self.most = sys.maxsize  # connections: with the last of them `on_full` is called
+        self.on_full: Callable[[], object] = lambda: None
+        self.on_open: Callable[[], object] = lambda: None  # is called for each new connection
         self.gate = threading.Event()  # while it is not set, sessions wait before they are served
         self.gate.set()
 
@@ -206,6 +209,9 @@ class Adapter:
         connection = Connection(session, actions, protocol)
         ctx.setpriv(connection)
         self.live.add(connection)
+        self.on_open()
+        if len(self.live) >= self.most:
+            self.on_full()
         return connection
 
     def _reopen(self, ctx: "Context") -> Connection:

@@ -1,23 +1,18 @@
-"""How many files a process may have open. Each session of the MTA is one of them, and where none is left, libmilter can
+"""How many files a process may have open, and which of them are sessions of the MTA. Where none is left, libmilter can
 accept no more."""
 
-import errno
+import fcntl
 import os
 import resource
-from contextlib import suppress
-from dataclasses import dataclass
+import socket
+import stat
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 ENOUGH: Final = 1024  # for each worker of a busy host: Postfix has 100 processes of a kind, and each has a session
-_NEAR: Final = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """So many files are open, and so many may be."""
-
-    open: int
-    limit: int
 
 
 def raise_limit() -> int:
@@ -26,21 +21,79 @@ def raise_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # a sandbox may forbid it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return _limit()
+    return limit()
 
 
-def shortage(sessions: int) -> Shortage | None:
-    """What is left, if that is little. With few sessions it is not looked at."""
-    limit = _limit()
-    if sessions < limit // 2:
-        return None
+def limit() -> int:
+    """How many files this process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def all_open() -> list[int]:
+    """The open descriptors of this process; that of the listing itself may be among them. Never raises: it needs no
+    descriptor where none is left."""
     try:
-        count = len(os.listdir("/proc/self/fd"))
-    except OSError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            raise
-        count = limit
-    return Shortage(count, limit) if count >= limit * _NEAR else None
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return [number for number in range(limit()) if _is_open(number)]
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor) is not None
+    except OSError:
+        return False
+
+
+class Sessions:
+    """The sessions of the MTA that were accepted at `listener`, as the kernel knows them: libmilter tells nobody."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.open = 0  # descriptors of all kinds, at the last look
+        self._known: dict[int, bool] = {}  # sockets by number: whether they are such sessions
+
+    def look(self) -> dict[int, int]:
+        """The number of each one's socket (its inode, of which no two are the same), by descriptor."""
+        found, known = {}, {}
+        descriptors = all_open()
+        self.open = len(descriptors)
+        for descriptor in descriptors:
+            with suppress(OSError):  # closed meanwhile; the descriptor of the listing itself
+                status = os.fstat(descriptor)
+                if not stat.S_ISSOCK(status.st_mode):
+                    continue
+                number = status.st_ino
+                known[number] = self._known.get(number) or _is_accepted(descriptor, self._listener)
+                if known[number]:
+                    found[descriptor] = number
+        self._known = known
+        return found
+
+
+def _is_accepted(descriptor: int, listener: socket.socket) -> bool:
+    with borrowed(descriptor) as one:
+        if (one.family, one.type) != (listener.family, socket.SOCK_STREAM):
+            return False
+        if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
+        ours, its = listener.getsockname(), one.getsockname()
+        return bool(ours == its if one.family == socket.AF_UNIX else ours[1] == its[1])  # the same port
+
+
+def unread(descriptor: int) -> int:
+    """How many octets have come over a socket that nobody has read yet. Raises OSError."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@contextmanager
+def borrowed(descriptor: int) -> Iterator[socket.socket]:
+    """Somebody else's socket, for a moment. Raises OSError if it is not one."""
+    one = socket.socket(fileno=descriptor)
+    try:
+        yield one
+    finally:
+        one.detach()  # it stays open
 
 
 def close_all_but(*kept: int) -> None:
@@ -49,7 +102,3 @@ def close_all_but(*kept: int) -> None:
         if int(name) not in kept:
             with suppress(OSError):  # the descriptor of the listing itself
                 os.close(int(name))
-
-
-def _limit() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -13,9 +13,11 @@ import grp
 import os
 import pwd
 import shlex
+import signal
 import socket
 import stat
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -263,6 +265,13 @@ class StandIns:
     def put(self, sock: socket.socket) -> None:
         """Makes libmilter listen on `sock`."""
         os.dup2(sock.fileno(), self.descriptor, inheritable=False)
+
+
+def wake_up(libmilter: threading.Thread) -> None:
+    """Has libmilter look again at what it listens on, where it may be waiting at another socket, for up to five seconds
+    (MI_CHK_TIME). A signal ends that, if a handler gets it. Only the main thread may call this."""
+    signal.signal(signal.SIGURG, lambda *_: None)
+    signal.pthread_kill(libmilter.ident or 0, signal.SIGURG)
 
 
 def _open_sockets() -> set[int]:

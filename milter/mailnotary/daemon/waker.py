@@ -14,24 +14,20 @@ as many threads as that takes (`wake_for_unread`). Our session has to be the fir
 them in the order of their age: so none is behind another that may wait. A libmilter without a pool has a thread for
 each session, ours too, and no harm is done."""
 
-import fcntl
 import logging
 import os
-import resource
 import select
-import signal
 import socket
 import stat
-import sys
 import tempfile
-import termios
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
-from mailnotary.daemon.listener import StandIns
+from mailnotary.daemon.descriptors import Sessions, unread
+from mailnotary.daemon.listener import StandIns, wake_up
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +43,14 @@ class Waker:
 
     def __init__(self) -> None:
         self._session: socket.socket | None = None
-        self._listener: socket.socket | None = None
+        self._sessions: Sessions | None = None
         self._last: dict[int, int] = {}  # what was unread at the last look
 
     def begin(self, libmilter: threading.Thread, stand_ins: StandIns, listener: socket.socket) -> None:
         """Starts libmilter's thread, with ours as its first session, and has it listen on `listener` from then on.
         Until this returns, no session must be served. Where ours cannot be set up, the daemon works without, and
         says so."""
-        self._listener = listener
+        self._sessions = Sessions(listener)
         try:
             self._begin(libmilter, stand_ins, listener)
         except OSError as error:
@@ -72,10 +68,7 @@ class Waker:
             _wait_until_taken(private)
             stand_ins.put(listener)
             _shut_out_strangers(private, session)
-        # It may be waiting at `private` already, for up to five seconds (MI_CHK_TIME). A signal ends that, if a handler
-        # gets it, and libmilter then looks again at what it listens on.
-        signal.signal(signal.SIGURG, lambda *_: None)
-        signal.pthread_kill(libmilter.ident or 0, signal.SIGURG)
+        wake_up(libmilter)  # it may be waiting at `private` already
         session.setblocking(False)
         if session.family != socket.AF_UNIX:
             session.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -111,33 +104,12 @@ class Waker:
 
     def _unread(self) -> dict[int, int]:
         """How many octets nobody has read yet of each of the MTA's sessions, by descriptor; no zeros."""
-        all_open, found = select.poll(), {}
-        descriptors: Iterable[int]
-        try:
-            descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
-        except OSError:  # not one more file can be opened, so nearly all that may be are open
-            descriptors = range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        for descriptor in descriptors:
-            all_open.register(descriptor, select.POLLIN)
-        for descriptor, _ in all_open.poll(0):
-            with suppress(OSError):  # what is not a socket or not open; the descriptor of the listing itself
-                octets = int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
-                if octets and self._is_accepted(descriptor):
+        found = {}
+        for descriptor in self._sessions.look() if self._sessions is not None else ():
+            with suppress(OSError):  # closed meanwhile
+                if octets := unread(descriptor):
                     found[descriptor] = octets
         return found
-
-    def _is_accepted(self, descriptor: int) -> bool:
-        listener = self._listener
-        if listener is None or not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            return False
-        one = socket.socket(fileno=descriptor)  # no copy of it: there may be no descriptor left for one
-        try:
-            if (one.family, one.type) != (listener.family, socket.SOCK_STREAM):
-                return False
-            ours, its = listener.getsockname(), one.getsockname()
-            return bool(ours == its if one.family == socket.AF_UNIX else ours[1] == its[1])  # the same port
-        finally:
-            one.detach()
 
 
 @contextmanager

@@ -22,13 +22,14 @@ from typing import NoReturn
 
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import DnsSettings, Settings
-from mailnotary.daemon import adapter, descriptors
+from mailnotary.daemon import adapter
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
 from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, say_lost, set_up
 from mailnotary.daemon.recording import Recording
+from mailnotary.daemon.room import Room
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.waker import Waker
 from mailnotary.history.privacy import hide
@@ -42,7 +43,7 @@ from mailnotary.session.outcome import MessageRecord
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
-LONG_IDLE = 30.0  # seconds after which a session between messages has to make room for others
+SHORT_SECONDS = 0.05  # between two looks for room while no session can begin
 IDLE_SECONDS = 1.0  # after a message, in which the next one of its session may begin while the daemon stops
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
 HOSTNAME_SECONDS = 5.0  # for the host's full name
@@ -78,7 +79,6 @@ class Worker:
         self._environments = Environments(self._waker.wake, recorder)
         self._terminated = False
         self._said_stuck = False
-        self._said_short = False
 
     def run(self) -> NoReturn:
         """Serves until the supervisor says stop, ends, or something is broken beyond repair."""
@@ -95,8 +95,9 @@ class Worker:
             self._waker.begin(thread, self._stand_ins, self._listener.socket)
             self._adapter.gate.set()
             self._beat()
+            room = Room(self._number, self._adapter, self._stand_ins, self._listener.socket, thread)
             while thread.is_alive():
-                self._step()
+                self._step(room)
             log.error("libmilter has ended by itself", extra={"fields": {"worker": self._number}})
         except BaseException as error:
             log.critical("defect in a worker", exc_info=error, extra={"fields": {"worker": self._number}})
@@ -105,16 +106,22 @@ class Worker:
     def _on_sigterm(self, *_: object) -> None:
         self._terminated = True
 
-    def _step(self) -> None:
-        readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
+    def _step(self, room: Room) -> None:
+        patience = SHORT_SECONDS if room.short else BEAT_SECONDS
+        sources: list[Channel | int] = [self._control, room.full]
+        readable, _, _ = select.select(sources, [], [], patience)
         self._beat()
         self._environments.flush()
         say_lost()
         self._waker.wake_for_unread()  # and libmilter closes a session that is silent for 2 hours, ours too
         if self._terminated:
             self._drain()
-        self._make_room()
-        if not readable:
+        if not room.look():
+            log.warning(
+                "nearly all files are open: a new worker takes over", extra={"fields": {"worker": self._number}}
+            )
+            self._drain()
+        if self._control not in readable:
             return
         try:
             messages = self._control.receive()
@@ -164,23 +171,6 @@ class Worker:
             self._said_stuck = True
             fields = {"worker": self._number, "seconds": int(time.monotonic() - since), "threads": _stacks()}
             log.error("a message is stuck", extra={"fields": fields})
-
-    def _make_room(self) -> None:
-        """Where few more connections can be accepted, a new worker takes the place of this one if that frees any:
-        libmilter has no way to close a session, not even the idlest."""
-        short = descriptors.shortage(len(self._adapter.live))
-        if short is None:
-            self._said_short = False
-            return
-        fields = {"worker": self._number, "open": short.open, "limit": short.limit}
-        if self._adapter.longest_idle() > LONG_IDLE:
-            log.warning(
-                "nearly all files are open: ending the idle sessions with this worker", extra={"fields": fields}
-            )
-            self._drain()
-        if not self._said_short:
-            self._said_short = True
-            log.warning("nearly all files are open, and soon no session can begin", extra={"fields": fields})
 
     def _drain(self, status: int = 0) -> NoReturn:
         """Accepts no more, serves the messages under way to their end or to the end of our patience, and leaves without
