@@ -42,11 +42,12 @@ lock: setup  ## renew config/lock.txt: the Python packages that the others insta
 
 check: lint test  ## format, lint, types, tests
 
-lint: setup  ## format, lint, types and spelling alone
+lint: setup  ## format, lint, types, spelling and words alone
 	$(PYTHON) -m ruff format --check $(SOURCES)
 	$(PYTHON) -m ruff check $(SOURCES)
 	$(PYTHON) -m mypy
 	$(PYTHON) -m codespell_lib milter config systemd *.md
+	$(PYTHON) -m pytest -q tests/unit/test_words.py
 
 coverage: setup  ## which lines no unit test reaches
 	$(PYTHON) -m pytest -q tests/unit tests/conformance tests/fuzz --cov --cov-report=term-missing:skip-covered

@@ -158,12 +158,12 @@ def rspamd(directory: Path, nameserver: str, selector: str = "", key: Path | Non
 
 
 def pyspf_milter(directory: Path, nameserver: str) -> Peer | None:
-    """pyspf-milter; None where it is not installed or we may not give it a nameserver."""
+    """pyspf-milter; None where it is not installed or we cannot give it a nameserver."""
     return _with_resolv_conf(directory, nameserver, "pyspf-milter", _PYSPF, [])
 
 
 def opendmarc(directory: Path, nameserver: str) -> Peer | None:
-    """OpenDMARC; None where it is not installed or we may not give it a nameserver."""
+    """OpenDMARC; None where it is not installed or we cannot give it a nameserver."""
     return _with_resolv_conf(directory, nameserver, "opendmarc", _OPENDMARC, ["-f", "-c"])
 
 

@@ -115,7 +115,7 @@ SIZES = (4_000, 50_000, 500_000, 2_000_000, 10_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that runs. `expect` stands in its answer to each message, `above` above each message that it gets."""
+    """A filter that runs. `expect` is in its answer to each message, `above` above each message that it gets."""
 
     name: str
     address: str

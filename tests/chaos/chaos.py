@@ -62,8 +62,8 @@ class Chaos:
             self.kill,
             self.stop_worker,
             self.break_config,
-            self.mend,
-            self.mend,
+            self.fix_config,
+            self.fix_config,
             self.toggle_dns,
             self.slow_dns,
         ]
@@ -139,7 +139,7 @@ class Chaos:
             self.daemon.write_config(nonsense=1)
         self.daemon.signal(signal.SIGHUP)
 
-    def mend(self, rng: random.Random) -> None:
+    def fix_config(self, rng: random.Random) -> None:
         self.count("deed: good configuration, reload")
         self.daemon.config.pop("nonsense", None)
         self.daemon.write_keystore(self.scene.keystore)
@@ -163,7 +163,7 @@ class Chaos:
     def calm_down(self) -> None:
         """After all that, the daemon works as if nothing had been."""
         self.dns.faults.drop = 0
-        self.mend(random.Random(2))
+        self.fix_config(random.Random(2))
         time.sleep(float(STALE) + 3)
         died = len(self.daemon.lines("a worker has ended"))
         for _ in range(20):

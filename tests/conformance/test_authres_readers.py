@@ -280,7 +280,7 @@ def opendmarc(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.root  # for port 53 and a mount namespace
 @EACH
 def test_opendmarc(opendmarc: str, case: Case) -> None:
-    """OpenDMARC trusts what our field says of SPF and DKIM, and comes to a verdict of its own."""
+    """OpenDMARC trusts what our field says of SPF and DKIM, and reaches a verdict of its own."""
     message = f"Authentication-Results: {field_of(case)}\r\n".encode() + case.message
     envelope = {"ip": GOOD_IP, "helo": "mail.example.org", "mail_from": b"<alice@example.org>"} | case.envelope
     with MilterClient(opendmarc) as client:

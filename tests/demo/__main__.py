@@ -70,7 +70,7 @@ def main() -> int:
     if failed:
         console.print(Text(f"{failed} promises were not kept.", style="bold red"))
     else:
-        console.print(Text("All as promised. The README says how to put it before your Postfix.", style="bold green"))
+        console.print(Text("All as promised. The README says how to set it up with Postfix.", style="bold green"))
     return 1 if failed else 0
 
 

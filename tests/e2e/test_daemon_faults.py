@@ -84,7 +84,7 @@ def test_a_worker_that_stands_still_is_killed_and_replaced(tmp_path: Path) -> No
     with Daemon(tmp_path, command=FAULTY, env={"STALE": "2"}) as daemon:
         victim = daemon.workers()[0]
         os.kill(victim, signal.SIGSTOP)
-        daemon.wait_for("gives no sign of life", seconds=30)
+        daemon.wait_for("sends no heartbeat", seconds=30)
         daemon.wait_for_workers(2, without=[victim])
         for _ in range(4):
             assert served(daemon.address).reply is None

@@ -155,7 +155,7 @@ class Daemon:
         return [line for line in self.text().splitlines() if word in line]
 
     def wait_for(self, word: str, *, count: int = 1, seconds: float = 20.0) -> list[str]:
-        """Waits until `count` lines with this word stand in the log, and gives them."""
+        """Waits until `count` lines with this word are in the log, and gives them."""
         deadline = time.monotonic() + seconds
         while len(found := self.lines(word)) < count:
             if self.process is not None and self.process.poll() is not None and len(self.lines(word)) < count:
@@ -255,7 +255,7 @@ def wait_until_written(pump: int, seconds: float = 5.0) -> None:
 
 
 def shrink_pipe(pump: int) -> None:
-    """Lets hardly any lines wait for a log's writer, so that few messages are enough to lose some."""
+    """Lets few lines wait for a log's writer, so that few messages are enough to lose some."""
     pipe = pipe_of(pump)
     fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
     os.close(pipe)

@@ -1,8 +1,8 @@
 """The daemon with a fault built in, for tests: `python faulty_daemon.py -c FILE`, the fault chosen by the environment.
 
-FAULT: "stuck": a message with the field X-Stuck never comes to its end; "spin": nor does it, and it holds the
+FAULT: "stuck": a message with the field X-Stuck never ends; "spin": nor does it, and it holds the
 interpreter lock; "defect-METHOD,METHOD": the session's methods of these names raise; "clock": the wall clock runs ahead
-by the seconds that stand in the file $CLOCK_FILE; "slow": each message takes $SLOW seconds at its end. STALE: seconds
+by the seconds in the file $CLOCK_FILE; "slow": each message takes $SLOW seconds at its end. STALE: seconds
 after which the supervisor takes a worker for wedged; MARGIN: seconds that a message may take beyond those configured.
 """
 

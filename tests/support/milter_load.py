@@ -157,7 +157,7 @@ def _client(
     over: Event,
     pipe: Connection,
 ) -> None:
-    """One connection after the other; sends the times of the messages that came to an end between start and end."""
+    """One connection after the other; sends the times of the messages that ended between start and end."""
     times: list[float] = []
     wrong = 0
     start = pipe.recv()

@@ -128,7 +128,7 @@ class Sink(socketserver.ThreadingTCPServer):
             return found
 
     def take_all(self) -> list[Delivered]:
-        """Every message that lies here; they are taken out."""
+        """Every message that is here; they are taken out."""
         with self._arrival:
             messages, self.messages[:] = self.messages[:], []
             return messages

@@ -1,4 +1,4 @@
-"""Nothing that a sender chose stands in our Authentication-Results field, whatever the results hold."""
+"""Nothing that a sender chose is in our Authentication-Results field, whatever the results hold."""
 
 import re
 

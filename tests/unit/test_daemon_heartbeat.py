@@ -1,4 +1,4 @@
-"""The supervisor's looks at its workers, and its signals. Whoever looks at a sign of life while it is written sees the
+"""The supervisor's looks at its workers, and its signals. Whoever looks at a heartbeat while it is written sees the
 one before it, or it."""
 
 import os
@@ -59,7 +59,7 @@ def test_one_look_alone_takes_no_worker_for_dead(monkeypatch: pytest.MonkeyPatch
     supervisor = Supervisor(Settings(), quiet, 1, quiet, quiet, quiet, quiet, quiet, quiet, quiet)
     supervisor._looked = time.monotonic()
     (place,) = supervisor._places
-    place.pid, place.started = 4711, time.monotonic() - 3600
+    place.pid, place.restarts.started = 4711, time.monotonic() - 3600
     supervisor._look()
     supervisor._heartbeats.beat(0, 0)
     supervisor._look()

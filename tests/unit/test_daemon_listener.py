@@ -1,4 +1,4 @@
-"""The listening socket: its group, where the daemon may not change it (as a plain user, or in a sandbox without chown),
+"""The listening socket: its group, where the daemon cannot change it (as a plain user, or in a sandbox without chown),
 and its making in a directory where somebody else may change everything meanwhile."""
 
 import grp

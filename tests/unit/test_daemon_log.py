@@ -1,4 +1,4 @@
-"""The log: one line, whatever stands in it; and never a reason for mail to wait."""
+"""The log: one line, whatever is in it; and never a reason for mail to wait."""
 
 import json
 import logging

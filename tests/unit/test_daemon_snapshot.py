@@ -1,4 +1,4 @@
-"""What the supervisor and its workers share: snapshots, the channel on which they travel, signs of life."""
+"""What the supervisor and its workers share: snapshots, the channel on which they travel, heartbeats."""
 
 import errno
 import os

@@ -292,7 +292,7 @@ def test_an_indented_from_line_is_another_author(field: bytes) -> None:
         b"DKIM-Signature: v=1; h=To:\r\n from:Subject:\r\n Date; i=a@bank.example;\r\n b=abc",
         b"DKIM-Signature: v=1; i=a@bank.example; h=To:\r\n from:Subject",
         b"ARC-Message-Signature: i=1; h =\r\n\tFrom:\r\n\tfrom : Subject;\r\n\td=bank.example; q=a@bank.example",
-        b"X-Note: as he said\r\n from: what is known",
+        b"X-Note: as they said\r\n from: what is known",
         b"Received: from a.example\r\n from b.example for <a@bank.example>",
         b"X-Copy: x\r\n From: joe@example.org",
     ],

@@ -1,4 +1,4 @@
-"""No name that a sender chooses, however slow or large its DNS, keeps the policy of the domain that he forges from
+"""No name that a sender chooses, however slow or large its DNS, keeps the policy of the domain that is forged from
 being followed."""
 
 import time

@@ -1,4 +1,4 @@
-"""SPF beside pyspf over made-up zones: both come to the same result, or the difference has a known reason."""
+"""SPF beside pyspf over made-up zones: both have the same result, or the difference has a known reason."""
 
 import random
 from collections import Counter

@@ -31,9 +31,18 @@ INSTEAD = {
 ALLOWED = re.compile(r'"[^"]*"|“[^”]*”|`[^`]*`|\bSHALL\b')
 SOURCES = sorted(
     path
-    for pattern in ("*.md", "Makefile", "config/*.yaml", "config/*.md", "systemd/*", "milter/mailnotary/**/*.py")
+    for pattern in (
+        "*.md",
+        "Makefile",
+        "config/*.yaml",
+        "config/*.md",
+        "systemd/*",
+        "milter/mailnotary/**/*.py",
+        "tests/**/*.py",
+        "tests/**/*.sh",
+    )
     for path in ROOT.glob(pattern)
-    if path.is_file() and path.name != "CHANGELOG.md"
+    if path.is_file() and path.name not in ("CHANGELOG.md", Path(__file__).name)
 )
 
 

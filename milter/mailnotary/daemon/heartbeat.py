@@ -1,4 +1,4 @@
-"""The workers' signs of life, in memory that they share with their supervisor."""
+"""The workers' heartbeats, in memory that they share with their supervisor."""
 
 import mmap
 import time
@@ -13,7 +13,7 @@ class Heartbeats:
 
     Nothing locks it. Each field is an aligned word and written in one store, so that a reader finds the old value or
     the new one. (struct.pack_into would not do: it fills the place with zeros first, and who reads then takes a
-    healthy worker for one that never gave a sign of life.)"""
+    healthy worker for one that never sent a heartbeat.)"""
 
     def __init__(self, workers: int) -> None:
         memory = mmap.mmap(-1, workers * _FIELDS * _OCTETS)  # anonymous, shared over fork
@@ -24,7 +24,7 @@ class Heartbeats:
         self._write(worker, time.monotonic_ns(), generation)
 
     def last(self, worker: int) -> tuple[float, int]:
-        """The monotonic time of a worker's last sign of life, and its generation; 0 before the first one."""
+        """The monotonic time of a worker's last heartbeat, and its generation; 0 before the first one."""
         place = worker * _FIELDS
         return self._fields[place] / 1e9, self._fields[place + 1]
 

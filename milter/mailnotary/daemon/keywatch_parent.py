@@ -12,6 +12,7 @@ from mailnotary.config.load import Configuration
 from mailnotary.config.settings import Mode
 from mailnotary.daemon import keywatch
 from mailnotary.daemon.channel import CONFIGURATION, SIGNING, Channel
+from mailnotary.daemon.restarts import Restarts
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.keys import watch
 
@@ -38,9 +39,7 @@ class KeyWatchProcess:
         self._wait_until = time.monotonic() + FIRST_LOOK if first.blank else 0.0
         self._heard = False  # ever anything from the process
         self._news = False  # that was not asked for yet
-        self._started = 0.0
-        self._deaths = 0
-        self._due = 0.0
+        self._restarts = Restarts(FIRST_DELAY, LONGEST_DELAY, HEALTHY)
 
     @property
     def holds_start(self) -> bool:
@@ -50,8 +49,9 @@ class KeyWatchProcess:
 
     def keep(self, not_its: Iterable[Channel | socket.socket]) -> None:
         """Starts the process where it is due. `not_its` are the supervisor's own, which it must not hold open."""
-        if not self._wanted or self.pid or time.monotonic() < self._due:
+        if not self._wanted or self.pid or self._restarts.wait:
             return
+        self._restarts.begin()
         try:
             self.control, theirs = Channel.pair()
         except OSError as error:
@@ -71,7 +71,6 @@ class KeyWatchProcess:
             finally:
                 os._exit(1)
         theirs.close()
-        self._started = time.monotonic()
 
     def _not_started(self, error: OSError) -> None:
         """No descriptors, no memory, no processes: perhaps later."""
@@ -84,8 +83,6 @@ class KeyWatchProcess:
             return
         self.pid = 0
         self._listen()  # for what it said last
-        if time.monotonic() - self._started >= HEALTHY:
-            self._deaths = 0
         self._died()
         if self._wanted:
             fields = {"pid": pid, "status": os.waitstatus_to_exitcode(status)}
@@ -95,8 +92,7 @@ class KeyWatchProcess:
         if self.control is not None:
             self.control.close()
         self.pid, self.control = 0, None
-        self._due = time.monotonic() + min(FIRST_DELAY * 2**self._deaths, LONGEST_DELAY)
-        self._deaths += 1
+        self._restarts.ended()
 
     def reload(self, configuration: Configuration, snapshot: Snapshot) -> None:
         """There is a new configuration."""

@@ -42,7 +42,7 @@ class Notifier:
 
 
 def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
-    """Seconds between two signs of life: half of what systemd allows, as sd_watchdog_enabled(3) advises."""
+    """Seconds between two heartbeats: half of what systemd allows, as sd_watchdog_enabled(3) advises."""
     try:
         if int(environ.get("WATCHDOG_PID") or os.getpid()) != os.getpid():
             return None

@@ -12,6 +12,7 @@ from mailnotary.daemon import recorder
 from mailnotary.daemon.descriptors import close_all_but
 from mailnotary.daemon.log import set_up, standard_error
 from mailnotary.daemon.recording import COUNTS, hand_over, pair
+from mailnotary.daemon.restarts import Restarts
 from mailnotary.metrics import counts
 from mailnotary.metrics.counts import Series
 
@@ -31,9 +32,7 @@ class RecorderProcess:
         self._reader, self.writer = pair()
         self._settings = settings
         self.pid = 0
-        self._started = 0.0
-        self._deaths = 0
-        self._due = 0.0
+        self._restarts = Restarts(_FIRST_DELAY, _LONGEST_DELAY, _HEALTHY)
 
     @property
     def is_wanted(self) -> bool:
@@ -42,13 +41,14 @@ class RecorderProcess:
 
     def keep(self) -> None:
         """Starts the process where it is due."""
-        if not self.is_wanted or self.pid or time.monotonic() < self._due:
+        if not self.is_wanted or self.pid or self._restarts.wait:
             return
+        self._restarts.begin()
         try:
             self.pid = os.fork()
         except OSError as error:
             log.error("cannot start the recorder", extra={"fields": {"error": error.strerror}})
-            self._died()
+            self._restarts.ended()
             return
         if self.pid == 0:
             try:
@@ -59,25 +59,19 @@ class RecorderProcess:
                 recorder.run(self._reader, self._settings)
             finally:
                 os._exit(1)
-        self._started = time.monotonic()
 
     def ended(self, pid: int, status: int) -> None:
         """A child of the supervisor has ended; perhaps this one."""
         if pid != self.pid:
             return
         code = os.waitstatus_to_exitcode(status)
-        if time.monotonic() - self._started >= _HEALTHY or code == 0:
-            self._deaths = 0
-        self._died()
-        if code == 0:
-            self._due = 0.0
-        elif self.is_wanted:
-            log.warning("the recorder has ended; restarting it", extra={"fields": {"pid": pid, "status": code}})
-
-    def _died(self) -> None:
         self.pid = 0
-        self._due = time.monotonic() + min(_FIRST_DELAY * 2**self._deaths, _LONGEST_DELAY)
-        self._deaths += 1
+        if code == 0:
+            self._restarts.ended_as_told()
+            return
+        self._restarts.ended()
+        if self.is_wanted:
+            log.warning("the recorder has ended; restarting it", extra={"fields": {"pid": pid, "status": code}})
 
     def reload(self, settings: Settings) -> None:
         """There is a new configuration: a new process takes the place of one that was started with another."""

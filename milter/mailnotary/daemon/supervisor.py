@@ -23,6 +23,7 @@ from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.recorder_parent import RecorderProcess
+from mailnotary.daemon.restarts import Restarts
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.worker import Worker
 
@@ -36,7 +37,7 @@ class Timing:
     """Seconds."""
 
     tick: float = 1.0  # between two looks at the workers
-    stale: float = 30.0  # without a sign of life, after which a worker counts as unresponsive
+    stale: float = 30.0  # without a heartbeat, after which a worker counts as unresponsive
     first_delay: float = 0.1  # before a worker that died is replaced; doubled each time
     longest_delay: float = 5.0
     healthy: float = 10.0  # after so long a life, the delay begins anew
@@ -53,12 +54,10 @@ class _Place:
     """One of the workers' places: who is in it, or when it will be filled again."""
 
     number: int
+    restarts: Restarts
     pid: int = 0
     control: Channel | None = None
-    started: float = 0.0
-    deaths: int = 0  # one after another
-    due: float = 0.0
-    suspected: bool = False  # the last look found no sign of life
+    suspected: bool = False  # the last look found no heartbeat
     killed: bool = False  # by us, as wedged
 
 
@@ -93,7 +92,11 @@ class Supervisor:
     _pinged: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        self._places = [_Place(number) for number in range(self.workers)]
+        timing = self.timing
+        self._places = [
+            _Place(number, Restarts(timing.first_delay, timing.longest_delay, timing.healthy))
+            for number in range(self.workers)
+        ]
         self._heartbeats = Heartbeats(self.workers)
 
     def run(self) -> int:
@@ -112,7 +115,7 @@ class Supervisor:
             self._reap()
             self._look()
             say_lost()
-            if not self._ready and all(place.deaths >= STARTS for place in self._places):
+            if not self._ready and all(place.restarts.deaths >= STARTS for place in self._places):
                 log.error("no worker could be started")
                 self.listener.shut()
                 return 1
@@ -121,8 +124,7 @@ class Supervisor:
         tick = min(self.timing.tick, self.notifier.watchdog_interval or self.timing.tick)
         if not self._ready or self._reloading:
             tick = min(tick, 0.02)
-        now = time.monotonic()
-        return min([tick] + [max(place.due - now, 0.0) for place in self._places if not place.pid])
+        return min([tick, *(place.restarts.wait for place in self._places if not place.pid)])
 
     # -- workers
 
@@ -133,14 +135,13 @@ class Supervisor:
         self.key_watch.keep([self.listener.socket, *(place.control for place in self._places if place.control)])
         if not self._ready and self.key_watch.holds_start:
             return
-        now = time.monotonic()
         for place in self._places:
-            if not place.pid and place.due <= now:
+            if not place.pid and not place.restarts.wait:
                 self._start(place)
 
     def _start(self, place: _Place) -> None:
         self._heartbeats.clear(place.number)
-        place.started = time.monotonic()
+        place.restarts.begin()
         place.suspected = place.killed = False
         try:
             place.control, theirs = Channel.pair()
@@ -181,7 +182,7 @@ class Supervisor:
     def _not_started(self, place: _Place, error: OSError) -> None:
         """No descriptors, no memory, no processes: perhaps later."""
         log.error("can't start a worker", extra={"fields": {"worker": place.number, "error": error.strerror}})
-        self._died(place)
+        self._vacate(place)
 
     def _reap(self) -> None:
         for pid, status in _ended_children():
@@ -196,24 +197,21 @@ class Supervisor:
     def _ended(self, place: _Place, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         self._restarts += 1
-        pid, lived = place.pid, time.monotonic() - place.started
-        if lived >= self.timing.healthy:
-            place.deaths = 0
-        self._died(place)
+        pid, lived = place.pid, self._vacate(place)
         how = {"signal": _signal_name(-code)} if code < 0 else {"status": code}
-        delay = round(max(place.due - time.monotonic(), 0.0), 1)
+        delay = round(place.restarts.wait, 1)
         fields = {"worker": place.number, "pid": pid, **how, "lived": int(lived), "next_in": delay}
         log.warning("a worker has ended and will be replaced", extra={"fields": fields})
 
-    def _died(self, place: _Place) -> None:
+    def _vacate(self, place: _Place) -> float:
+        """Gives the seconds for which the worker lived."""
         if place.control is not None:
             place.control.close()
         place.pid, place.control = 0, None
-        place.due = time.monotonic() + min(self.timing.first_delay * 2**place.deaths, self.timing.longest_delay)
-        place.deaths += 1
+        return place.restarts.ended()
 
     def _look(self) -> None:
-        """The workers' signs of life, and ours."""
+        """The workers' heartbeats, and ours."""
         now = time.monotonic()
         if now - self._looked > self.timing.stale / 2:
             self._grace = now + self.timing.stale  # we were stopped ourselves, and so were they
@@ -221,7 +219,7 @@ class Supervisor:
         heartbeats = {place.number: self._heartbeats.last(place.number) for place in self._places if place.pid}
         for place in self._places:
             if place.pid and not place.killed:
-                silent = now - max(heartbeats[place.number][0], place.started)
+                silent = now - max(heartbeats[place.number][0], place.restarts.started)
                 stale = silent > self.timing.stale and now > self._grace
                 if stale and place.suspected:  # one look alone kills nobody
                     self._kill_wedged(place, silent)
@@ -248,7 +246,7 @@ class Supervisor:
 
     def _kill_wedged(self, place: _Place, silent: float) -> None:
         fields = {"worker": place.number, "pid": place.pid, "silent": int(silent)}
-        log.error("a worker gives no sign of life and is killed", extra={"fields": fields})
+        log.error("a worker sends no heartbeat and is killed", extra={"fields": fields})
         place.killed = True
         os.kill(place.pid, signal.SIGKILL)
 

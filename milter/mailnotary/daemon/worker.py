@@ -1,6 +1,6 @@
 """One worker process: libmilter in a thread of its own, and in the main thread all that is not mail.
 
-The main thread takes what the supervisor says (a new snapshot, the end), gives the signs of life, and gets the signals:
+The main thread takes what the supervisor says (a new snapshot, the end), sends the heartbeats, and gets the signals:
 libmilter's own thread would take SIGHUP, SIGTERM and SIGINT for "stop at once", but the kernel gives a signal that is
 sent to the process to its main thread first where that does not block it.
 """
@@ -161,7 +161,7 @@ class Worker:
     # -- life and death
 
     def _beat(self) -> None:
-        """A sign of life, unless a callback is stuck: then the supervisor is to think that we are dead."""
+        """Sends a heartbeat, unless a callback is stuck: then the supervisor is to think that we are dead."""
         settings = self._environments.current().settings
         since = self._adapter.stuck_since()
         allowed = max(settings.limits.message_seconds, settings.limits.spf_seconds) + STUCK_MARGIN
