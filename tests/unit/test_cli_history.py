@@ -1,0 +1,85 @@
+"""What `mailnotary history` prints."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mailnotary.cli import main
+from mailnotary.history.store import Numbering, Store
+from mailnotary.history.story import row_of, story_of
+from mailnotary.session.comparison import Comparison
+from mailnotary.session.outcome import MessageRecord
+from support.messages import refused, verified
+
+History = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> History:
+    """Runs the command over these messages; gives its exit status and output."""
+
+    def run(records: list[MessageRecord], *arguments: str) -> tuple[int, str]:
+        number = Numbering()
+        store = Store.open(str(tmp_path / "history.db"), host="mx1.example.org")
+        store.add([(number(row_of(record)), row_of(record), story_of(record, str)) for record in records])
+        store.close()
+        config = tmp_path / "mailnotary.yaml"
+        config.write_text(f"state_dir: {tmp_path}\nhistory: {{enabled: true, store: {tmp_path}/history.db}}\n")
+        status = main(["history", "-c", str(config), *arguments])
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_the_list_has_a_line_for_each_message_the_newest_first(history: History) -> None:
+    status, text = history([verified(), refused()])
+    head, *lines = text.splitlines()
+    assert status == 0
+    assert head.split()[:3] == ["TIME", "QUEUE", "ID"]
+    assert len(lines) == 2
+    assert all(word in lines[0] for word in ("4DEF", "reject", "fail", "bank.example"))
+    assert all(word in lines[1] for word in ("4ABC", "accept", "pass", "example.org"))
+
+
+def test_the_story_says_what_was_decided_and_by_what(history: History) -> None:
+    status, text = history([verified(), refused()], "4DEF")
+    assert status == 0
+    for part in (
+        "4DEF at ",
+        "on mx1.example.org",
+        "reject, mode verify",
+        "the client is not authenticated",
+        "from <alice@bank.example>, client 198.51.100.7, HELO mail.example.org",
+        "SPF       fail mailfrom bank.example",
+        "DKIM      none, the message has no signature",
+        "DMARC     fail bank.example",
+        "policy of bank.example: p=reject",
+        "550 5.7.1 Email rejected per DMARC policy for bank.example: nothing passed",
+    ):
+        assert part in text
+
+
+def test_what_is_asked_for_and_not_there_is_status_1(history: History) -> None:
+    assert history([verified()], "4DEF") == (1, "")
+    status, text = history([], "--domain", "Example.org")
+    assert (status, text.count("4ABC")) == (0, 1)
+
+
+def test_text_of_a_message_is_shown_escaped(history: History) -> None:
+    _, text = history([verified(helo="x\x1b[31m\u202e", mail_from="a\r\nVerdict   accept")], "4ABC")
+    assert not set(text) & {"\x1b", "\u202e", "\r"}
+    assert "\nVerdict   accept, mode verify" in text
+    assert text.count("\nVerdict") == 1
+
+
+def test_disagreements_show_both_reasons_and_how_often_both_agree(history: History) -> None:
+    same = Comparison("old.example", "spf", "pass", "pass")
+    other = Comparison("old.example", "dmarc", "fail", "pass", "too strict")
+    status, text = history([verified(compared=(same, other)), verified("4GHI", compared=(same,))], "--disagreements")
+    assert status == 0
+    assert "old.example spf: the same in 2 of 2 messages (100.0 %)" in text
+    assert "old.example dmarc: the same in 0 of 1 messages (0.0 %)" in text
+    assert "dmarc  theirs fail: too strict" in text
+    assert "ours   pass: example.org pass SPF and DKIM aligned" in text
+    assert "4GHI" not in text
