@@ -16,7 +16,7 @@ COMMAND=$LOCAL/bin/mailnotary
 MAN=$LOCAL/share/man
 DOC=$LOCAL/share/doc/mailnotary
 COMPLETION=$LOCAL/share/bash-completion/completions/mailnotary
-UNIT=$LOCAL/lib/systemd/system/mailnotary.service
+UNITS=$LOCAL/lib/systemd/system
 SYSUSERS=$LOCAL/lib/sysusers.d/mailnotary.conf
 TMPFILES=$LOCAL/lib/tmpfiles.d/mailnotary.conf
 
@@ -54,7 +54,10 @@ install_configuration() {
 }
 
 install_unit() {
-	sed "s|/usr/bin/mailnotary |$COMMAND |" systemd/mailnotary.service | install -Dm644 /dev/stdin "$UNIT"
+	local unit
+	for unit in mailnotary mailnotary-web; do
+		sed "s|/usr/bin/mailnotary |$COMMAND |" "systemd/$unit.service" | install -Dm644 /dev/stdin "$UNITS/$unit.service"
+	done
 	install -Dm644 systemd/mailnotary.sysusers "$SYSUSERS"
 	install -Dm644 systemd/mailnotary.tmpfiles "$TMPFILES"
 	systemd-sysusers mailnotary.conf
@@ -81,15 +84,16 @@ restart() {  # a service that runs: it has the old code in memory
 		systemctl restart mailnotary  # it serves its sessions to the end before; new mail waits for a few seconds
 		say "the service was restarted"
 	fi
+	systemctl try-restart mailnotary-web
 }
 
 uninstall() {
 	sh config/debian/mailnotary.prerm remove  # warns if Postfix would then defer all mail
 	if [[ -d /run/systemd/system ]]; then
-		systemctl --quiet disable --now mailnotary 2>/dev/null || true
+		systemctl --quiet disable --now mailnotary mailnotary-web 2>/dev/null || true
 	fi
 	rm -rf "$prefix" "$DOC"
-	rm -f "$COMMAND" "$COMPLETION" "$UNIT" "$SYSUSERS" "$TMPFILES" \
+	rm -f "$COMMAND" "$COMPLETION" "$UNITS"/mailnotary{,-web}.service "$SYSUSERS" "$TMPFILES" \
 		"$MAN"/man1/mailnotary.1 "$MAN"/man5/mailnotary{,-keystore}.yaml.5
 	[[ ! -d /run/systemd/system ]] || systemctl daemon-reload
 	if [[ ${PURGE:-} == yes ]]; then

@@ -107,6 +107,10 @@ apt() {
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@"
 }
 
+browser() {  # Debian's Chromium; Ubuntu's package of that name is a snap, which cannot be installed everywhere
+	[[ $(version chromium) == *snap* ]] || echo chromium
+}
+
 make_environment() {  # an empty one, with Debian's pymilter alone of all that Debian's Python has
 	! has_environment || return 0
 	"$python" -m venv --clear "$VENV"
@@ -178,7 +182,7 @@ install)
 	install_packages "${packages[@]}"
 	make_environment
 	rm -rf build/lib  # setuptools would install what is still there and no longer in the sources
-	install_locked openssl . ;;
+	install_locked web . ;;
 run)
 	choose_python
 	install_packages "${packages[@]}"
@@ -196,7 +200,7 @@ pytest)
 	install_mailnotary dev ;;
 test)
 	choose_python
-	install_packages "${packages[@]}" dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
+	install_packages "${packages[@]}" $(browser) dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
 		libmail-authenticationresults-perl libxml2-utils opendkim opendkim-tools opendmarc openssl \
 		postfix postgresql prometheus spamassassin zsh
 	make_environment

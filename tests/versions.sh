@@ -5,7 +5,7 @@
 #   tests/versions.sh oldest DIR      an environment in DIR with the lowest version of every range in pyproject.toml
 #   tests/versions.sh newest DIR      an environment in DIR with the newest ones; prints what is new since the lock
 #
-# config/lock.txt has sections: `build` (what builds source packages), `run`, `openssl`, `dev`. The last three are named
+# config/lock.txt has sections: `build` (what builds source packages), `run`, `openssl`, `web`, `dev`. The last are named
 # for the extra that asks for their packages; each builds on those before it. It is in config/, since that alone is
 # in the image's build too. Its versions serve every Python from the oldest of pyproject.toml on.
 set -euo pipefail
@@ -40,6 +40,7 @@ write_lock() {
 	compile pyproject.toml --extra openssl --extra dev >"$all"  # so that the sections agree with one another
 	section run pyproject.toml >>"$parts"
 	section openssl pyproject.toml --extra openssl >>"$parts"
+	section web pyproject.toml --extra openssl --extra web >>"$parts"
 	section dev pyproject.toml --extra dev >>"$parts"
 	{
 		echo "# Written by \`make lock\`: do not edit. What its sections are, tests/versions.sh says."

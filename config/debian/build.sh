@@ -44,6 +44,7 @@ lay_out() {
 	for kind in service sysusers tmpfiles; do
 		cp "systemd/mailnotary.$kind" "$tree/debian"
 	done
+	cp systemd/mailnotary-web.service "$tree/debian/mailnotary.mailnotary-web.service"
 	"$python" config/man.py "$tree/man" >/dev/null
 	"$python" -m mailnotary completion bash >"$tree/completion/bash/mailnotary"
 	"$python" -m mailnotary completion zsh >"$tree/completion/zsh/_mailnotary"

@@ -156,7 +156,7 @@ def test_a_recorder_that_is_killed_at_any_moment_leaves_a_sound_store(tmp_path: 
         found = [message["queue_id"] for message in history(running)]
     assert "LAST" in found
     assert len(found) == len(set(found))
-    with sqlite3.connect(tmp_path / "history.db") as connection:
+    with sqlite3.connect(tmp_path / "history" / "history.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
 

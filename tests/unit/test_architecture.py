@@ -38,6 +38,8 @@ def test_engines_are_a_library_that_needs_no_milter_and_no_settings(engine: str)
         ("Crypto", "crypto/"),
         ("cryptography", "crypto/"),
         ("rich", "cli/"),
+        ("flask", "web/"),
+        ("waitress", "web/"),
     ],
 )
 def test_each_library_has_one_room(library: str, allowed: str) -> None:
@@ -60,7 +62,7 @@ FLOORS = [
     {"session", "opendkim"},
     {"history", "metrics"},
     {"daemon", "reports"},
-    {"doctor"},
+    {"doctor", "web"},
     {"cli"},
 ]
 

@@ -11,7 +11,7 @@ import pytest
 from mailnotary.config.settings import HistorySettings
 from mailnotary.history import keeper as keeper_module
 from mailnotary.history.database import APPLICATION_ID
-from mailnotary.history.keeper import Keeper, Waiting
+from mailnotary.history.keeper import FILE, Keeper, Waiting
 from mailnotary.history.store import DAY, Search, Store
 from mailnotary.history.story import row_of, story_of
 from support.messages import verified
@@ -48,7 +48,7 @@ def test_what_waits_is_stored(tmp_path: Path) -> None:
     kept.step()
     wait(waiting, "C")
     kept.finish(5)
-    assert stored(tmp_path / "history.db") == ["A", "B", "C"]
+    assert stored(tmp_path / FILE) == ["A", "B", "C"]
     assert kept.stored == 3
 
 
@@ -66,7 +66,7 @@ def test_a_store_that_fails_is_tried_again_and_nothing_is_lost(
     (tmp_path / "later").mkdir()
     kept.step()
     kept.finish(5)
-    assert stored(tmp_path / "later" / "history.db") == ["A", "B"]
+    assert stored(tmp_path / "later" / FILE) == ["A", "B"]
     assert kept.failing == ""
     assert [record.message for record in caplog.records] == [
         "the history cannot be written; mail is not affected",
@@ -79,7 +79,7 @@ def test_a_store_that_another_process_has_locked_is_tried_again(tmp_path: Path) 
     kept = keeper(tmp_path, waiting)
     wait(waiting, "A")
     kept.step()
-    lock = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
+    lock = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     wait(waiting, "B")
     kept.step()
@@ -89,11 +89,12 @@ def test_a_store_that_another_process_has_locked_is_tried_again(tmp_path: Path) 
     kept.step()
     assert kept.failing == ""
     kept.finish(5)
-    assert stored(tmp_path / "history.db") == ["A", "B"]
+    assert stored(tmp_path / FILE) == ["A", "B"]
 
 
 def test_a_damaged_store_is_set_aside_and_a_new_one_begun(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "history.db"
+    path = tmp_path / FILE
+    path.parent.mkdir()
     path.write_bytes(b"not a database" * 1000)
     waiting = Waiting()
     kept = keeper(tmp_path, waiting, lambda: 1_700_000_000.0)
@@ -102,12 +103,13 @@ def test_a_damaged_store_is_set_aside_and_a_new_one_begun(tmp_path: Path, caplog
     kept.step()
     kept.finish(5)
     assert stored(path) == ["A"]
-    assert (tmp_path / "history.db.damaged-1700000000").read_bytes().startswith(b"not a database")
+    assert (tmp_path / "history/history.db.damaged-1700000000").read_bytes().startswith(b"not a database")
     assert "the history is damaged: it was set aside, and a new one is begun" in caplog.messages
 
 
 def test_a_store_that_is_damaged_while_it_is_used_is_set_aside(tmp_path: Path) -> None:
-    path = tmp_path / "history.db"
+    path = tmp_path / FILE
+    path.parent.mkdir()
     waiting = Waiting()
     kept = keeper(tmp_path, waiting)
     wait(waiting, *(f"A{number}" for number in range(500)))
@@ -121,11 +123,12 @@ def test_a_store_that_is_damaged_while_it_is_used_is_set_aside(tmp_path: Path) -
         kept.step()
     kept.finish(5)
     assert stored(path) == ["B"]
-    assert list(tmp_path.glob("history.db.damaged-*"))
+    assert list(tmp_path.glob("history/history.db.damaged-*"))
 
 
 def test_a_store_of_another_program_is_never_set_aside(tmp_path: Path) -> None:
-    path = tmp_path / "history.db"
+    path = tmp_path / FILE
+    path.parent.mkdir()
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE cookies (name TEXT)")
     other.execute(f"PRAGMA application_id = {APPLICATION_ID + 1}")
@@ -149,7 +152,7 @@ def test_what_waits_is_bounded_and_the_oldest_goes_first(tmp_path: Path, caplog:
     assert waiting.lost == 100 - left
     kept = keeper(tmp_path, waiting)
     kept.finish(5)
-    assert stored(tmp_path / "history.db") == [f"Q{number}" for number in range(100 - left, 100)]
+    assert stored(tmp_path / FILE) == [f"Q{number}" for number in range(100 - left, 100)]
     [line] = [record for record in caplog.records if record.message == "messages are missing in the history"]
     assert line.__dict__["fields"] == {"count": 100 - left}
 
@@ -165,7 +168,7 @@ def test_old_messages_go_while_new_ones_come(tmp_path: Path, monkeypatch: pytest
     wait(waiting, "new", now=now)
     kept.step()
     kept.finish(5)
-    assert stored(tmp_path / "history.db") == ["young", "new"]
+    assert stored(tmp_path / FILE) == ["young", "new"]
 
 
 def test_the_oldest_messages_make_room_where_the_size_is_reached(
@@ -181,8 +184,8 @@ def test_the_oldest_messages_make_room_where_the_size_is_reached(
         for _ in range(60):
             kept.step()
     kept.finish(5)
-    assert (tmp_path / "history.db").stat().st_size <= size * 1.5
-    left = stored(tmp_path / "history.db")
+    assert (tmp_path / FILE).stat().st_size <= size * 1.5
+    left = stored(tmp_path / FILE)
     assert left[-1] == "Q5999"
     assert "Q0" not in left
 
@@ -195,4 +198,4 @@ def test_a_clock_that_jumps_back_loses_nothing(tmp_path: Path) -> None:
     wait(waiting, "B", now=now - 7200)
     wait(waiting, "C", now=now)
     kept.finish(5)
-    assert sorted(stored(tmp_path / "history.db")) == ["A", "B", "C"]
+    assert sorted(stored(tmp_path / FILE)) == ["A", "B", "C"]

@@ -21,6 +21,7 @@ from mailnotary.config.settings import (
     SpfAction,
     SpfSettings,
 )
+from mailnotary.history.keeper import FILE
 from mailnotary.history.store import Numbering, Store
 from mailnotary.history.story import complete, row_of, story_of
 from mailnotary.history.what_if import KNOWN, WhatIf
@@ -122,7 +123,8 @@ def test_a_client_that_often_passes_is_known() -> None:
 
 def test_the_command_prints_what_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     number = Numbering()
-    store = Store.open(str(tmp_path / "history.db"))
+    (tmp_path / "history").mkdir()
+    store = Store.open(str(tmp_path / FILE))
     records = [verified("A"), replace(refused("B"), actions=ADDED)]
     store.add([(number(row_of(record)), row_of(record), story_of(record, str)) for record in records])
     store.close()

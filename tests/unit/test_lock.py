@@ -15,6 +15,7 @@ WANTED = {  # each section, and what has to be there when it and those before it
     "build": PYPROJECT["build-system"]["requires"],
     "run": PYPROJECT["project"]["dependencies"],
     "openssl": OPTIONAL["openssl"],
+    "web": OPTIONAL["web"],
     "dev": OPTIONAL["dev"],
 }
 

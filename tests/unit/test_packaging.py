@@ -17,7 +17,9 @@ DEBIAN = {"pymilter": "milter", "pyyaml": "yaml"}  # packages that are not calle
 BUNDLED = {"pycryptodome"}  # see config/debian/build.sh
 
 
-@pytest.mark.parametrize("line", [*PYPROJECT["dependencies"], *OPTIONAL["openssl"], *OPTIONAL["postgresql"]])
+@pytest.mark.parametrize(
+    "line", [*PYPROJECT["dependencies"], *OPTIONAL["openssl"], *OPTIONAL["postgresql"], *OPTIONAL["web"]]
+)
 def test_the_package_depends_on_the_same_versions(line: str) -> None:
     wanted = Requirement(line)
     name = wanted.name.lower()

@@ -25,6 +25,7 @@ COMMANDS = {
     "history": "show what became of messages, and why",
     "reports": "make and send DMARC reports, or read those of others",
     "replay": "say what the daemon would do with stored mail",
+    "web": "serve a page that shows all of this",
     "spf": "check SPF, and show every DNS question",
     "verify": "verify the DKIM signatures of messages",
     "sign": "sign a message",

@@ -16,6 +16,7 @@ from mailnotary.cli.history_text import render_disagreements, render_list, rende
 from mailnotary.cli.history_what_if import what_if
 from mailnotary.config.values import duration
 from mailnotary.history.keeper import location_of
+from mailnotary.history.schema import METHODS
 from mailnotary.history.store import DAY, Search, Store, StoreError
 
 DEFAULT_LIMIT = 1000  # messages
@@ -46,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _result(text: str) -> tuple[str, str]:
     method, equals, word = text.partition("=")
-    if not equals or method not in ("spf", "dkim", "dmarc") or not word:
+    if not equals or method not in METHODS or not word:
         raise argparse.ArgumentTypeError(f"{text!r} is not a result: write one like dmarc=fail, spf=pass or dkim=none")
     return method, "" if word == "none" and method == "dkim" else word
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from mailnotary.cli.common import result_style
 from mailnotary.cli.output import open_console, print_table
 from mailnotary.escape import printable
+from mailnotary.history.story import our_reason
 
 _WIDE = 110  # columns
 _ACTION_STYLE = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "reject": "red"}
@@ -123,16 +124,5 @@ def render_disagreements(
                 console.print(
                     Text(f"  {one['method']}  theirs {one['theirs']}: {printable(one['reason']) or 'no reason'}")
                 )
-                console.print(
-                    Text(f"  {' ' * len(one['method'])}  ours   {one['ours']}: {_our_reason(message, one['method'])}")
-                )
-
-
-def _our_reason(message: Mapping[str, Any], method: str) -> str:
-    results = {
-        "spf": [one for one in message["spf"] if one["identity"] == "mailfrom"],
-        "dkim": message["dkim"],
-        "dmarc": [message["dmarc"]] if message["dmarc"] else [],
-    }.get(method, [])
-    reasons = [f"{one['domain']} {one['status']} {one['reason']}".strip() for one in results]
-    return printable("; ".join(reasons)) or "no reason"
+                reason = printable(our_reason(message, one["method"]))
+                console.print(Text(f"  {' ' * len(one['method'])}  ours   {one['ours']}: {reason}"))

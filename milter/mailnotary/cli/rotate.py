@@ -34,7 +34,6 @@ from mailnotary.keys import histories
 from mailnotary.keys.create import EntryKeys, NewKeyError, Pem, locked, owner_of, store
 from mailnotary.keys.edit import KeystoreEditError
 
-DUE_DAYS = 180
 LEAST_BITS = 2048  # of a new RSA key, even if the old one was shorter (RFC 8301 section 3.2)
 
 
@@ -47,9 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--due",
         type=int,
         nargs="?",
-        const=DUE_DAYS,
+        const=histories.DUE_DAYS,
         metavar="DAYS",
-        help=f"every domain with a key older than this (default: {DUE_DAYS})",
+        help=f"every domain with a key older than this (default: {histories.DUE_DAYS})",
     )
     add_config(parser)
     add_json(parser)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from mailnotary.config import yaml_nodes
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
-from mailnotary.config.keystore_files import MAX_BYTES, KeyFiles, directory_of, files
+from mailnotary.config.keystore_files import MAX_BYTES, ClosedKeyFiles, KeyFiles, directory_of, files
 from mailnotary.config.values import (
     Converter,
     boolean,
@@ -41,6 +41,15 @@ def load(path: Path, *, uid: int, gids: Collection[int]) -> KeyStore:
     ConfigError with all errors of the file itself."""
     report = Report(path)
     keystore = read(path, report, uid=uid, gids=gids)
+    report.raise_problems()
+    return keystore
+
+
+def load_without_keys(path: Path) -> KeyStore:
+    """The keystore, without opening a key file: its keys have neither octets nor faults. Raises ConfigError."""
+    report = Report(path)
+    with yaml_nodes.collector_off():
+        keystore = _read(path, report, ClosedKeyFiles(path.absolute().parent))
     report.raise_problems()
     return keystore
 

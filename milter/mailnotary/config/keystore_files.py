@@ -74,3 +74,13 @@ class KeyFiles:
         if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
             self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
         return data
+
+
+class ClosedKeyFiles(KeyFiles):
+    """For those whom the keys do not concern: opens no key file, as if each were empty and without fault."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, 0, ())
+
+    def _load(self, path: str) -> bytes:  # noqa: ARG002
+        return b""

@@ -41,7 +41,7 @@ class Listen:
     @property
     def exposure(self) -> str:
         """A warning about a socket that other machines can reach; "" if they can't."""
-        if self.family == "unix" or _is_loopback(self.host):
+        if self.family == "unix" or is_loopback(self.host):
             return ""
         return (
             f"{self} can be reached from other machines, and anyone who reaches it can have mail signed as yours: list "
@@ -52,7 +52,8 @@ class Listen:
         return f"unix:{self.path}" if self.family == "unix" else f"{self.family}:{self.port}@{self.host}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is of this machine alone."""
     try:
         address = ip_address(host)  # is_loopback is true for ::ffff:127.0.0.1 only since Python 3.13
         return any(address in network for network in _LOOPBACK)

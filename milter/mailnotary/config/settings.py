@@ -242,7 +242,7 @@ class HistoryAddresses(StrEnum):
 @dataclass(frozen=True, slots=True)
 class HistorySettings:
     """Whether each message's outcome is kept, where, and for how long: `store` is a path or a postgresql:// URL (None:
-    history.db in state_dir), `days` and `size` (octets) bound what is kept; `compare_with` are the
+    history/history.db in state_dir), `days` and `size` (octets) bound what is kept; `compare_with` are the
     authserv-ids of other filters whose results are kept beside ours."""
 
     enabled: bool = False

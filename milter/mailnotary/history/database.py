@@ -3,15 +3,19 @@
 import os
 import re
 import sqlite3
+import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from mailnotary.errors import MailnotaryError
+from mailnotary.files import user_name
 
 APPLICATION_ID: Final = 0x6D6E6F74  # "mnot", by which file(1) and we know a store
 BUSY_SECONDS: Final = 2.0  # for which a writer waits for another one
+_STEPS: Final = 2000  # of SQLite's machine between two looks at the clock: less than a millisecond
 _FULL_FREE: Final = 64 * 1024 * 1024  # octets that are left free on the file system
 # After the user's name (RFC 3986 section 3.2.1), or as a parameter.
 _PASSWORD: Final = re.compile(r"(?<=://)(?P<user>[^/:@]*:)[^/]*(?=@)|(?<=[?&]password=)[^&]*")
@@ -23,6 +27,10 @@ class StoreError(MailnotaryError):
 
 class CorruptStoreError(StoreError):
     """The file is damaged, or is not a store of the history."""
+
+
+class SlowStoreError(StoreError):
+    """A question took longer than it was given."""
 
 
 class Database(Protocol):
@@ -63,11 +71,12 @@ class Database(Protocol):
         ...
 
 
-def connect(location: str, *, read_only: bool = False) -> Database:
-    """Connects to the database at a path or a postgresql:// URL. Raises StoreError."""
+def connect(location: str, *, read_only: bool = False, seconds: float | None = None) -> Database:
+    """Connects to the database at a path or a postgresql:// URL. `seconds`: how long questions may take from now on
+    (SQLite: together), after which SlowStoreError is raised. Raises StoreError."""
     if is_postgresql(location):
-        return _Postgresql(location, read_only)
-    return _Sqlite(Path(location), read_only)
+        return _Postgresql(location, read_only, seconds)
+    return _Sqlite(Path(location), read_only, seconds)
 
 
 def is_postgresql(location: str) -> bool:
@@ -88,40 +97,88 @@ _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 class _Sqlite:
     """A file with write-ahead log: readers and the one writer do not wait for one another."""
 
-    def __init__(self, path: Path, read_only: bool) -> None:
+    def __init__(self, path: Path, read_only: bool, seconds: float | None) -> None:
         self.name = str(path)
+        self._path = path
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"  # a writer waits for its turn at the start
-        if read_only and not path.exists():
-            raise StoreError(f"{path}: there is no history yet: is history.enabled set, and the daemon running?")
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._still: tuple[int, ...] | None = None  # what identifies a file that nobody writes to
+        if read_only:
+            self._find()
         with self._errors():
             if not read_only:
-                # 0600 from the first moment on: who wrote to whom is nobody else's business.
-                with suppress(FileExistsError):
-                    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            uri = f"file:{_quoted(path)}?mode={'ro' if read_only else 'rw'}"
-            self._connection = sqlite3.connect(
-                uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+                _create(path)
+            self._connection = self._connect("ro" if read_only else "rw")
         try:
-            with self._errors():
-                self._set_up(read_only)
+            self._set_up(read_only)
         except BaseException:
             self._connection.close()
             raise
 
+    def _find(self) -> None:
+        try:
+            self._path.stat()
+        except FileNotFoundError:
+            text = "there is no history yet: is history.enabled set, and the daemon running?"
+            raise StoreError(f"{self.name}: {text}") from None
+        except OSError as error:
+            user = user_name(os.geteuid())
+            raise StoreError(f"{self.name}: the user {user} cannot reach it: {error.strerror}") from error
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{_quoted(self._path)}?mode={mode}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        if (end := self._end) is not None:
+            connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+        return connection
+
     def _set_up(self, read_only: bool) -> None:
-        run = self._connection.execute
-        application = run("PRAGMA application_id").fetchone()[0]
-        if application not in (0, APPLICATION_ID) or (application == 0 and run("PRAGMA schema_version").fetchone()[0]):
-            raise StoreError(f"{self.name} is a database of another program: name another file in history.store")
-        if read_only:
-            return
-        run("PRAGMA page_size = 8192")
-        run("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only in a new file
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = NORMAL")  # a power cut costs the last transactions, and never the file
-        run(f"PRAGMA application_id = {APPLICATION_ID}")
-        run("PRAGMA journal_size_limit = 67108864")
+        application = self._application(read_only)
+        with self._errors():
+            run = self._connection.execute
+            if application not in (0, APPLICATION_ID) or not (
+                application or run("PRAGMA schema_version").fetchone()[0] == 0
+            ):
+                raise StoreError(f"{self.name} is a database of another program: name another file in history.store")
+            if read_only:
+                return
+            run("PRAGMA page_size = 8192")
+            run("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only in a new file
+            run("PRAGMA journal_mode = WAL")
+            run("PRAGMA synchronous = NORMAL")  # a power cut costs the last transactions, and never the file
+            run(f"PRAGMA application_id = {APPLICATION_ID}")
+            run("PRAGMA journal_size_limit = 67108864")
+
+    def _application(self, read_only: bool) -> int:
+        """Whose database it is. Where no daemon runs there is no write-ahead log, and a user who cannot make one is
+        not let in by SQLite (https://sqlite.org/wal.html#readonly) unless the file is said to be immutable."""
+        with self._errors():
+            try:
+                return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
+            except sqlite3.OperationalError as error:
+                if not read_only or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or self._is_written():
+                    raise
+            self._still = self._identity()
+            self._connection.close()
+            self._connection = self._connect("ro&immutable=1")
+            return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
+
+    def _is_written(self) -> bool:
+        return os.path.exists(f"{self.name}-wal")
+
+    def _identity(self) -> tuple[int, ...]:
+        status = self._path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _check_still(self) -> None:
+        """What was read of an immutable file is right only if nobody has written to it meanwhile."""
+        if self._still is not None and (self._is_written() or self._identity() != self._still):
+            raise StoreError(f"{self.name}: the daemon has begun to write to it: ask again")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -130,7 +187,10 @@ class _Sqlite:
         except OSError as error:
             raise StoreError(f"{self.name}: {error.strerror or error}") from error
         except sqlite3.Error as error:
+            self._check_still()
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_INTERRUPT:
+                raise SlowStoreError(f"{self.name}: the question took too long") from error
             kind = CorruptStoreError if code in _CORRUPT else StoreError
             raise kind(f"{self.name}: {error}") from error
 
@@ -167,6 +227,7 @@ class _Sqlite:
                     cursor.execute("ROLLBACK")
                 raise
             cursor.execute("COMMIT")
+            self._check_still()
 
     def execute(self, cursor: Any, sql: str, parameters: Sequence[Any]) -> None:
         """See `Database`."""
@@ -193,6 +254,20 @@ class _Sqlite:
     def close(self) -> None:
         """See `Database`."""
         self._connection.close()
+
+
+def _create(path: Path) -> None:
+    """Makes the file, unless it is there. It is for its user alone, since who wrote to whom is nobody else's business;
+    and for the group of a directory that gives its group to files (set-group-ID), in which they may read it. SQLite
+    makes the other files with the same mode. Raises OSError."""
+    with suppress(FileExistsError):
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if os.stat(path.parent).st_mode & stat.S_ISGID:
+                os.fchmod(descriptor, 0o640)  # past the umask
+        finally:
+            os.close(descriptor)
 
 
 def _quoted(path: Path) -> str:
@@ -226,7 +301,7 @@ def _statements(script: str, **words: str) -> Iterable[str]:
 class _Postgresql:
     """A server that several hosts share; psycopg speaks to it."""
 
-    def __init__(self, url: str, read_only: bool) -> None:
+    def __init__(self, url: str, read_only: bool, seconds: float | None) -> None:
         try:
             import psycopg
         except ImportError as error:
@@ -236,14 +311,19 @@ class _Postgresql:
             ) from error
         self.name = shown(url)
         self._error: type[Exception] = psycopg.Error
+        self._slow: type[Exception] = psycopg.errors.QueryCanceled
         with self._errors():
             self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="mailnotary")
             self._connection.read_only = read_only
+            if seconds is not None:
+                self._connection.execute(f"SET statement_timeout = {int(seconds * 1000)}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except self._slow as error:
+            raise SlowStoreError(f"{self.name}: the question took too long") from error
         except self._error as error:
             text = " ".join(str(error).split()) or type(error).__name__
             raise StoreError(f"{self.name}: {text}") from error

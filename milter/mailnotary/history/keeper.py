@@ -22,7 +22,7 @@ from mailnotary.history.story import Row
 
 log = logging.getLogger(__name__)
 
-FILE: Final = "history.db"  # in state_dir
+FILE: Final = "history/history.db"  # in state_dir; the group of its directory may be one that reads it
 SPOOL: Final = "history-spool.db"  # in state_dir, while PostgreSQL is away
 BATCH: Final = 4000  # messages of one transaction
 MAX_WAITING: Final = 32 * 1024 * 1024  # octets of messages that wait in memory
@@ -155,6 +155,8 @@ class Keeper:
 
     def _opened(self) -> Store:
         if self._store is None:
+            if not self._settings.store:
+                Path(self._location).parent.mkdir(mode=0o700, exist_ok=True)
             self._store = Store.open(self._location)
         return self._store
 

@@ -14,7 +14,8 @@ The partial indexes leave out what most mail is: they cost little, and the rest 
 
 from typing import Final
 
-UNREMARKABLE: Final = ("", "none", "pass")  # DMARC results, as the index below has them
+METHODS: Final = ("spf", "dkim", "dmarc")  # whose results are columns, each with an index
+UNREMARKABLE: Final = ("", "none", "pass")  # results that the indexes below leave out
 SHIFT: Final = 12  # bits of an id below its microseconds
 
 _TABLES_1: Final = """
@@ -99,5 +100,12 @@ CREATE TABLE report_refused (
 ){without_rowid}
 """
 
-MIGRATIONS: Final = (_TABLES_1, _REPORTS_2)  # the script that makes version n + 1 of version n
+# For searches by the result of SPF or DKIM, and for the reasons why a domain fails.
+_INDEXES_3: Final = """
+CREATE INDEX message_spf ON message (spf, id) WHERE spf NOT IN ('', 'none', 'pass');
+CREATE INDEX message_dkim ON message (dkim, id) WHERE dkim NOT IN ('', 'none', 'pass');
+CREATE INDEX message_failed ON message (domain, dmarc, id) WHERE dmarc NOT IN ('', 'none', 'pass')
+"""
+
+MIGRATIONS: Final = (_TABLES_1, _REPORTS_2, _INDEXES_3)  # the script that makes version n + 1 of version n
 VERSION: Final = len(MIGRATIONS)

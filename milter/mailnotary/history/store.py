@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from mailnotary.history.database import Database, StoreError, connect
-from mailnotary.history.schema import MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
+from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
 from mailnotary.history.story import Row, complete
 
 __all__ = ["Search", "Store", "StoreError"]
@@ -37,9 +37,9 @@ Message = tuple[int, Row, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """Which messages are wanted; what is None does not matter. `result` is a method ("spf", "dkim", "dmarc") and its
-    result word; `evaluated`: DMARC found more than nothing; `differs`: another filter got another result; `since` and
-    `until` are seconds since the epoch."""
+    """Which messages are wanted; what is None does not matter. `result` is one of `METHODS` and its result word (""
+    where it has none); `evaluated`: DMARC found more than nothing; `differs`: another filter got another result; `since` and `until` are seconds since the epoch;
+    `before` is the id and host of a message: those that are listed after it."""
 
     queue_id: str | None = None
     domain: str | None = None
@@ -51,6 +51,7 @@ class Search:
     differs: bool = False
     since: float | None = None
     until: float | None = None
+    before: tuple[int, str] | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition in SQL, and its parameters."""
@@ -64,12 +65,12 @@ class Search:
             terms.append("action <> 'accept'")  # what the partial index asks for
         if self.result is not None:
             method, word = self.result
-            if method not in ("spf", "dkim", "dmarc"):
-                raise ValueError(f"{method} is not a method that the history has: spf, dkim or dmarc")
+            if method not in METHODS:
+                raise ValueError(f"{method} is not a method that the history has: {', '.join(METHODS)}")
             terms.append(f"{method} = ?")
             parameters.append(word)
-            if method == "dmarc" and word not in UNREMARKABLE:
-                terms.append(f"dmarc NOT IN {UNREMARKABLE!r}")
+            if word not in UNREMARKABLE:
+                terms.append(f"{method} NOT IN {UNREMARKABLE!r}")
         if self.evaluated:
             terms.append("dmarc NOT IN ('', 'none')")
         if self.differs:
@@ -78,6 +79,9 @@ class Search:
             if bound is not None:
                 terms.append(term)
                 parameters.append(first_id(bound))
+        if self.before is not None:
+            terms.append("(id, host) < (?, ?)")
+            parameters.extend(self.before)
         return " AND ".join(terms) or "1 = 1", parameters
 
 
@@ -106,10 +110,12 @@ class Store:
         self._host = host
 
     @classmethod
-    def open(cls, location: str, *, host: str | None = None, read_only: bool = False) -> Self:
+    def open(
+        cls, location: str, *, host: str | None = None, read_only: bool = False, seconds: float | None = None
+    ) -> Self:
         """The store at a path or a postgresql:// URL, made or brought to this version where need be (unless
-        `read_only`). Raises StoreError."""
-        database = connect(location, read_only=read_only)
+        `read_only`). `seconds`: how long questions may take, see `database.connect`. Raises StoreError."""
+        database = connect(location, read_only=read_only, seconds=seconds)
         try:
             version = database.version()
             if version > VERSION:
@@ -232,7 +238,7 @@ class Store:
 
     def newest(self, search: Search, limit: int) -> Iterator[dict[str, Any]]:
         """At most `limit` messages, the newest first, as `story.complete` makes them."""
-        for number, host, row, story in self._rows(search, f"ORDER BY id DESC LIMIT {int(limit)}"):
+        for number, host, row, story in self._rows(search, f"ORDER BY id DESC, host DESC LIMIT {int(limit)}"):
             yield complete(row, host, story) | {"id": f"{number}@{host}"}
 
     def one(self, number: int, host: str) -> dict[str, Any] | None:

@@ -245,3 +245,14 @@ def author_of(message: Mapping[str, Any]) -> Author:
     told: Mapping[str, Any] = message["author"] or {"domains": (), "problem": None, "reason": "", "more": False}
     problem = AuthorProblem(told["problem"]) if told["problem"] else None
     return Author((), tuple(told["domains"]), problem, told["reason"], bool(told["more"]))
+
+
+def our_reason(message: Mapping[str, Any], method: str) -> str:
+    """Why we got our result of a method in a message of `complete`."""
+    results = {
+        "spf": [one for one in message["spf"] if one["identity"] == "mailfrom"],
+        "dkim": message["dkim"],
+        "dmarc": [message["dmarc"]] if message["dmarc"] else [],
+    }.get(method, [])
+    reasons = [f"{one['domain']} {one['status']} {one['reason']}".strip() for one in results]
+    return "; ".join(reasons) or "no reason"

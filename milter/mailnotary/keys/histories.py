@@ -35,6 +35,7 @@ FORGET_AFTER = 90 * 86400  # seconds for which a key is remembered after it was 
 # How long a record must remain in DNS after its key's last signature, in seconds: mail waits in queues for up to five
 # days (RFC 5321 4.5.4.1), and some is forwarded or verified even later.
 KEEP_RECORD = 7 * 86400
+DUE_DAYS = 180  # after which a key should be replaced, by default
 
 
 class KeyId(NamedTuple):
