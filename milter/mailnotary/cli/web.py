@@ -9,6 +9,7 @@ example: mailnotary web
 
 import argparse
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -114,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
         serving = server(create_app(Site(settings, access, args.what_if)), address)
     except WebError as error:
         raise CommandError(str(error)) from error
+    if not address.path:
+        address = replace(address, port=int(serving.effective_port))  # 0: any that is free
     print(f"the page is at {address}", flush=True)
     serving.run()
     return 0

@@ -92,6 +92,7 @@ def shown(location: str) -> str:
 # --- SQLite ---------------------------------------------------------------------------------------------------------
 
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CLOSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # no write-ahead log can be made
 
 
 class _Sqlite:
@@ -161,7 +162,7 @@ class _Sqlite:
             try:
                 return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
             except sqlite3.OperationalError as error:
-                if not read_only or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or self._is_written():
+                if not read_only or error.sqlite_errorcode & 0xFF not in _CLOSED or self._is_written():
                     raise
             self._still = self._identity()
             self._connection.close()
