@@ -38,8 +38,8 @@ Message = tuple[int, Row, str]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """Which messages are wanted; what is None does not matter. `result` is one of `METHODS` and its result word (""
-    where it has none); `evaluated`: DMARC found more than nothing; `differs`: another filter got another result; `since` and `until` are seconds since the epoch;
-    `before` is the id and host of a message: those that are listed after it."""
+    where it has none); `evaluated`: DMARC found more than nothing; `differs`: another filter got another result;
+    `since` and `until` are seconds since the epoch; `before`: older than that message, by id and host."""
 
     queue_id: str | None = None
     domain: str | None = None
