@@ -139,3 +139,9 @@ def test_macros_take_the_identity_as_it_was_said() -> None:
         "Example.com.o.example",
         "Mail.Example.org.h.example",
     ]
+
+
+def test_a_name_that_is_none_is_shown_in_lower_case_with_its_escapes_as_they_are() -> None:
+    found = check_helo(CLIENT, "A\U0001f600\xe9 B", ZoneResolver({}))
+    assert found.domain == "a\\U0001f600\\xe9 b"
+    assert found.reason == '"a\\U0001f600\\xe9 b" is not a domain name that can have a record'

@@ -67,7 +67,7 @@ def check_host(
     client = client_address(ip)
     name = a_labels(to_text(domain))
     if name is None or not is_mail_domain(name):  # 4.3
-        shown = ascii_printable(to_text(domain), 253).lower()
+        shown = ascii_printable(to_text(domain).lower(), 253)  # before the escape: \U0001f600 is not \u0001f600
         return SpfResult(
             SpfStatus.NONE,
             identity,
