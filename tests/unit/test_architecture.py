@@ -114,7 +114,7 @@ BOUNDS = {
     "mail.address": ["MAX_FROM_FIELDS"],
     "mail.mailboxes": ["MAX_TOKENS"],
     "mail.cfws": ["MAX_COMMENT_DEPTH"],
-    "mail.claims": ["MAX_FIELD"],
+    "mail.claims": ["MAX_FIELD", "MAX_CLAIMS", "MAX_SIGNS", "MAX_LISTS"],
     "reports.destinations": ["MAX_DESTINATIONS"],
     "reports.facts": ["MAX_SIGNATURES"],
     "reports.gather": ["MAX_KEPT", "MAX_OCTETS"],

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from mailnotary.cli import main
 from mailnotary.history.store import Numbering, Store
@@ -64,6 +65,30 @@ def test_what_is_asked_for_and_not_there_is_status_1(history: History) -> None:
     assert history([verified()], "4DEF") == (1, "")
     status, text = history([], "--domain", "Example.org")
     assert (status, text.count("4ABC")) == (0, 1)
+
+
+def test_on_a_terminal_a_story_folds_between_words_below_its_own_text(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "50")
+    _, text = history([refused()], "4DEF")
+    lines = Text.from_ansi(text).plain.splitlines()
+    assert max(map(len, lines)) <= 50
+    reply = next(number for number, line in enumerate(lines) if line.startswith("Reply"))
+    assert lines[reply + 1].startswith("          ")
+    folded = " ".join(line[10:].strip() for line in lines[reply : reply + 3])
+    assert folded.startswith("550 5.7.1 Email rejected per DMARC policy for bank.example")
+
+
+def test_a_store_that_is_not_there_is_told_without_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "mailnotary.yaml"
+    config.write_text(f"history: {{enabled: true, store: {tmp_path}/none.db}}\n")
+    assert main(["history", "-c", str(config)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mailnotary history: ")
+    assert f"{tmp_path}/none.db" in captured.err
 
 
 def test_text_of_a_message_is_shown_escaped(history: History) -> None:

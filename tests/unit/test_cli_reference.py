@@ -1,6 +1,7 @@
 """What is made of the commands' parser: help, completion, manual pages."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -103,3 +104,8 @@ def test_the_manual_pages_say_all_and_groff_has_no_complaint(tmp_path: Path) -> 
         run = subprocess.run(groff, check=True, capture_output=True)
         assert run.stderr == b"", name
         assert run.stdout
+
+
+def test_the_readme_has_a_row_for_each_command() -> None:
+    rows = re.findall(r"^\| `mailnotary ([a-z-]+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(COMMANDS)

@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = int(args.run(args))
         sys.stdout.flush()
-    except CommandError as error:
+    except MailnotaryError as error:
         complain(f"mailnotary {args.command}: {error}")
         return failed
     except BrokenPipeError:  # the reader has gone (`| head`): nothing is left to say

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from mailnotary.cli.common import Nameservers, result_style
-from mailnotary.cli.output import Folded, open_console
+from mailnotary.cli.output import SECTION, Folded, open_console, print_section
 from mailnotary.cli.spf import spf_tree
 from mailnotary.dkim.diagnose import Diagnosis
 from mailnotary.escape import printable
@@ -41,27 +41,21 @@ def _status(word: str) -> Text:
     return Text(word, result_style(word))
 
 
-def _section(console: Console, name: str, title: Text | str, detail: str = "") -> None:
-    console.print(Folded(Text(f"{name:<10}", "bold"), title))
-    if detail:
-        console.print(_indented(detail))
-
-
-def _indented(text: str, style: str = "", depth: int = 10) -> Folded:
+def _indented(text: str, style: str = "", depth: int = SECTION) -> Folded:
     return Folded(" " * depth, Text(text, style))
 
 
 def _heading(console: Console, explanation: Explanation) -> None:
     record = explanation.record
     style = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "reject": "red"}[record.action]
-    _section(console, "Verdict", Text.assemble((record.action, f"bold {style}"), f", {_WHAT[record.mode]}"))
-    _section(console, "Why", Text(printable(record.why)))
+    print_section(console, "Verdict", Text.assemble((record.action, f"bold {style}"), f", {_WHAT[record.mode]}"))
+    print_section(console, "Why", Text(printable(record.why)))
     sender = f"from <{printable(record.mail_from)}>, client {record.client}, HELO {printable(record.helo)}"
     if record.auth_user is not None:
         sender += f", authenticated as {printable(record.auth_user)}"
-    _section(console, "Envelope", Text(sender))
+    print_section(console, "Envelope", Text(sender))
     if record.error:
-        _section(console, "Error", Text(printable(record.error), "red"))
+        print_section(console, "Error", Text(printable(record.error), "red"))
 
 
 def _author(console: Console, explanation: Explanation) -> None:
@@ -69,15 +63,17 @@ def _author(console: Console, explanation: Explanation) -> None:
     if record.author is None:
         return
     if record.author.problem is None:
-        _section(console, "Author", Text(", ".join(printable(str(address)) for address in record.author.addresses)))
+        print_section(
+            console, "Author", Text(", ".join(printable(str(address)) for address in record.author.addresses))
+        )
     else:
-        _section(console, "Author", Text("no single author domain", "red"), printable(record.author.reason))
+        print_section(console, "Author", Text("no single author domain", "red"), printable(record.author.reason))
 
 
 def _spf(console: Console, explanation: Explanation) -> None:
     for result in explanation.record.results.spf:
         title = Text.assemble(f"{result.identity} ", _status(result.status), f" {printable(result.domain)}")
-        _section(console, "SPF", title, printable(result.reason))
+        print_section(console, "SPF", title, printable(result.reason))
         steps = explanation.traces.spf.get(result.identity)
         if steps and len(steps) > 1:
             console.print(Padding(spf_tree(steps), (0, 0, 0, 10)))
@@ -86,12 +82,12 @@ def _spf(console: Console, explanation: Explanation) -> None:
 def _dkim(console: Console, explanation: Explanation) -> None:
     signatures, diagnoses = explanation.record.results.signatures, explanation.diagnoses
     if not signatures and explanation.record.mode is MessageMode.VERIFY:
-        _section(console, "DKIM", Text.assemble(_status("none"), ", the message has no signature"))
+        print_section(console, "DKIM", Text.assemble(_status("none"), ", the message has no signature"))
     for result, diagnosis in zip_longest(signatures, diagnoses[: len(signatures)]):
         key = f"{result.algorithm}, {result.key_bits} bits" if result.key_bits else result.algorithm
         domain, selector = printable(result.domain), printable(result.selector)
         title = Text.assemble(_status(result.status), f" {domain}, selector {selector} ({printable(key)})")
-        _section(console, "DKIM", title, printable(result.reason))
+        print_section(console, "DKIM", title, printable(result.reason))
         if diagnosis is not None:
             _diagnosis(console, diagnosis)
 
@@ -109,7 +105,7 @@ def _dmarc(console: Console, explanation: Explanation) -> None:
     result = record.results.dmarc
     if result is None:
         return
-    _section(
+    print_section(
         console,
         "DMARC",
         Text.assemble(_status(result.status), f" {printable(result.domain)}"),
@@ -135,7 +131,7 @@ def _dmarc(console: Console, explanation: Explanation) -> None:
 def _questions(console: Console, explanation: Explanation, asked: Nameservers | None) -> None:
     number = len(explanation.questions)
     to = f" to {asked}" if asked else ""
-    _section(console, "DNS", f"{number} question{'s' * (number != 1)}{to}")
+    print_section(console, "DNS", f"{number} question{'s' * (number != 1)}{to}")
     for question in explanation.questions:
         answer = question["answer"]
         shown = answer if isinstance(answer, str) else " | ".join(answer)
@@ -144,18 +140,18 @@ def _questions(console: Console, explanation: Explanation, asked: Nameservers | 
 
 def _changes(console: Console, explanation: Explanation) -> None:
     for field in explanation.removed:
-        _section(console, "Removed", Text(printable(unfold(field.raw)), "red"))
+        print_section(console, "Removed", Text(printable(unfold(field.raw)), "red"))
     for action in explanation.record.actions:
         match action:
             case InsertHeader():
                 lines = action.value.split("\r\n")
-                _section(console, "Added", Text(f"{action.name}: {printable(lines[0])}", "green"))
+                print_section(console, "Added", Text(f"{action.name}: {printable(lines[0])}", "green"))
                 for line in lines[1:]:
                     console.print(Text(f"          {printable(line.expandtabs(4))}", "green"))
             case Quarantine():
-                _section(console, "Hold", Text(printable(action.reason), "yellow"))
+                print_section(console, "Hold", Text(printable(action.reason), "yellow"))
             case Reply():
                 style = "red" if action.code >= 500 else "yellow"
-                _section(console, "Reply", Text(f"{action.code} {action.enhanced_code} {action.text}", style))
+                print_section(console, "Reply", Text(f"{action.code} {action.enhanced_code} {action.text}", style))
             case _:
                 pass

@@ -10,14 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, add_json, print_json, read_settings
 from mailnotary.cli.history_text import render_disagreements, render_list, render_story
 from mailnotary.cli.history_what_if import what_if
 from mailnotary.config.values import duration
 from mailnotary.history.keeper import location_of
 from mailnotary.history.schema import METHODS
-from mailnotary.history.store import DAY, Search, Store, StoreError
+from mailnotary.history.store import DAY, Search, Store
 
 DEFAULT_LIMIT = 1000  # messages
 
@@ -71,17 +70,12 @@ def run(args: argparse.Namespace) -> int:
         differs=args.disagreements,
         since=None if args.since is None else time.time() - args.since,
     )
-    try:
-        store = Store.open(location_of(settings.history, settings.state_dir), read_only=True)
-    except StoreError as error:
-        raise CommandError(str(error)) from error
+    store = Store.open(location_of(settings.history, settings.state_dir), read_only=True)
     try:
         if args.what_if is not None:
             return what_if(store, search, read_settings(args.what_if), as_json=args.json)
         agreement = store.agreement(search.since or 0, time.time() + DAY) if args.disagreements else []
         messages = [_without_id(message) for message in store.newest(search, max(args.limit, 0))]
-    except StoreError as error:
-        raise CommandError(str(error)) from error
     finally:
         store.close()
     if args.json:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mailnotary.cli.common import result_style
-from mailnotary.cli.output import open_console, print_table
+from mailnotary.cli.output import Folded, open_console, print_section, print_table
 from mailnotary.escape import printable
 from mailnotary.history.story import our_reason
 
@@ -30,8 +30,8 @@ def render_list(messages: Sequence[Mapping[str, Any]]) -> None:
             message["time"][0 if wide else 5 : 19].replace("T", " "),
             _text(message["queue_id"]),
             Text(message["action"], _ACTION_STYLE.get(message["action"], "")),
-            _words([one["status"] for one in message["spf"] if one["identity"] == "mailfrom"]),
-            _words(sorted({one["status"] for one in message["dkim"]})),
+            _words([result["status"] for result in message["spf"] if result["identity"] == "mailfrom"]),
+            _words(sorted({result["status"] for result in message["dkim"]})),
             _words([message["dmarc"]["status"]] if message["dmarc"] else []),
             _text(",".join(message["author"]["domains"][:2]) if message["author"] else ""),
             *((message["mode"], _text(message["client"])) if wide else ()),
@@ -91,15 +91,11 @@ def _dmarc(console: Console, dmarc: Mapping[str, Any]) -> None:
 
 
 def _result(console: Console, name: str, word: str, what: str, detail: str) -> None:
-    console.print(Text.assemble((f"{name:<10}", "bold"), (word, result_style(word)), printable(what)))
-    if detail:
-        console.print(Text(f"          {printable(detail)}"))
+    print_section(console, name, Text.assemble((word, result_style(word)), printable(what)), printable(detail))
 
 
 def _section(console: Console, name: str, title: Text | str, detail: str = "") -> None:
-    console.print(Text.assemble((f"{name:<10}", "bold"), title if isinstance(title, Text) else printable(title)))
-    if detail:
-        console.print(Text(f"          {printable(detail)}"))
+    print_section(console, name, title if isinstance(title, Text) else printable(title), printable(detail))
 
 
 def render_disagreements(
@@ -114,15 +110,13 @@ def render_disagreements(
         same[1] += count
     for (other, method), (same_count, count) in sorted(totals.items()):
         share = f"{100 * same_count / count:.1f} %"
-        console.print(
-            Text(f"{printable(other)} {method}: the same in {same_count} of {count} messages ({share})", "bold")
-        )
+        agreed = f"{printable(other)} {method}: the same in {same_count} of {count} messages ({share})"
+        console.print(Folded("", Text(agreed, "bold")))
     for message in messages:
-        console.print(Text(f"{message['time'][:19]} {printable(message['queue_id'])} client {message['client']}"))
-        for one in message["compared"]:
-            if one["theirs"] != one["ours"]:
-                console.print(
-                    Text(f"  {one['method']}  theirs {one['theirs']}: {printable(one['reason']) or 'no reason'}")
-                )
-                reason = printable(our_reason(message, one["method"]))
-                console.print(Text(f"  {' ' * len(one['method'])}  ours   {one['ours']}: {reason}"))
+        console.print(Folded("", f"{message['time'][:19]} {printable(message['queue_id'])} client {message['client']}"))
+        for compared in message["compared"]:
+            if compared["theirs"] != compared["ours"]:
+                method, reason = compared["method"], printable(compared["reason"]) or "no reason"
+                console.print(Folded(f"  {method}  theirs ", f"{compared['theirs']}: {reason}"))
+                ours = f"{compared['ours']}: {printable(our_reason(message, method))}"
+                console.print(Folded(f"  {' ' * len(method)}  ours   ", ours))

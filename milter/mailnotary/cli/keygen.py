@@ -27,8 +27,7 @@ from mailnotary.doctor.machine import command
 from mailnotary.doctor.postfix import own_mail
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.escape import printable
-from mailnotary.keys.create import EntryKeys, NewKeyError, Pem, locked, owner_of, store
-from mailnotary.keys.edit import KeystoreEditError
+from mailnotary.keys.create import EntryKeys, Pem, locked, owner_of, store
 
 ALGORITHMS = ("rsa", "ed25519")
 BITS = (2048, 3072, 4096)
@@ -60,19 +59,16 @@ def run(args: argparse.Namespace) -> int:
     owner_, warning = owner_of(settings.user)
     pems = [Pem(selector, generate_private_key(args.algorithm, args.bits or BITS[0])) for _, selector in _shown(pairs)]
     entries = [EntryKeys(domain, domain, [pem]) for (domain, _), pem in zip(pairs, pems, strict=True)]
-    try:
-        with locked(settings.keystore):
-            by_source: dict[Path, list[EntryKeys]] = {}
-            where = sources(settings.keystore)
-            for entry in entries:
-                by_source.setdefault(where.get(entry.name, settings.keystore), []).append(entry)
-            written = [
-                (file, source)
-                for source, group in by_source.items()
-                for file in store(settings.keystore, group, owner=owner_, source=source)
-            ]
-    except (NewKeyError, KeystoreEditError, ConfigError) as error:
-        raise CommandError(str(error)) from error
+    with locked(settings.keystore):
+        by_source: dict[Path, list[EntryKeys]] = {}
+        where = sources(settings.keystore)
+        for entry in entries:
+            by_source.setdefault(where.get(entry.name, settings.keystore), []).append(entry)
+        written = [
+            (file, source)
+            for source, group in by_source.items()
+            for file in store(settings.keystore, group, owner=owner_, source=source)
+        ]
     records = [
         (key_record_name(domain, pem.selector), key_record_text(load_private_key(pem.octets)))
         for (domain, _), pem in zip(pairs, pems, strict=True)

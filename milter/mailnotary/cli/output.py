@@ -13,6 +13,7 @@ from rich.text import Text
 T = TypeVar("T")
 
 _UNBOUNDED = 10_000  # columns: more than any row has
+SECTION = 10  # columns for the names of sections
 LEAST_WIDTH = 20  # columns for text, however narrow the terminal and however deep the indent
 
 
@@ -48,6 +49,13 @@ def print_table(console: Console, table: Table) -> None:
         console.print(table, soft_wrap=False)
     else:
         Console(highlight=False, width=_UNBOUNDED, force_terminal=False).print(table)
+
+
+def print_section(console: Console, name: str, title: Text | str, detail: str = "") -> None:
+    """Prints a part of an account of one message: its name, its title, and below that what there is to say of it."""
+    console.print(Folded(Text(f"{name:<{SECTION}}", "bold"), title))
+    if detail:
+        console.print(Folded(" " * SECTION, detail))
 
 
 class Folded:

@@ -105,15 +105,15 @@ class _Replay:
         hand_over(session, arrived.fields, body)
 
 
-def _render(found: list[dict[str, Any]], skipped: int) -> None:
+def _render(messages: list[dict[str, Any]], skipped: int) -> None:
     console = open_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("MESSAGE", "ACTION", "SPF", "DKIM", "DMARC", "AUTHOR"):
         table.add_column(name, overflow="fold")
-    for message in found:
+    for message in messages:
         table.add_row(*_cells(message))
     print_table(console, table)
-    counts = Counter(message["action"] for message in found)
+    counts = Counter(message["action"] for message in messages)
     summary = ", ".join(f"{count} {action}" for action, count in counts.most_common()) or "no messages"
     console.print(f"{summary}; {skipped} skipped. DNS was asked today.")
 

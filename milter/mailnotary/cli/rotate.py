@@ -26,13 +26,12 @@ from mailnotary.cli.output import say, with_progress
 from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.keystore_files import KEYS_DIRECTORY
-from mailnotary.config.load import ConfigError, Configuration
+from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.keys import histories
-from mailnotary.keys.create import EntryKeys, NewKeyError, Pem, locked, owner_of, store
-from mailnotary.keys.edit import KeystoreEditError
+from mailnotary.keys.create import EntryKeys, Pem, locked, owner_of, store
 
 LEAST_BITS = 2048  # of a new RSA key, even if the old one was shorter (RFC 8301 section 3.2)
 
@@ -78,17 +77,14 @@ def run(args: argparse.Namespace) -> int:
     """Makes the rotations."""
     settings = read_configuration(args.config).settings
     key_owner, warning = owner_of(settings.user)
-    try:
-        with locked(settings.keystore):
-            configuration = read_configuration(args.config)  # again, now that no other command changes it
-            rotations = _rotations(args, configuration)
-            by_source: dict[str, list[EntryKeys]] = {}
-            for rotation in rotations:
-                by_source.setdefault(rotation.entry.source, []).append(rotation.stored())
-            for source, entries in by_source.items():
-                store(settings.keystore, entries, owner=key_owner, source=Path(source))
-    except (NewKeyError, KeystoreEditError, ConfigError) as error:
-        raise CommandError(str(error)) from error
+    with locked(settings.keystore):
+        configuration = read_configuration(args.config)  # again, now that no other command changes it
+        rotations = _rotations(args, configuration)
+        by_source: dict[str, list[EntryKeys]] = {}
+        for rotation in rotations:
+            by_source.setdefault(rotation.entry.source, []).append(rotation.stored())
+        for source, entries in by_source.items():
+            store(settings.keystore, entries, owner=key_owner, source=Path(source))
     if warning:
         print(f"mailnotary rotate: warning: {warning}", file=sys.stderr)
     if args.json:

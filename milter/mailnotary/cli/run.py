@@ -23,14 +23,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serves until it is told to stop."""
     from mailnotary.daemon import start  # libmilter need not be there for the other commands
-    from mailnotary.daemon.listener import ListenError
-    from mailnotary.daemon.privileges import UserError
 
     try:
         return start.serve(args.config or DEFAULT_CONFIG, args.listen)
     except ConfigError as error:
         raise CommandError(f"the configuration cannot be used:\n{error}") from error
-    except (ListenError, UserError) as error:
-        raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"cannot start: {error}") from error

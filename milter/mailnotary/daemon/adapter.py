@@ -153,12 +153,19 @@ class Adapter:
     def in_messages(self, idle_seconds: float) -> list[Connection]:
         """The connections that are in a message or were until so many seconds ago."""
         now = time.monotonic()
-        return [one for one in tuple(self.live) if one.idle_since is None or now - one.idle_since < idle_seconds]
+        return [
+            connection
+            for connection in tuple(self.live)
+            if connection.idle_since is None or now - connection.idle_since < idle_seconds
+        ]
 
     def longest_idle(self) -> float:
         """For how many seconds the idlest connection has been between messages."""
         now = time.monotonic()
-        return max((now - since for one in tuple(self.live) if (since := one.idle_since) is not None), default=0.0)
+        return max(
+            (now - since for connection in tuple(self.live) if (since := connection.idle_since) is not None),
+            default=0.0,
+        )
 
     # -- callbacks
 

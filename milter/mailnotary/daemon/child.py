@@ -1,4 +1,4 @@
-"""What the supervisor's helpers, those that do no mail, have in common when they begin."""
+"""What the processes that the supervisor starts beside the workers have in common when they begin."""
 
 import os
 import signal

@@ -72,13 +72,13 @@ class Sessions:
 
 
 def _is_accepted(descriptor: int, listener: socket.socket) -> bool:
-    with borrowed(descriptor) as one:
-        if (one.family, one.type) != (listener.family, socket.SOCK_STREAM):
+    with borrowed(descriptor) as sock:
+        if (sock.family, sock.type) != (listener.family, socket.SOCK_STREAM):
             return False
-        if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return False
-        ours, its = listener.getsockname(), one.getsockname()
-        return bool(ours == its if one.family == socket.AF_UNIX else ours[1] == its[1])  # the same port
+        ours, its = listener.getsockname(), sock.getsockname()
+        return bool(ours == its if sock.family == socket.AF_UNIX else ours[1] == its[1])  # the same port
 
 
 def unread(descriptor: int) -> int:
@@ -89,11 +89,11 @@ def unread(descriptor: int) -> int:
 @contextmanager
 def borrowed(descriptor: int) -> Iterator[socket.socket]:
     """Somebody else's socket, for a moment. Raises OSError if it is not one."""
-    one = socket.socket(fileno=descriptor)
+    sock = socket.socket(fileno=descriptor)
     try:
-        yield one
+        yield sock
     finally:
-        one.detach()  # it stays open
+        sock.detach()  # it stays open
 
 
 def close_all_but(*kept: int) -> None:

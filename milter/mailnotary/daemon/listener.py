@@ -275,9 +275,9 @@ def wake_up(libmilter: threading.Thread) -> None:
 
 
 def _open_sockets() -> set[int]:
-    found = set()
+    descriptors = set()
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):  # the descriptor of the listing itself
             if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                found.add(int(name))
-    return found
+                descriptors.add(int(name))
+    return descriptors

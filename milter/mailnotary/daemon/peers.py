@@ -42,12 +42,12 @@ def admit(sock: socket.socket, networks: Iterable[Network]) -> None:
 def _block(network: Network) -> list[_Instruction]:
     """Lets a packet through whose source is in this network, else goes on behind itself."""
     words = network.max_prefixlen // 32
-    found: list[_Instruction] = [(_RETURN, 0, 0, _ALL)]
+    program: list[_Instruction] = [(_RETURN, 0, 0, _ALL)]
     for number in reversed(range(words)):
         shift = 32 * (words - 1 - number)
         mask = int(network.netmask) >> shift & _ALL
         if mask:
             wanted = int(network.network_address) >> shift & _ALL
             place = _NETWORK_HEADER + _SOURCE[network.version] + 4 * number
-            found = [(_LOAD, 0, 0, place), (_AND, 0, 0, mask), (_IF_EQUAL, 0, len(found), wanted), *found]
-    return found
+            program = [(_LOAD, 0, 0, place), (_AND, 0, 0, mask), (_IF_EQUAL, 0, len(program), wanted), *program]
+    return program

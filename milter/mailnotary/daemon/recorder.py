@@ -99,14 +99,16 @@ class Recorder:
 
     def _serve(self, listen: str) -> None:
         """Serves the metrics as soon as that is possible: an earlier daemon may still hold the port."""
-        said = ""
+        problem = ""
         while not self._ending.is_set():
             try:
                 Exporter(listen, self._sums)
             except MetricsError as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.error("the metrics cannot be served; mail is not affected", extra={"fields": {"error": said}})
+                if str(error) != problem:
+                    problem = str(error)
+                    log.error(
+                        "the metrics cannot be served; mail is not affected", extra={"fields": {"error": problem}}
+                    )
                 self._ending.wait(_RETRY)
             else:
                 log.info("serving metrics", extra={"fields": {"listen": listen}})

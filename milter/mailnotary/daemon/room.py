@@ -38,7 +38,7 @@ class _Group:
 
     def idle(self, now: float) -> float:
         """For how many seconds all of them have been idle; 0 while one is in a message."""
-        since = [now if one.idle_since is None else one.idle_since for one in self.connections]
+        since = [now if connection.idle_since is None else connection.idle_since for connection in self.connections]
         return now - max(since, default=now)
 
 
@@ -56,12 +56,14 @@ class Pairs:
             group.sockets.intersection_update(sockets)
         # Where the numbers differ, a session may just be ending; where they still do at the next look, one has begun
         # anew over the same socket (SMFIC_QUIT_NC).
-        odd = {id(one) for one in self._groups if len(one.connections) != len(one.sockets)}
-        self._groups = [one for one in self._groups if one.sockets and not (id(one) in odd and id(one) in self._odd)]
+        odd = {id(group) for group in self._groups if len(group.connections) != len(group.sockets)}
+        self._groups = [
+            group for group in self._groups if group.sockets and not (id(group) in odd and id(group) in self._odd)
+        ]
         self._odd = odd
         new = _Group(
-            connections.difference(*(one.connections for one in self._groups)),
-            sockets.difference(*(one.sockets for one in self._groups)),
+            connections.difference(*(group.connections for group in self._groups)),
+            sockets.difference(*(group.sockets for group in self._groups)),
         )
         if new.sockets and len(new.connections) == len(new.sockets):
             self._groups.append(new)
@@ -69,9 +71,9 @@ class Pairs:
     def idlest(self, least: float) -> list[int]:
         """The sockets of connections that have all been idle for at least so many seconds, the idlest first."""
         now = time.monotonic()
-        whole = [one for one in self._groups if len(one.connections) == len(one.sockets)]
-        by_idle = sorted(((one.idle(now), number) for number, one in enumerate(whole)), reverse=True)
-        return [each for idle, number in by_idle if idle >= least for each in whole[number].sockets]
+        whole = [group for group in self._groups if len(group.connections) == len(group.sockets)]
+        by_idle = sorted(((group.idle(now), number) for number, group in enumerate(whole)), reverse=True)
+        return [descriptor for idle, number in by_idle if idle >= least for descriptor in whole[number].sockets]
 
 
 class Room:
@@ -173,7 +175,7 @@ def _end(descriptor: int, number: int) -> bool:
     """Ends a session over whose socket nothing has come that is still unread."""
     with suppress(OSError):  # it has ended by itself
         if os.fstat(descriptor).st_ino == number and not descriptors.unread(descriptor):
-            with descriptors.borrowed(descriptor) as one:
-                one.shutdown(socket.SHUT_RDWR)
+            with descriptors.borrowed(descriptor) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
             return True
     return False

@@ -104,12 +104,12 @@ class Waker:
 
     def _unread(self) -> dict[int, int]:
         """How many octets nobody has read yet of each of the MTA's sessions, by descriptor; no zeros."""
-        found = {}
+        waiting = {}
         for descriptor in self._sessions.look() if self._sessions is not None else ():
             with suppress(OSError):  # closed meanwhile
                 if octets := unread(descriptor):
-                    found[descriptor] = octets
-        return found
+                    waiting[descriptor] = octets
+        return waiting
 
 
 @contextmanager
@@ -142,6 +142,9 @@ def _shut_out_strangers(private: socket.socket, session: socket.socket) -> None:
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):  # the descriptor of the listing itself; what is not connected
             if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                with socket.socket(fileno=os.dup(int(name))) as one:
-                    if one.getsockname() == private.getsockname() and one.getpeername() != session.getsockname():
-                        one.shutdown(socket.SHUT_RDWR)
+                with socket.socket(fileno=os.dup(int(name))) as connection:
+                    if (
+                        connection.getsockname() == private.getsockname()
+                        and connection.getpeername() != session.getsockname()
+                    ):
+                        connection.shutdown(socket.SHUT_RDWR)

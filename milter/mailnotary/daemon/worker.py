@@ -42,7 +42,7 @@ from mailnotary.session.outcome import MessageRecord
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 SHORT_SECONDS = 0.05  # between two looks for room while no session can begin
 IDLE_SECONDS = 1.0  # after a message, in which the next one of its session may begin while the daemon stops
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
@@ -94,7 +94,7 @@ class Worker:
             self._adapter.gate.clear()
             self._waker.begin(thread, self._stand_ins, self._listener.socket)
             self._adapter.gate.set()
-            self._beat()
+            self._send_heartbeat()
             room = Room(self._number, self._adapter, self._stand_ins, self._listener.socket, thread)
             while thread.is_alive():
                 self._step(room)
@@ -107,10 +107,10 @@ class Worker:
         self._terminated = True
 
     def _step(self, room: Room) -> None:
-        patience = SHORT_SECONDS if room.short else BEAT_SECONDS
+        patience = SHORT_SECONDS if room.short else HEARTBEAT_SECONDS
         sources: list[Channel | int] = [self._control, room.full]
         readable, _, _ = select.select(sources, [], [], patience)
-        self._beat()
+        self._send_heartbeat()
         self._environments.flush()
         say_lost()
         self._waker.wake_for_unread()  # and libmilter closes a session that is silent for 2 hours, ours too
@@ -132,7 +132,7 @@ class Worker:
             # A fresh process may do better, and no worker stays behind on the old configuration for good.
             log.error("can't take over the configuration; making room for a new worker", exc_info=error)
             self._drain(status=1)
-        self._beat()
+        self._send_heartbeat()
 
     # -- the configuration
 
@@ -160,7 +160,7 @@ class Worker:
 
     # -- life and death
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         """Sends a heartbeat, unless a callback is stuck: then the supervisor is to think that we are dead."""
         settings = self._environments.current().settings
         since = self._adapter.stuck_since()
@@ -179,7 +179,7 @@ class Worker:
         deadline = time.monotonic() + self._environments.current().settings.stop_seconds
         time.sleep(ACCEPT_SECONDS)
         while self._adapter.in_messages(IDLE_SECONDS) and time.monotonic() < deadline:
-            self._beat()
+            self._send_heartbeat()
             time.sleep(0.05)
         if left := len(self._adapter.in_messages(0)):
             log.warning(
@@ -306,11 +306,11 @@ def _hostname() -> str:
     name = socket.gethostname()
     if "." in name:
         return name
-    found = [name or "localhost"]
-    asking = threading.Thread(target=lambda: found.append(socket.getfqdn(name)), name="hostname", daemon=True)
+    names = [name or "localhost"]
+    asking = threading.Thread(target=lambda: names.append(socket.getfqdn(name)), name="hostname", daemon=True)
     asking.start()
     asking.join(HOSTNAME_SECONDS)
-    return found[-1]
+    return names[-1]
 
 
 def _stacks() -> str:

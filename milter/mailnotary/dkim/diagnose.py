@@ -94,15 +94,18 @@ def _findings(
         if len(body) > MAX_BODY:
             yield f"the body differs; it is larger than {MAX_BODY} octets, so no rewrite of it was tried"
             return
-        guess = next((one for one in _bodies(body) if _body_hash(signature, one[1]) == signature.body_hash), None)
-        if guess is None:
+        rewritten = next(
+            (candidate for candidate in _bodies(body) if _body_hash(signature, candidate[1]) == signature.body_hash),
+            None,
+        )
+        if rewritten is None:
             yield "the body differs, and undoing none of the common rewrites brings the signed one back"
             return
-        yield f"the body matches again after undoing this: {guess[0]}"
-        body = guess[1]
+        yield f"the body matches again after undoing this: {rewritten[0]}"
+        body = rewritten[1]
 
     def passes(tried: Sequence[HeaderField]) -> bool:
-        only = [one for one in tried if one.key != _SIGNATURE or one is signature.field]
+        only = [field for field in tried if field.key != _SIGNATURE or field is signature.field]
         verifier = Verifier(only, resolver, now=now)
         verifier.body(body)
         return any(result.status is DkimStatus.PASS for result in verifier.finish())

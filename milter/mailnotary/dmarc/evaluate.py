@@ -79,8 +79,14 @@ def evaluate(
         return _evaluate(author, spf, dkim, resolver, trace)
     key = (
         author,
-        tuple([(one.status, one.domain) for one in spf if one.status in _TELLING and one.identity == _MAIL_FROM]),
-        tuple([(one.status, one.domain) for one in dkim if one.status in _TELLING]),
+        tuple(
+            [
+                (result.status, result.domain)
+                for result in spf
+                if result.status in _TELLING and result.identity == _MAIL_FROM
+            ]
+        ),
+        tuple([(result.status, result.domain) for result in dkim if result.status in _TELLING]),
     )
     noted = NotingResolver(resolver)
     result = _memo.recall(key, noted)

@@ -91,10 +91,12 @@ def row_of(record: MessageRecord, now: float | None = None) -> Row:
         record.mode,
         record.action,
         mail_from[0] if mail_from else "",
-        min([one.status for one in signatures], key=_BEST.__getitem__) if signatures else "",
+        min([result.status for result in signatures], key=_BEST.__getitem__) if signatures else "",
         dmarc.status if dmarc is not None else "",
-        " ".join("/".join(one[:-1]) for one in record.compared) if record.compared else "",
-        " ".join(sorted({one.method for one in record.compared if not one.agrees})) if record.compared else "",
+        " ".join("/".join(comparison[:-1]) for comparison in record.compared) if record.compared else "",
+        " ".join(sorted({comparison.method for comparison in record.compared if not comparison.agrees}))
+        if record.compared
+        else "",
     )
 
 
@@ -113,7 +115,7 @@ def _full_story(record: MessageRecord) -> list[Any]:
     results, verdict, dmarc = record.results, record.verdict, record.results.dmarc
     signatures: Sequence[DkimResult] = results.signatures
     if len(signatures) > MAX_SIGNATURES:
-        signatures = sorted(signatures, key=lambda one: _BEST[one.status])[:MAX_SIGNATURES]
+        signatures = sorted(signatures, key=lambda result: _BEST[result.status])[:MAX_SIGNATURES]
     return [
         printable(record.helo, 255),
         printable(record.mail_from, 320),
@@ -217,22 +219,22 @@ def results_of(message: Mapping[str, Any]) -> Results:
     """The results in a message of `complete`, as the engines gave them (but for what was not kept)."""
     spf = tuple(
         SpfResult(
-            **one
+            **values
             | {
-                "status": SpfStatus(one["status"]),
-                "identity": SpfIdentity(one["identity"]),
-                "brief": one["brief"] or "",
+                "status": SpfStatus(values["status"]),
+                "identity": SpfIdentity(values["identity"]),
+                "brief": values["brief"] or "",
             }
         )
-        for one in message["spf"]
+        for values in message["spf"]
     )
     dkim = tuple(
-        DkimResult(**one | {"status": DkimStatus(one["status"]), "brief": one["brief"] or ""})
-        for one in message["dkim"]
+        DkimResult(**values | {"status": DkimStatus(values["status"]), "brief": values["brief"] or ""})
+        for values in message["dkim"]
     )
     dmarc = None
-    if (told := message["dmarc"]) is not None:
-        known = {name: value for name, value in told.items() if name != "record"}
+    if (values := message["dmarc"]) is not None:
+        known = {name: value for name, value in values.items() if name != "record"}
         known["status"] = DmarcStatus(known["status"])
         known["disposition"] = Policy(known["disposition"])
         known["policy"] = Policy(known["policy"]) if known["policy"] else None
@@ -250,9 +252,9 @@ def author_of(message: Mapping[str, Any]) -> Author:
 def our_reason(message: Mapping[str, Any], method: str) -> str:
     """Why we got our result of a method in a message of `complete`."""
     results = {
-        "spf": [one for one in message["spf"] if one["identity"] == "mailfrom"],
+        "spf": [result for result in message["spf"] if result["identity"] == "mailfrom"],
         "dkim": message["dkim"],
         "dmarc": [message["dmarc"]] if message["dmarc"] else [],
     }.get(method, [])
-    reasons = [f"{one['domain']} {one['status']} {one['reason']}".strip() for one in results]
+    reasons = [f"{result['domain']} {result['status']} {result['reason']}".strip() for result in results]
     return "; ".join(reasons) or "no reason"

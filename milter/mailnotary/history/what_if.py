@@ -57,7 +57,7 @@ class WhatIf:
         """Why a message looks like honest mail, "" where nothing says so. To be asked at the end: it depends on what
         else the client sent."""
         author = set(author_of(change.message).domains)
-        signers = [one["domain"] for one in change.message["dkim"] if one["status"] == DkimStatus.PASS]
+        signers = [result["domain"] for result in change.message["dkim"] if result["status"] == DkimStatus.PASS]
         if foreign := [domain for domain in signers if domain not in author]:
             return f"valid signature of {foreign[0]} (a list or forwarder?)"
         if (count := self._known[change.message["client"]]) >= KNOWN:

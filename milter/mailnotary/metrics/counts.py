@@ -33,8 +33,10 @@ class Counts:
         seconds = record.milliseconds / 1000
         counted: list[Series] = [("messages", record.mode, record.action)]
         results = record.results
-        counted += [("results", "spf", one.status) for one in results.spf if one.identity is SpfIdentity.MAILFROM]
-        counted += [("results", "dkim", one.status) for one in results.signatures]
+        counted += [
+            ("results", "spf", result.status) for result in results.spf if result.identity is SpfIdentity.MAILFROM
+        ]
+        counted += [("results", "dkim", result.status) for result in results.signatures]
         if results.dkim is not None and not results.dkim:
             counted.append(("results", "dkim", "none"))
         if results.dmarc is not None:

@@ -39,8 +39,8 @@ def convert(path: Path, copies: Path | None = None) -> Imported:
     placed = place_copies(entries, copies) if copies is not None else {}
     settings = SettingsText(conf)
     settings_text = settings.convert(path)
-    notes = [*settings.notes, *key_notes, *(f"{one.name}: {note}" for one in entries for note in one.notes)]
-    files = dict.fromkeys(key.file for one in entries for key in one.keys)
+    notes = [*settings.notes, *key_notes, *(f"{entry.name}: {note}" for entry in entries for note in entry.notes)]
+    files = dict.fromkeys(key.file for entry in entries for key in entry.keys)
     keystore = keystore_text(path, entries, key_notes, safe=conf.is_on("RequireSafeKeys", default=True))
     return Imported(
         settings_text, keystore, tuple(printable(note) for note in notes), tuple(files), tuple(placed.items())

@@ -28,7 +28,7 @@ def read_hosts(entries: Iterable[str]) -> Hosts:
     hosts = Hosts()
     included: dict[Network, str] = {}
     excluded: set[Network] = set()
-    for entry in dict.fromkeys(one.strip() for one in entries):
+    for entry in dict.fromkeys(text.strip() for text in entries):
         text = entry.removeprefix("!").strip()
         if text.lower() == "localhost" and not entry.startswith("!"):
             # The name of these two addresses (RFC 6761 section 6.3); others of 127.0.0.0/8 need not have it.
@@ -81,7 +81,7 @@ def _inside(network: Network, excluded: Sequence[Network]) -> list[Network]:
     version, first = _start(network)
     begin = bisect_left(excluded, (version, first), key=_start)
     end = bisect_left(excluded, (version, int(network.broadcast_address) + 1), key=_start)
-    return [one for one in excluded[begin:end] if one.prefixlen >= network.prefixlen]
+    return [inner for inner in excluded[begin:end] if inner.prefixlen >= network.prefixlen]
 
 
 def _without(network: Network, holes: Sequence[Network]) -> list[str] | None:
@@ -89,7 +89,7 @@ def _without(network: Network, holes: Sequence[Network]) -> list[str] | None:
     make, bits = type(network.network_address), network.max_prefixlen
     pieces: list[str] = []
     start, end = int(network.network_address), int(network.broadcast_address) + 1
-    for begin, after in [(_start(one)[1], int(one.broadcast_address) + 1) for one in holes] + [(end, end)]:
+    for begin, after in [(_start(hole)[1], int(hole.broadcast_address) + 1) for hole in holes] + [(end, end)]:
         while start < begin:  # the largest network that begins here and ends before the hole
             aligned = (start & -start).bit_length() - 1 if start else bits
             size = min(aligned, (begin - start).bit_length() - 1)

@@ -199,8 +199,8 @@ class Keys:
         pattern = re.compile(re.escape(before) + r"([^/]+)" + re.escape(after).replace("%", r"\1"))
         directory, rest = before.rpartition("/")[0] or "/", row.file[row.file.index("%") :]
         start = Path(before).name if not before.endswith("/") else ""
-        found = sorted(str(path) for path in Path(directory).glob(start + rest.replace("%", "*")))[:MAX_DOMAINS]
-        domains = [match[1] for name in found if (match := pattern.fullmatch(name))]
+        files = sorted(str(path) for path in Path(directory).glob(start + rest.replace("%", "*")))[:MAX_DOMAINS]
+        domains = [match[1] for name in files if (match := pattern.fullmatch(name))]
         if not domains:
             self._notes.append(f"KeyTable {row.name}: there is no file {row.file}, whatever domain % stands for")
         names = []

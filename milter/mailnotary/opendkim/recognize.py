@@ -20,11 +20,11 @@ _OTHERS = {
 
 def other_program(conf: Conf) -> str:
     """The program whose file this seems to be, or "another program"; "" for OpenDKIM's, or for an empty file."""
-    names = {one.key.rstrip("=:") for one in conf.directives}
+    names = {directive.key.rstrip("=:") for directive in conf.directives}
     for program, words in _OTHERS.items():  # first, for some have a "selector" or "domain" as well
         if names & set(words.split()):
             return program
     if not names or names & set(_OPENDKIM.split()):
         return ""
-    spaced = all(one.value.startswith(("=", "{")) for one in conf.directives)
+    spaced = all(directive.value.startswith(("=", "{")) for directive in conf.directives)
     return "another program" if spaced else ""

@@ -76,15 +76,15 @@ class SettingsText:
             lines += [f"{name}:", *(f"  {value}" for value in values)]
         return "\n".join(lines) + "\n"
 
-    # --- helpers ---
+    # --- where a setting goes ---
 
     def _put(self, key: str, value: str, directive: Directive | None, why: str = "") -> None:
         section, dot, name = key.rpartition(".")
-        said = why or (directive.shown if directive is not None else "OpenDKIM's default")
+        origin = why or (directive.shown if directive is not None else "OpenDKIM's default")
         if (problem := _problem(section, name, value)) and directive is not None:
             self._note(directive, problem)
             return
-        line = f"{name}: {value}  # {comment(said)}"
+        line = f"{name}: {value}  # {comment(origin)}"
         if dot:
             self._sections.setdefault(section, []).append(line)
         else:
@@ -155,10 +155,10 @@ class SettingsText:
 
     def _network_lists(self) -> None:
         for name, key in (("InternalHosts", "sign_for.networks"), ("PeerList", "exempt.networks")):
-            directive, found = self._conf.get(name), self._set(name)
+            directive, dataset = self._conf.get(name), self._set(name)
             if directive is not None or name == "InternalHosts":
                 # Without InternalHosts, OpenDKIM trusts these two alone, and ours trusts all of 127.0.0.0/8.
-                entries = found[1].keys if found else [] if directive else ["127.0.0.1", "::1"]
+                entries = dataset[1].keys if dataset else [] if directive else ["127.0.0.1", "::1"]
                 hosts = read_hosts(entries)
                 for note in hosts.notes:
                     self.notes.append(f"{name} {note}")
@@ -240,13 +240,13 @@ class SettingsText:
             lambda n: str(n) if 1 <= n <= 100 else None,
             "must be 1 to 100",
         )
-        found = self._set("RemoveARFrom")
-        if found is not None:
-            names = [name for name in found[1].keys if not name.startswith(".")]
-            self._put_list("authentication_results.remove_from", names, found[0])
-            for name in found[1].keys:
+        dataset = self._set("RemoveARFrom")
+        if dataset is not None:
+            names = [name for name in dataset[1].keys if not name.startswith(".")]
+            self._put_list("authentication_results.remove_from", names, dataset[0])
+            for name in dataset[1].keys:
                 if name.startswith("."):
-                    self._note(found[0], f"{name}: names below a domain have no match: write them out")
+                    self._note(dataset[0], f"{name}: names below a domain have no match: write them out")
         directive = self._conf.get("AuthservID")
         if directive is not None:
             name = socket.gethostname() if directive.value == "HOSTNAME" else directive.value
@@ -338,8 +338,8 @@ def _delta(names: Sequence[str], default: Sequence[str]) -> list[str]:
         return [name.lstrip("+") for name in names if not name.startswith("-") and name != "."]
     gone = {name[1:].lower() for name in names if name.startswith("-")}
     added = [name.lstrip("+") for name in names if name != "*" and not name.startswith("-")]
-    found = [*(name for name in default if name.lower() not in gone), *added]
-    return list(dict.fromkeys(found))
+    changed = [*(name for name in default if name.lower() not in gone), *added]
+    return list(dict.fromkeys(changed))
 
 
 def _fold_once(names: Sequence[str]) -> list[str]:

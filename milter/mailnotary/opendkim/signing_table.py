@@ -52,20 +52,20 @@ class SigningTable:
 
     def match(self, address: str) -> list[Rule]:
         """The rules that sign for an address: the first one, or all of them with MultipleSignatures."""
-        found = self._by_pattern(address) if self.wildcards else self._by_key(address)
-        return found if self.several else found[:1]
+        rules = self._by_pattern(address) if self.wildcards else self._by_key(address)
+        return rules if self.several else rules[:1]
 
     def _by_pattern(self, address: str) -> list[Rule]:
         ends = {address[i:] for i in range(len(address) + 1)} | {address[:i] + "*" for i in range(len(address) + 1)}
-        found = (rule for end in ends for rule in self._of_text.get(end, ()) if _matches(rule.pattern, address))
-        return sorted(found, key=lambda rule: rule.number)
+        rules = (rule for end in ends for rule in self._of_text.get(end, ()) if _matches(rule.pattern, address))
+        return sorted(rules, key=lambda rule: rule.number)
 
     def _by_key(self, address: str) -> list[Rule]:
         """user@host, host, user@.domain (each parent), .domain, user@*, *."""
         user, _, host = address.rpartition("@")
         labels = host.split(".")
         parents = ["." + ".".join(labels[i:]) for i in range(1, len(labels))]
-        wanted = [address, host, *(user + "@" + one for one in parents), *parents, f"{user}@*", "*"]
+        wanted = [address, host, *(user + "@" + parent for parent in parents), *parents, f"{user}@*", "*"]
         return [rule for key in wanted for rule in self._of_text.get(key, ())]
 
     def domains(self) -> list[str]:

@@ -88,7 +88,7 @@ class MessageResolver:
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
         """See `TimedResolver.prefetch`."""
         if self._timed is not None and self._deadline > self._clock() and self._octets > 0:
-            new = [one for one in questions if one not in self.asked and self._admit(one)]
+            new = [question for question in questions if question not in self.asked and self._admit(question)]
             self._begun.update(new)
             self._timed.prefetch(new)
 

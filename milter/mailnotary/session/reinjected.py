@@ -30,9 +30,9 @@ def verdict_against(fields: Sequence[HeaderField], author: Author, ids: Collecti
 
 
 def _against(field: AuthenticationResults, author: Author) -> str:
-    if any((one.method, one.result) == ("auth", "pass") for one in field.results):
+    if any((result.method, result.result) == ("auth", "pass") for result in field.results):
         return ""  # written for a user's mail, which is ours
-    verdicts = [one for one in field.results if one.method == "dmarc"]
+    verdicts = [result for result in field.results if result.method == "dmarc"]
     if not verdicts:
         return "results without dmarc"
     for verdict in verdicts:

@@ -318,7 +318,7 @@ class Session:
         removed = deletions(message) if removes else ()
         message.signed = signed
         if signing is not None:
-            made = {(one.domain, one.selector): one.key.algorithm for one in signing.signers}
+            made = {(signer.domain, signer.selector): signer.key.algorithm for signer in signing.signers}
             message.algorithms = tuple([made[name] for name in signed])
         return (*removed, *inserts)
 
