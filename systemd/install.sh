@@ -55,8 +55,8 @@ install_configuration() {
 
 install_unit() {
 	local unit
-	for unit in mailnotary mailnotary-web; do
-		sed "s|/usr/bin/mailnotary |$COMMAND |" "systemd/$unit.service" | install -Dm644 /dev/stdin "$UNITS/$unit.service"
+	for unit in mailnotary.service mailnotary-web.service mailnotary-reports.service mailnotary-reports.timer; do
+		sed "s|/usr/bin/mailnotary |$COMMAND |" "systemd/$unit" | install -Dm644 /dev/stdin "$UNITS/$unit"
 	done
 	install -Dm644 systemd/mailnotary.sysusers "$SYSUSERS"
 	install -Dm644 systemd/mailnotary.tmpfiles "$TMPFILES"
@@ -90,10 +90,11 @@ restart() {  # a service that runs: it has the old code in memory
 uninstall() {
 	sh config/debian/mailnotary.prerm remove  # warns if Postfix would then defer all mail
 	if [[ -d /run/systemd/system ]]; then
-		systemctl --quiet disable --now mailnotary mailnotary-web 2>/dev/null || true
+		systemctl --quiet disable --now mailnotary-reports.timer mailnotary mailnotary-web 2>/dev/null || true
 	fi
 	rm -rf "$prefix" "$DOC"
-	rm -f "$COMMAND" "$COMPLETION" "$UNITS"/mailnotary{,-web}.service "$SYSUSERS" "$TMPFILES" \
+	rm -f "$COMMAND" "$COMPLETION" "$UNITS"/mailnotary{,-web,-reports}.service "$UNITS/mailnotary-reports.timer" \
+		"$SYSUSERS" "$TMPFILES" \
 		"$MAN"/man1/mailnotary.1 "$MAN"/man5/mailnotary{,-keystore}.yaml.5
 	[[ ! -d /run/systemd/system ]] || systemctl daemon-reload
 	if [[ ${PURGE:-} == yes ]]; then

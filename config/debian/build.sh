@@ -45,6 +45,9 @@ lay_out() {
 		cp "systemd/mailnotary.$kind" "$tree/debian"
 	done
 	cp systemd/mailnotary-web.service "$tree/debian/mailnotary.mailnotary-web.service"
+	for kind in service timer; do
+		cp "systemd/mailnotary-reports.$kind" "$tree/debian/mailnotary.mailnotary-reports.$kind"
+	done
 	"$python" config/man.py "$tree/man" >/dev/null
 	"$python" -m mailnotary completion bash >"$tree/completion/bash/mailnotary"
 	"$python" -m mailnotary completion zsh >"$tree/completion/zsh/_mailnotary"

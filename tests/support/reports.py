@@ -2,9 +2,11 @@
 
 import subprocess
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mailnotary.dmarc.policy_record import parse
 from mailnotary.history.store import Message, Numbering, Store
 from mailnotary.history.story import complete, row_of, story_of
 from mailnotary.session.outcome import MessageRecord
@@ -17,6 +19,14 @@ BEGIN = 1_699_920_000  # of a UTC day
 def told(record: MessageRecord, seconds: float = BEGIN) -> dict[str, Any]:
     """A message as the history tells of it."""
     return complete(row_of(record, seconds), "mx1", story_of(record, str))
+
+
+def asking(record: MessageRecord, *rua: str) -> MessageRecord:
+    """The message under a record that asks for reports there."""
+    dmarc = record.results.dmarc
+    assert dmarc is not None
+    published = parse(f"v=DMARC1; p=reject; rua={','.join(rua)}".encode())
+    return replace(record, results=replace(record.results, dmarc=replace(dmarc, record=published)))
 
 
 def entries(records: Iterable[MessageRecord], number: Numbering, seconds: float = BEGIN + 1) -> Iterator[Message]:

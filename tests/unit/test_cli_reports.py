@@ -1,8 +1,10 @@
 """`mailnotary reports`: the command, on a store in SQLite."""
 
+import io
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,7 +13,10 @@ import pytest
 
 from mailnotary.cli import main
 from mailnotary.history.store import Store
+from mailnotary.reports.ledger import Ledger
+from support.mail import rsa_pem
 from support.messages import refused, verified
+from support.postfix import Sink
 from support.reports import NAMESPACE, complaints, fill
 
 DAY = "2023-11-14"
@@ -28,7 +33,7 @@ def run(tmp_path: Path) -> Callable[..., int]:
     store.close()
     (tmp_path / "zone.yaml").write_text(ZONE)
     config = tmp_path / "m.yaml"
-    config.write_text(f"state_dir: {tmp_path}\nhistory: {{enabled: true}}\nauthserv_id: mx.example.net\n")
+    config.write_text(f"history: {{enabled: true, store: {tmp_path}/history.db}}\nauthserv_id: mx.example.net\n")
 
     def call(*arguments: str) -> int:
         return main(["reports", *arguments, "-c", str(config), "--zone", str(tmp_path / "zone.yaml")])
@@ -131,3 +136,119 @@ def test_without_a_history_it_says_what_is_missing(tmp_path: Path, capsys: pytes
     (tmp_path / "m.yaml").write_text(f"state_dir: {tmp_path}\n")
     assert main(["reports", "--dry-run", "-c", str(tmp_path / "m.yaml")]) == 1
     assert "there is no history yet: is history.enabled set" in capsys.readouterr().err
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    server = Sink()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def sending(tmp_path: Path, sink: Sink) -> Callable[..., int]:
+    """Runs the command with a history of yesterday, a key, and a mail server."""
+    now = time.time()
+    store = Store.open(str(tmp_path / "history.db"), host="mx1")
+    fill(store, [verified()], now - now % 86_400 - 3600)
+    store.close()
+    (tmp_path / "zone.yaml").write_text(ZONE)
+    (tmp_path / "k.pem").touch(0o600)
+    (tmp_path / "k.pem").write_bytes(rsa_pem())
+    (tmp_path / "keystore.yaml").write_text("domains: {example.net: {keys: [{selector: k, file: k.pem}]}}\n")
+    reports = f"{{enabled: true, org_name: X, from: d@example.net, submit_to: '127.0.0.1:{sink.port}'}}"
+    history = f"{{enabled: true, store: {tmp_path}/history.db}}"
+    text = f"user: root\nstate_dir: {tmp_path}\nhistory: {history}\nreports: {reports}\n"
+    (tmp_path / "m.yaml").write_text(text)
+
+    def call(*arguments: str) -> int:
+        zone = ["--zone", str(tmp_path / "zone.yaml")] if "bounced" not in arguments else []
+        return main(["reports", *arguments, "-c", str(tmp_path / "m.yaml"), *zone])
+
+    return call
+
+
+def test_what_is_due_is_sent_once(sending: Callable[..., int], sink: Sink, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sending("--at-once") == 0
+    assert capsys.readouterr().out == "sent: example.org to dmarc@example.org\n"
+    [mail] = sink.take_all()
+    assert (mail.sender, mail.recipients) == ("", ("dmarc@example.org",))
+    assert mail.data.startswith(b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=example.net; s=k;")
+    assert sending("--at-once", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"mails": []}
+    assert sink.take_all() == []
+
+
+def test_a_mail_that_came_back_is_noted(
+    sending: Callable[..., int],
+    sink: Sink,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert sending("--at-once") == 0
+    [mail] = sink.take_all()
+    status = b"Reporting-MTA: dns; mx\r\n\r\nAction: failed\r\nDiagnostic-Code: smtp; 550 no such user\r\n\r\n"
+    bounce = tmp_path / "bounce.eml"
+    bounce.write_bytes(b"Subject: failed\r\nMessage-ID: <other@x>\r\n\r\n" + status + mail.data)
+    capsys.readouterr()
+    assert sending("bounced", str(bounce)) == 0
+    assert capsys.readouterr().out == "dmarc@example.org gets no reports for a week: smtp; 550 no such user\n"
+    bounce.write_bytes(bounce.read_bytes().replace(b"Action: failed", b"Action: delayed"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bounce.read_bytes())))
+    assert sending("bounced", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"bounced": []}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("enabled: true, org", "enabled: false, org", "reports.enabled is false in"),
+        ("d@example.net", "d@example.com", "no entry of the keystore covers example.com, the domain of reports.from"),
+    ],
+)
+def test_what_is_missing_is_said(
+    sending: Callable[..., int], tmp_path: Path, old: str, new: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(file.read_text().replace(old, new))
+    assert sending() == 1
+    assert error in capsys.readouterr().err
+
+
+def test_a_key_that_signs_for_everybody_does_not_make_reports_pass(
+    sending: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = 'domains: {"*": {domain: other.example, keys: [{selector: k, file: k.pem}]}}\n'
+    (tmp_path / "keystore.yaml").write_text(text)
+    assert sending() == 1
+    assert "the keystore signs example.net, the domain of reports.from, as other.example" in capsys.readouterr().err
+
+
+def test_a_day_that_is_not_over_is_not_sent(
+    sending: Callable[..., int], capsys: pytest.CaptureFixture[str], sink: Sink
+) -> None:
+    assert sending("--date", "today") == 1
+    assert "is not over for 10 minutes yet: write --dry-run" in capsys.readouterr().err
+    assert sink.take_all() == []
+
+
+def test_another_host_at_work_is_left_alone(
+    sending: Callable[..., int], capsys: pytest.CaptureFixture[str], sink: Sink, tmp_path: Path
+) -> None:
+    now = time.time()
+    store = Store.open(str(tmp_path / "history.db"))
+    Ledger(store.database, "mx7", time.time).claim(int(now - now % 86_400) - 86_400)
+    store.close()
+    assert sending() == 0
+    assert "mx7 is making the reports of" in capsys.readouterr().err
+    assert sink.take_all() == []
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["bounced", "a", "b"]])
+def test_an_unknown_action(sending: Callable[..., int], arguments: list[str]) -> None:
+    assert sending(*arguments) == 1

@@ -186,3 +186,15 @@ print(*load_configuration(Path(sys.argv[1])).faults)
     run = [sys.executable, "-c", code, str(open_directory / "m.yaml")]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(("sender", "warned"), [("d@a.example", False), ("d@b.example", True)])
+def test_reports_that_cannot_be_signed_are_warned_of_and_hold_up_no_mail(
+    directory: Path, sender: str, warned: bool
+) -> None:
+    reports = f"reports: {{enabled: true, org_name: X, from: {sender}}}\n"
+    (directory / "m.yaml").write_text(f"user: root\nhistory: {{enabled: true}}\n{reports}")
+    warnings = [str(warning) for warning in load_configuration(directory / "m.yaml").warnings]
+    assert (
+        any("the keystore has no entry for b.example, so that no reports are sent" in one for one in warnings) is warned
+    )

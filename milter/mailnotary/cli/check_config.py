@@ -80,6 +80,8 @@ def summary(configuration: Configuration) -> Iterator[str]:
         yield "verifies nothing: mode is sign"
     else:
         yield _verifying(settings)
+    if settings.reports.enabled:
+        yield f"reports to the domains of others as {settings.reports.from_}, by `mailnotary reports`"
 
 
 def _signing(keystore: KeyStore) -> Iterator[str]:

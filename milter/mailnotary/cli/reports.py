@@ -1,9 +1,15 @@
-"""Makes the DMARC aggregate reports of a day from the history.
+"""Makes DMARC aggregate reports from the history and sends them, as the section `reports` of the configuration says.
 
-Without --date it is yesterday. The current day works as well.
+Without --date it sends all that is due: the reports of the last three days that are over and were not sent, and what is
+to be tried again. The systemd timer runs this. With --dry-run it sends and notes nothing, the day is yesterday unless
+--date says another, and the current day works as well.
+
+`reports bounced FILE` takes a message that came back to `bounces_to`, from a file or from standard input: its
+destination gets no reports for a week.
 
 example: mailnotary reports --dry-run --out /tmp/reports
-         mailnotary reports --date 2026-03-01 --domain example.org --dry-run"""
+         mailnotary reports --date 2026-03-01 --domain example.org --dry-run
+         mailnotary reports bounced < message"""
 
 import argparse
 import time
@@ -12,16 +18,19 @@ from datetime import UTC, date, datetime, timedelta
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, add_json, add_zone
 from mailnotary.cli.reports_dry import dry_run
+from mailnotary.cli.reports_send import bounced, send
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.escape import printable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
+    parser.add_argument("action", metavar="bounced FILE", nargs="*", help="take note of a report that came back")
     parser.add_argument("--date", metavar="D", type=_day, help="of this UTC day, like 2026-03-01, today or yesterday")
     parser.add_argument("--domain", metavar="D", type=_domain, action="append", default=[], help="only to this domain")
     parser.add_argument("--dry-run", action="store_true", help="send nothing, and note nothing")
     parser.add_argument("--out", metavar="DIR", help="write each report as NAME.xml into this directory")
+    parser.add_argument("--at-once", action="store_true", help="send all now, whatever reports.spread_seconds says")
     add_zone(parser)
     add_config(parser)
     add_json(parser)
@@ -46,6 +55,10 @@ def _domain(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Makes, sends or reads reports."""
-    if not args.dry_run:
-        raise CommandError("this version does not send reports yet: write --dry-run to see them")
-    return dry_run(args)
+    match args.action:
+        case []:
+            return dry_run(args) if args.dry_run else send(args)
+        case ["bounced", *files]:
+            return bounced(args, files)
+        case _:
+            raise CommandError("write `mailnotary reports`, or `mailnotary reports bounced FILE`")

@@ -3,6 +3,7 @@
 from ipaddress import ip_address
 from typing import Any
 
+from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import DmarcMode, Mode, ReportsSettings, Settings
 from mailnotary.config.values import (
     Section,
@@ -18,6 +19,7 @@ from mailnotary.config.values import (
 )
 from mailnotary.config.yaml_check import shown
 from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode
+from mailnotary.domain import is_subdomain
 from mailnotary.mail.envelope import mailbox_of
 
 HOURS = (1, 2, 3, 4, 6, 8, 12, 24)
@@ -84,3 +86,19 @@ def check(settings: Settings, root: YamlMapping, report: Report) -> None:
     if settings.mode is Mode.SIGN or settings.dmarc.mode is DmarcMode.OFF:
         off = "mode is sign" if settings.mode is Mode.SIGN else "dmarc.mode is off"
         report.error(node, f"{off}, so that there is nothing to report: change that, or write 'enabled: false'")
+
+
+def check_keystore(settings: Settings, keystore: KeyStore, root: YamlMapping, report: Report) -> None:
+    """Warns if reports can't be signed. Not an error: the mail of others must not wait for that."""
+    section, reports = root.get("reports"), settings.reports
+    if not reports.enabled or not reports.from_ or not isinstance(section, YamlMapping):
+        return
+    name = mailbox_of(reports.from_).domain
+    entry = keystore.find(name)
+    if entry is None or not is_subdomain(name, entry.domain):
+        # RFC 9990 section 3.5.2: "MUST conform to the DMARC mechanism, thereby resulting in an aligned "pass"".
+        report.warn(
+            section.get("from"),
+            f"the keystore has no entry for {name}, so that no reports are sent, because they would fail DMARC: make a "
+            f"key with `mailnotary keygen {name} SELECTOR`",
+        )
