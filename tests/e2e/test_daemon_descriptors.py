@@ -78,6 +78,15 @@ def test_the_idlest_sessions_make_room_for_others_and_no_more_of_them_than_that_
         assert CLIENTS - left[0] < 2 * len(left)
 
 
+def test_whoever_connects_and_says_nothing_makes_room_too(tmp_path: Path) -> None:
+    command = daemon_that_ends_after({"LEAST_IDLE": 0.5}, tmp_path)
+    with ExitStack() as stack, Daemon(tmp_path, command=command, workers=1, preface="ulimit -n 64;") as daemon:
+        for _ in range(CLIENTS):
+            stack.callback(MilterClient(daemon.address, negotiate=False).close)
+        with MilterClient(daemon.address, timeout=20) as client:
+            assert client.send_message(MESSAGE).reply is None
+
+
 def test_sessions_in_a_message_are_never_ended_and_new_ones_wait(tmp_path: Path) -> None:
     command = daemon_that_ends_after({"LEAST_IDLE": 0.2}, tmp_path)
     with ExitStack() as stack, Daemon(tmp_path, command=command, workers=1, preface="ulimit -n 64;") as daemon:

@@ -42,21 +42,30 @@ def test_those_that_came_together_are_safe_while_one_of_them_is_in_a_message() -
     assert pairs.idlest(60) == []
 
 
-def test_nothing_is_paired_while_a_socket_has_no_connection_yet() -> None:
+def test_a_socket_without_a_connection_keeps_others_from_being_paired_until_it_is_old() -> None:
     pairs, first, second = Pairs(), idle(100), idle(100)
     pairs.look({first}, {1, 2})
     assert pairs.idlest(5) == []
+    assert sorted(pairs.idlest(0)) == [1, 2]
+    assert pairs.longest_unknown() > 0
     pairs.look({first, second}, {1, 2})
     assert sorted(pairs.idlest(5)) == [1, 2]
+    assert pairs.longest_unknown() == 0
+
+
+def test_a_socket_without_a_connection_is_safe_while_one_that_may_be_its_own_is_in_a_message() -> None:
+    pairs, busy = Pairs(), idle(None)
+    pairs.look({busy}, {1, 2})
+    assert pairs.idlest(1e-9) == []
+    pairs.look(set(), {1, 2})
+    assert sorted(pairs.idlest(0)) == [1, 2]
 
 
 def test_a_session_that_begins_anew_over_its_socket_is_paired_again() -> None:
     pairs, before, after = Pairs(), idle(100), idle(100)
     pairs.look({before}, {1})
-    for _ in range(2):
+    for _ in range(3):
         pairs.look({after}, {1})
-        assert pairs.idlest(5) == [] or pairs.idlest(5) == [1]
-    pairs.look({after}, {1})
     assert pairs.idlest(5) == [1]
 
 

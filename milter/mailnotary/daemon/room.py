@@ -3,10 +3,11 @@
 Where nearly all are open, the worker accepts no more (other workers still may, and DNS needs files, too), ends the
 idlest sessions, as few as that takes, and accepts again. libmilter has no way to end a session, but takes the end of
 its socket for the end of the session. It does not tell either which socket is whose. So connections and sockets are
-paired by when they appeared: sets of as many new ones of both as there are at a look. Any socket of a set may be ended
-while all connections of the set are idle."""
+paired by when they appeared: groups of as many new ones of both as there are at a look. Any socket of a group may be
+ended while all its connections are idle; sockets over which nobody ever said a word have no connection at all."""
 
 import logging
+import math
 import os
 import socket
 import threading
@@ -31,15 +32,15 @@ _STEP: Final = 0.05  # of them: what is made free beyond that
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """As many sockets as connections, and each of these has one of those."""
+    """Connections, and the sockets that they have: as many, but for `Pairs`' others."""
 
     connections: set[Connection]
     sockets: set[int]
 
     def idle(self, now: float) -> float:
-        """For how many seconds all of them have been idle; 0 while one is in a message."""
+        """For how many seconds all of them have been idle; 0 while one is in a message, endless where there is none."""
         since = [now if connection.idle_since is None else connection.idle_since for connection in self.connections]
-        return now - max(since, default=now)
+        return now - max(since) if since else math.inf
 
 
 class Pairs:
@@ -48,9 +49,13 @@ class Pairs:
     def __init__(self) -> None:
         self._groups: list[_Group] = []
         self._odd: set[int] = set()  # those in which the numbers differed at the last look
+        self._others = _Group(set(), set())  # all that is in no group; some of the sockets may have no connection yet
+        self._seen: dict[int, float] = {}  # when each socket was first seen
 
     def look(self, connections: set[Connection], sockets: set[int]) -> None:
         """Takes in what there is: `connections` must have been there before and after `sockets` were looked at."""
+        now = time.monotonic()
+        self._seen = {number: self._seen.get(number, now) for number in sockets}
         for group in self._groups:
             group.connections.intersection_update(connections)
             group.sockets.intersection_update(sockets)
@@ -61,19 +66,27 @@ class Pairs:
             group for group in self._groups if group.sockets and not (id(group) in odd and id(group) in self._odd)
         ]
         self._odd = odd
-        new = _Group(
+        self._others = _Group(
             connections.difference(*(group.connections for group in self._groups)),
             sockets.difference(*(group.sockets for group in self._groups)),
         )
-        if new.sockets and len(new.connections) == len(new.sockets):
-            self._groups.append(new)
+        if self._others.sockets and len(self._others.connections) == len(self._others.sockets):
+            self._groups.append(self._others)
+            self._others = _Group(set(), set())
 
     def idlest(self, least: float) -> list[int]:
-        """The sockets of connections that have all been idle for at least so many seconds, the idlest first."""
+        """The sockets that may be ended because nothing has happened for at least so many seconds, the idlest first."""
         now = time.monotonic()
         whole = [group for group in self._groups if len(group.connections) == len(group.sockets)]
-        by_idle = sorted(((group.idle(now), number) for number, group in enumerate(whole)), reverse=True)
-        return [descriptor for idle, number in by_idle if idle >= least for descriptor in whole[number].sockets]
+        found = [(group.idle(now), number) for group in whole for number in group.sockets]
+        idle = self._others.idle(now)
+        found += [(min(idle, now - self._seen[number]), number) for number in self._others.sockets]
+        return [number for idle, number in sorted(found, reverse=True) if idle >= least]
+
+    def longest_unknown(self) -> float:
+        """For how many seconds the oldest socket has been there of those that are in no group."""
+        now = time.monotonic()
+        return max((now - self._seen[number] for number in self._others.sockets), default=0.0)
 
 
 class Room:
@@ -168,7 +181,9 @@ class Room:
 
     def _is_in_vain(self) -> bool:
         patience = time.monotonic() - self._in_vain_since
-        return patience > LONG_IDLE and self._adapter.longest_idle() > LONG_IDLE
+        with self._lock:
+            unknown = self._pairs.longest_unknown()
+        return patience > LONG_IDLE and max(self._adapter.longest_idle(), unknown) > LONG_IDLE
 
 
 def _end(descriptor: int, number: int) -> bool:
