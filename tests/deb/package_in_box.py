@@ -45,7 +45,7 @@ def repacked(directory: Path, version: str) -> Path:
         (tree / "DEBIAN/md5sums", r"(?m)^.*(mailnotary/__init__|opendkim/text)\.py\n", ""),
     ):
         path.write_text(re.sub(pattern, new, path.read_text()))
-    (tree / "usr/lib/mailnotary/mailnotary/opendkim/text.py").unlink()
+    (tree / "usr/lib/mailnotary/mailnotary/importing/text.py").unlink()
     file = directory / f"mailnotary_{version}.deb"
     run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(file))
     return file
@@ -90,7 +90,7 @@ def test_an_upgrade_under_load_loses_no_message_and_keeps_what_is_the_admins(box
     load.check(["rsa2026", "ed2026"])
     assert shown("MainPID") not in ("0", before)
     assert run("mailnotary", "--version").strip() == "mailnotary 99.1"
-    assert not list(LIBRARY.glob("mailnotary/opendkim/**/text.*")), "what is not in the package any more"
+    assert not list(LIBRARY.glob("mailnotary/importing/**/text.*")), "what is not in the package any more"
     assert (CONFIG.read_text(), KEYSTORE.read_text()) == (settings, keystore)
     assert CONFIG.with_name("mailnotary.yaml.dpkg-dist").read_text().startswith("# What a newer version says")
 

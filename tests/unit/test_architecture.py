@@ -59,7 +59,7 @@ FLOORS = [
     {"dkim", "spf"},
     {"dmarc", "config"},
     {"authres", "keys"},
-    {"session", "opendkim"},
+    {"session", "importing"},
     {"history", "metrics"},
     {"daemon", "reports"},
     {"doctor", "web"},

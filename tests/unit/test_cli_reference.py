@@ -60,7 +60,7 @@ def test_bash_completes_commands_options_values_and_files(bash_script: Path, tmp
     assert complete(bash_script, tmp_path, "mailnotary", "keygen", "--algorithm", "") == ["ed25519", "rsa"]
     assert complete(bash_script, tmp_path, "mailnotary", "verify", "ma") == ["mail.eml"]
     assert complete(bash_script, tmp_path, "mailnotary", "keys", "-c", "ma") == ["mail.eml"]
-    assert complete(bash_script, tmp_path, "mailnotary", "import-opendkim", "x", "--output", "") == ["directory"]
+    assert complete(bash_script, tmp_path, "mailnotary", "import", "x", "--output", "") == ["directory"]
     assert complete(bash_script, tmp_path, "mailnotary", "dns", "") == []
 
 

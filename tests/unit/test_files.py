@@ -11,9 +11,10 @@ import pytest
 from mailnotary.config import settings_file
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.files import open_directory, read_regular, resolve
+from mailnotary.importing.conf import read_conf
+from mailnotary.importing.source import SourceError
 from mailnotary.keys import histories
 from mailnotary.keys.histories import StateError
-from mailnotary.opendkim.conf import OpendkimError, read_conf
 
 
 def fifo(path: Path) -> None:
@@ -66,7 +67,7 @@ def test_no_such_thing_is_waited_for_in_the_place_of_a_file_of_ours(tmp_path: Pa
     with pytest.raises(StateError, match="can't be read"):
         histories.load(tmp_path)
     make(tmp_path / "opendkim.conf")
-    with pytest.raises(OpendkimError, match="can't be read"):
+    with pytest.raises(SourceError, match="can't be read"):
         read_conf(tmp_path / "opendkim.conf")
 
 

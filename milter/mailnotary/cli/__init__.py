@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from keyword import iskeyword
 from typing import NoReturn
 
 import mailnotary
@@ -16,7 +17,7 @@ from mailnotary.escape import printable
 COMMANDS = {
     "doctor": "check the machine and the mail server: what is wrong?",
     "check-config": "check the configuration and all keys",
-    "import-opendkim": "turn an OpenDKIM configuration into one of mailnotary",
+    "import": "turn OpenDKIM's configuration, and that of others, into ours",
     "keygen": "make a key: its file, keystore entry and DNS record",
     "keys": "show every key, whether it signs and is in DNS",
     "dns": "print a domain's DNS records, check its SPF and DMARC",
@@ -32,6 +33,7 @@ COMMANDS = {
     "completion": "print a completion script for bash, zsh or fish",
     "run": "run the daemon in the foreground",
 }
+_OLD_NAMES = {"import-opendkim": "import"}
 
 
 class CommandError(MailnotaryError):
@@ -94,7 +96,7 @@ def build_parser(only: Collection[str] | None = None) -> Parser:
         command = commands.add_parser(name, help=what, formatter_class=FoldingHelp, epilog=EXIT_STATUS)
         command.set_defaults(command=name, parser=command, failed=1)
         if only is None or name in only:
-            module = import_module("mailnotary.cli." + name.replace("-", "_"))
+            module = import_module("mailnotary.cli." + name.replace("-", "_") + "_" * iskeyword(name))
             command.description = module.__doc__
             module.configure(command)
             command.set_defaults(run=module.run)
@@ -105,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 its work was done, 1 it could not be, 2 wrong usage; of a command that checks, 3
     if it could not be done."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments[:1] = [_OLD_NAMES.get(first, first) for first in arguments[:1]]
     args = _parse(arguments)
     failed = int(args.failed)
     if getattr(args, "check", False):

@@ -1,8 +1,9 @@
-"""Lists of hosts as OpenDKIM matches them, as networks that contain no address which it does not match.
+"""Lists of hosts as networks that contain no address which the other program does not match.
 
-OpenDKIM compares texts: it asks its list for the client's address, then for each network around it, the smallest first,
-and for "!" and the same text before each (dkimf_checkip). So an entry that is not written in the usual form never
-matches, and of two that both contain a client the smaller one decides.
+OpenDKIM and OpenDMARC compare texts: they ask their list for the client's address, then for each network around it, the
+smallest first, and for "!" and the same text before each (dkimf_checkip, dmarcf_checkip). So an entry that is not
+written in the usual form never matches, and of two that both contain a client the smaller one decides. For other
+programs the order of the list decides: there, what any exclusion (!) contains is left out.
 """
 
 from bisect import bisect_left
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from mailnotary.config.settings import Network
+from mailnotary.importing.conf import Item
+from mailnotary.importing.source import Note
 
 MAX_PIECES = 1024  # networks that one network without its exclusions may become
 
@@ -20,42 +23,47 @@ class Hosts:
     """What a list of hosts becomes: `networks`, as they are written in mailnotary.yaml, and `notes` on the others."""
 
     networks: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
-def read_hosts(entries: Iterable[str]) -> Hosts:
-    """The networks of a list, without the addresses that an exclusion (!) takes from them."""
+def read_hosts(entries: Iterable[Item], name: str, *, smallest_decides: bool = True) -> Hosts:
+    """The networks of a list, without the addresses that an exclusion (!) takes from them. `name` is that of the list,
+    for the notes; `smallest_decides`: of two networks around a client, whichever is excluded."""
     hosts = Hosts()
-    included: dict[Network, str] = {}
+    included: dict[Network, Item] = {}
     excluded: set[Network] = set()
-    for entry in dict.fromkeys(text.strip() for text in entries):
+    for item in entries:
+        entry = item.key.strip()
         text = entry.removeprefix("!").strip()
         if text.lower() == "localhost" and not entry.startswith("!"):
             # The name of these two addresses (RFC 6761 section 6.3); others of 127.0.0.0/8 need not have it.
-            included |= {ip_network("127.0.0.1"): "127.0.0.1", ip_network("::1"): "::1"}
+            included |= {ip_network(one): Item(one, "", item.place) for one in ("127.0.0.1", "::1")}
             continue
         network, problem = _network(text)
-        if network is None:
-            hosts.notes.append(f"{entry}: {problem}")
+        if network is None or (problem and not entry.startswith("!")):
+            hosts.notes.append(Note(item.place, f"{name} {entry}: {problem}"))
         elif entry.startswith("!"):
             excluded.add(network)  # with host bits as well: rather too few are trusted than one too many
-        elif problem:
-            hosts.notes.append(f"{entry}: {problem}")
         else:
-            included[network] = str(network) if "/" in text else str(network.network_address)
+            written = str(network) if "/" in text else str(network.network_address)
+            included.setdefault(network, Item(written, "", item.place))
     taken = sorted(excluded, key=_start)
-    for network, written in included.items():
-        pieces = _without(network, _inside(network, taken))
+    for network, item in included.items():
+        holes = _inside(network, taken)
+        if not smallest_decides and _around(network, excluded):
+            holes = [network]
+        pieces = _without(network, holes)
         if pieces is None:
-            hosts.notes.append(f"{written}: its exclusions (!) would make it {MAX_PIECES} networks: write what remains")
+            why = f"its exclusions (!) would make it {MAX_PIECES} networks: write what remains"
+            hosts.notes.append(Note(item.place, f"{name} {item.key}: {why}"))
         else:
-            hosts.networks += [written] if pieces == [str(network)] else pieces
+            hosts.networks += [item.key] if pieces == [str(network)] else pieces
     hosts.networks = list(dict.fromkeys(hosts.networks))
     return hosts
 
 
 def _network(text: str) -> tuple[Network | None, str]:
-    """An entry's network, and why OpenDKIM never matches it ("" if it does); None for what is not an address."""
+    """An entry's network, and why it never matches ("" if it does); None for what is not an address."""
     plain = text.replace("[", "").replace("]", "").lower()
     address, slash, length = plain.partition("/")
     try:
@@ -64,16 +72,21 @@ def _network(text: str) -> tuple[Network | None, str]:
         return None, "names and ranges have no match: write the addresses"
     if host.version == 6 and (host.scope_id or (network.prefixlen >= 96 and host.ipv4_mapped)):
         mapped = "write IPv4 addresses as such" if host.ipv4_mapped else "remove the zone"
-        return None, f"OpenDKIM never matches this: {mapped}"
+        return None, f"this never matches: {mapped}"
     if slash and host != network.network_address:
-        return network, f"host bits are set, so OpenDKIM never matches it: write {network}, or {host} for one address"
+        return network, f"host bits are set, so it never matches: write {network}, or {host} for one address"
     if address != str(host) or (slash and length not in (str(network.prefixlen), str(network.netmask))):
-        return network, f"OpenDKIM compares texts and never matches this one: write {network}"
+        return network, f"texts are compared, and this one never matches: write {network}"
     return network, ""
 
 
 def _start(network: Network) -> tuple[int, int]:
     return int(network.version), int(network.network_address)
+
+
+def _around(network: Network, excluded: set[Network]) -> bool:
+    """Whether one of them contains a network."""
+    return any(network.supernet(new_prefix=length) in excluded for length in range(network.prefixlen + 1))
 
 
 def _inside(network: Network, excluded: Sequence[Network]) -> list[Network]:

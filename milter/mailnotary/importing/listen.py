@@ -1,4 +1,4 @@
-"""OpenDKIM's Socket as one that our systemd unit can open and the mail server can reach."""
+"""The socket of another milter as one that our systemd unit can open and the mail server can reach."""
 
 import grp
 import re
@@ -39,7 +39,7 @@ def socket_of(text: str, user: str, umask: str) -> Socket:
         path = f"{SPOOL if in_queue else RUN}/mailnotary.sock"
         milter = path.removeprefix(_QUEUE)
         made.notes.append(
-            f"the systemd unit can write to neither this directory nor others of OpenDKIM, so it is {path} now: write "
+            f"the systemd unit can't write to the directories of others, so it is {path} now: write "
             f"unix:{milter} in the mail server's configuration instead"
         )
     made.listen = f"unix:{path}"

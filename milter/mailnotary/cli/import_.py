@@ -1,9 +1,11 @@
-"""Reads OpenDKIM's configuration and writes mailnotary.yaml and keystore.yaml that mean the same.
+"""Reads the configuration of other mail filters and writes mailnotary.yaml and keystore.yaml that mean the same.
 
-KeyTable, SigningTable (plain and refile), InternalHosts and the other data sets are followed where they are text. What
-has no match is in the files as a comment. Nothing is overwritten, and OpenDKIM's own files stay as they are.
+It recognizes the files of OpenDKIM, OpenDMARC, policyd-spf, dkimpy-milter, Amavis and rspamd (dkim_signing.conf and
+options.inc), and makes one configuration of all that are given; with main.cf and master.cf it says what to change in
+Postfix. Tables and lists that are files are followed. What has no match is told, with its file and line, and is in the
+files as a comment. Nothing is overwritten, and the files of the others stay as they are.
 
-example: mailnotary import-opendkim /etc/opendkim.conf --output /etc/mailnotary"""
+example: mailnotary import /etc/opendkim.conf /etc/opendmarc.conf --output /etc/mailnotary/new --copy-keys"""
 
 import argparse
 import errno
@@ -14,48 +16,69 @@ import sys
 from pathlib import Path
 
 from mailnotary.cli import CommandError
+from mailnotary.cli.common import add_json, print_json
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.config.settings import Settings
 from mailnotary.crypto import MAX_PEM_OCTETS
 from mailnotary.escape import printable
 from mailnotary.files import read_regular
-from mailnotary.opendkim import Imported, OpendkimError, convert
+from mailnotary.importing import Imported, SourceError, convert
 
 FILES = ("mailnotary.yaml", "keystore.yaml")
+_SHOWN = 20  # of the copies of keys
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="opendkim.conf")
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="opendkim.conf, opendmarc.conf, ...")
     parser.add_argument(
         "--output", metavar="DIR", type=Path, default=Path(), help="where to write both files (default: here)"
     )
     parser.add_argument(
         "--copy-keys",
         action="store_true",
-        help="copy the keys to DIR/keys, for the daemon's user; OpenDKIM keeps its own",
+        help="copy the keys to DIR/keys, for the daemon's user; the other program keeps its own",
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes both files."""
     try:
-        imported = convert(args.file, args.output.absolute() / "keys" if args.copy_keys else None)
-    except OpendkimError as error:
-        raise CommandError(printable(str(error))) from error
+        imported = convert(args.files, args.output.absolute() / "keys" if args.copy_keys else None)
+    except SourceError as error:
+        raise CommandError("\n".join(printable(line) for line in str(error).split("\n"))) from error
     _write(args.output, imported)
-    for _, copy in imported.copies[:20]:
+    path = args.output / FILES[0]
+    problems = _problems(path)
+    if args.json:
+        print_json(_as_json(args.output, imported, problems))
+        return 0
+    for program, files in imported.programs:
+        print(f"read {program}: {', '.join(printable(str(file)) for file in files)}")
+    for _, copy in imported.copies[:_SHOWN]:
         print(f"wrote {copy}")
-    if len(imported.copies) > 20:
-        print(f"wrote {len(imported.copies) - 20} more copies of keys")
+    if len(imported.copies) > _SHOWN:
+        print(f"wrote {len(imported.copies) - _SHOWN} more copies of keys")
     for name in FILES:
         print(f"wrote {args.output / name}")
     if imported.notes:
         print("\nWithout a match, or not needed (it is in the files as well):")
         for note in imported.notes:
             print(f"  {note}")
-    _next_steps(args.output / FILES[0], imported)
+    _next_steps(path, imported, problems)
     return 0
+
+
+def _as_json(directory: Path, imported: Imported, problems: tuple[object, ...]) -> dict[str, object]:
+    return {
+        "programs": [
+            {"program": program, "files": [str(file) for file in files]} for program, files in imported.programs
+        ],
+        "wrote": [str(directory / name) for name in FILES] + [copy for _, copy in imported.copies],
+        "notes": [{"place": note.place, "text": note.text} for note in imported.notes],
+        "problems": [str(problem) for problem in problems],
+    }
 
 
 def _write(directory: Path, imported: Imported) -> None:
@@ -96,20 +119,23 @@ def _daemon() -> int:
         return -1
 
 
-def _next_steps(path: Path, imported: Imported) -> None:
-    problems: tuple[object, ...] = ()
+def _problems(path: Path) -> tuple[object, ...]:
+    """What check-config would say."""
     try:
         load_configuration(path)
     except ConfigError as error:
-        problems = error.problems
+        return error.problems
+    return ()
+
+
+def _next_steps(path: Path, imported: Imported, problems: tuple[object, ...]) -> None:
     print("\nNext:")
     if imported.key_files and not imported.copies:
-        print(
-            "  give the daemon keys of its own, while OpenDKIM keeps its: run this again with --copy-keys and another"
-        )
-        print("  --output")
+        print("  give the daemon keys of its own, while the other program keeps its: run this again with --copy-keys")
+        print("  and another --output")
     print(f"  mailnotary check-config -c {shlex.quote(str(path))}")
-    print(f"  mailnotary keys -c {shlex.quote(str(path))}")
+    if imported.key_files:
+        print(f"  mailnotary keys -c {shlex.quote(str(path))}")
     if problems:
         print(f"\nAs things are now, check-config would say ({len(problems)} in all):", file=sys.stderr)
         for problem in problems[:10]:

@@ -5,23 +5,24 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from mailnotary.domain import to_ascii
-from mailnotary.opendkim.conf import DataSet
+from mailnotary.importing.conf import DataSet
+from mailnotary.importing.source import Note
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A row of SigningTable: whose mail, which key ("%": the one named like the author's domain), and the i= that was
-    asked for ("" for none). `number` is its place in the table."""
+    asked for ("" for none). `number` is its position in the table, `place` its line."""
 
     pattern: str
     key: str
     identity: str
     number: int
+    place: str = ""
 
-    @property
-    def text(self) -> str:
-        """The row, for messages."""
-        return f"{self.pattern} {self.key}"
+    def note(self, why: str) -> Note:
+        """What becomes of the row."""
+        return Note(self.place, f"SigningTable {self.pattern} {self.key}: {why}")
 
     def key_for(self, domain: str) -> str:
         """The name in KeyTable of the key that signs for an author domain."""
@@ -39,9 +40,9 @@ class SigningTable:
         self._of_text: dict[str, list[Rule]] = defaultdict(list)
         self._of_domain: dict[str, list[Rule]] = defaultdict(list)
         self._users: dict[str, list[Rule]] = defaultdict(list)
-        for number, (pattern, value) in enumerate(table.items):
-            key, _, identity = value.partition(":")
-            rule = Rule(_in_ascii(pattern.lower()), key.strip(), identity.strip(), number)
+        for number, item in enumerate(table.items):
+            key, _, identity = item.value.partition(":")
+            rule = Rule(_in_ascii(item.key.lower()), key.strip(), identity.strip(), number, item.place)
             self.rules.append(rule)
             self._of_text[_index(rule.pattern) if self.wildcards else rule.pattern].append(rule)
             domain = self.domain_of(rule)
@@ -68,9 +69,9 @@ class SigningTable:
         wanted = [address, host, *(user + "@" + parent for parent in parents), *parents, f"{user}@*", "*"]
         return [rule for key in wanted for rule in self._of_text.get(key, ())]
 
-    def domains(self) -> list[str]:
-        """The domains that rules name, in order, each once."""
-        return [domain for domain in self._of_domain if domain]
+    def domains(self) -> dict[str, str]:
+        """The domains that rules name, in order, with the place of the first rule of each."""
+        return {domain: rules[0].place for domain, rules in self._of_domain.items() if domain}
 
     def domain_of(self, rule: Rule) -> str:
         """The domain that a rule is about, "" where it is about any, or about what no domain name says."""
