@@ -200,7 +200,7 @@ pytest)
 	install_mailnotary dev ;;
 test)
 	choose_python
-	install_packages "${packages[@]}" $(browser) dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
+	install_packages "${packages[@]}" $(browser) bind9-utils dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
 		libmail-authenticationresults-perl libxml2-utils opendkim opendkim-tools opendmarc openssl \
 		postfix postgresql prometheus spamassassin zsh
 	make_environment

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -702,7 +703,8 @@ def test_dns_all_is_a_zone_file(setup: Setup) -> None:
     setup.keystore.write_text(
         setup.keystore.read_text().replace("b.example.s1.pem, state: auto", "b.example.s1.pem, state: retired")
     )
-    zone = dns.zone.from_text(setup.run("dns", "--all"), origin=".", relativize=False, check_origin=False)
+    text = setup.run("dns", "--all")
+    zone = dns.zone.from_text(text, origin=".", relativize=False, check_origin=False)
     served = {}
     for name, _, rdata in zone.iterate_rdatas("TXT"):
         assert isinstance(rdata, TXT)
@@ -711,6 +713,11 @@ def test_dns_all_is_a_zone_file(setup: Setup) -> None:
         f"{selector}._domainkey.{domain}.": record_of(setup.pem(selector, domain))
         for selector, domain in (("s1", "a.example"), ("e1", "a.example"), ("s1", "c.example"))
     }
+    # BIND takes it as part of a zone, and has the same records then.
+    (setup.directory / "zone").write_text("@ 3600 SOA ns b 1 1 1 1 1\n@ 3600 NS ns\nns 3600 A 192.0.2.1\n" + text)
+    command = ["named-checkzone", "-q", "-i", "none", "-D", "-o", "-", ".", str(setup.directory / "zone")]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert len(re.findall(r"\sTXT\s", loaded)) == 3
     (setup.directory / "keys" / "a.example.s1.pem").unlink()
     assert "s1._domainkey.a.example is left out" in setup.run("dns", "--all", status=1)
 
