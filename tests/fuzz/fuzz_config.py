@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from mailnotary.config import keystore_file, settings_file, yaml_check, yaml_nodes
+from mailnotary.config import keystore_file, settings_file, yaml_check, yaml_file, yaml_nodes
 from mailnotary.config.listen import Listen
 from mailnotary.config.yaml_nodes import ConfigError, Problem, Report
 from support.fuzzing import run
@@ -25,7 +25,7 @@ def one_input(data: bytes) -> None:
     """Checks one input; an exception is a finding."""
     data = data[:50_000]
     report = Report("f.yaml")
-    root = yaml_nodes.parse(data, report)
+    root = yaml_file.parse(data, report)
     assert root is None or isinstance(root, yaml_nodes.YamlMapping)
     assert yaml_check.UNKNOWN.message not in {problem.message for problem in report.problems}
     _file.write_bytes(data)

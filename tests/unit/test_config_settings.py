@@ -27,7 +27,8 @@ from mailnotary.config.settings import (
     Settings,
     SpfAction,
 )
-from mailnotary.config.settings_file import _DMARC, _SETTINGS, MAX_BYTES, load, read
+from mailnotary.config.settings_dmarc import KEYS as DMARC_KEYS
+from mailnotary.config.settings_file import _SETTINGS, MAX_BYTES, load, read
 from mailnotary.config.values import Section
 from mailnotary.config.yaml_nodes import ConfigError, Report
 from mailnotary.dkim import DEFAULT_HEADERS, DEFAULT_OVERSIGN
@@ -219,7 +220,7 @@ def test_every_field_has_a_reader_and_every_reader_a_field() -> None:
             value = getattr(cls(), field.name)
             converter = converters[field.name.rstrip("_")]
             if is_dataclass(value):
-                check(type(value), converter.converters if isinstance(converter, Section) else _DMARC)
+                check(type(value), converter.converters if isinstance(converter, Section) else DMARC_KEYS)
 
     check(Settings, _SETTINGS)
 
@@ -246,7 +247,7 @@ def test_the_example_shows_every_key_with_its_default(file: Path) -> None:
                     check(converter.converters, indent + "  ")
 
     check(_SETTINGS, "")
-    check(_DMARC, "  ")
+    check(DMARC_KEYS, "  ")
 
 
 def test_every_example_in_the_comments_is_valid(file: Path) -> None:
@@ -514,7 +515,9 @@ def test_settings_travel_to_other_processes(file: Path) -> None:
     assert pickle.loads(pickle.dumps(found)) == found
 
 
-WORDS = st.sampled_from([*_SETTINGS, *_DMARC, "x", "", "~", "0", "1.5", "true", "off", "::1", "10.0.0.0/8", "enforce"])
+WORDS = st.sampled_from(
+    [*_SETTINGS, *DMARC_KEYS, "x", "", "~", "0", "1.5", "true", "off", "::1", "10.0.0.0/8", "enforce"]
+)
 TREES = st.recursive(
     WORDS | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=5),

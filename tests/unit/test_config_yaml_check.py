@@ -7,7 +7,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mailnotary.config import yaml_nodes
+from mailnotary.config import yaml_file, yaml_nodes
 from mailnotary.config.yaml_check import MAX_DEPTH, UNKNOWN, Mistake, disputed, first_mistake
 
 
@@ -99,7 +99,7 @@ def test_a_mistake_has_its_place_and_its_cure(text: str, place: tuple[int, int],
 )
 def test_good_text_has_no_mistake(text: str) -> None:
     assert first_mistake(text) is None
-    for parser in (yaml_nodes.LOADER, yaml.SafeLoader):
+    for parser in (yaml_file.LOADER, yaml.SafeLoader):
         yaml.compose(text, Loader=parser)
 
 
@@ -116,13 +116,13 @@ def read(text: str, parser: object, monkeypatch: pytest.MonkeyPatch) -> tuple[st
     """The nodes with their places, and what is wrong."""
     report = yaml_nodes.Report("f.yaml")
     with monkeypatch.context() as patch:
-        patch.setattr(yaml_nodes, "LOADER", parser)
-        root = yaml_nodes.parse(text.encode(), report)
+        patch.setattr(yaml_file, "LOADER", parser)
+        root = yaml_file.parse(text.encode(), report)
     return repr(root), [str(problem) for problem in report.sorted_problems()]
 
 
 def agree(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_c, without = (read(text, parser, monkeypatch) for parser in (yaml_nodes.LOADER, yaml.SafeLoader))
+    with_c, without = (read(text, parser, monkeypatch) for parser in (yaml_file.LOADER, yaml.SafeLoader))
     assert with_c == without
     assert UNKNOWN.message not in "".join(with_c[1])
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mailnotary.config import yaml_nodes
+from mailnotary.config import yaml_file
 from mailnotary.config.yaml_check import MAX_DEPTH
+from mailnotary.config.yaml_file import MAX_NODES, collector_off, parse, read
 from mailnotary.config.yaml_nodes import (
-    MAX_NODES,
     MAX_PROBLEMS,
     ConfigError,
     Problem,
@@ -20,15 +20,12 @@ from mailnotary.config.yaml_nodes import (
     YamlNode,
     YamlScalar,
     YamlSequence,
-    collector_off,
-    parse,
-    read,
 )
 
 
-@pytest.fixture(autouse=True, params=[yaml_nodes.LOADER, yaml.SafeLoader], ids=["as installed", "without libyaml"])
+@pytest.fixture(autouse=True, params=[yaml_file.LOADER, yaml.SafeLoader], ids=["as installed", "without libyaml"])
 def each_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml_nodes, "LOADER", request.param)
+    monkeypatch.setattr(yaml_file, "LOADER", request.param)
 
 
 def parsed(text: str | bytes) -> YamlMapping:

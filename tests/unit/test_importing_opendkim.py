@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailnotary.cli import main
-from mailnotary.config import keystore_file, yaml_nodes
+from mailnotary.config import keystore_file, yaml_file, yaml_nodes
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import Configuration, load_configuration
 from mailnotary.config.settings import InternalError, LogTarget, Mode
@@ -157,8 +157,8 @@ def test_the_files_of_debians_package(path: str) -> None:
         pytest.skip("Debian's package opendkim is not installed")
     imported = convert(Path(path))
     report = yaml_nodes.Report("mailnotary.yaml")
-    yaml_nodes.parse(imported.settings.encode(), report)
-    yaml_nodes.parse(imported.keystore.encode(), report)
+    yaml_file.parse(imported.settings.encode(), report)
+    yaml_file.parse(imported.keystore.encode(), report)
     assert report.problems == []
 
 
@@ -300,7 +300,7 @@ def test_whatever_stands_there_the_files_can_be_read_or_it_is_said_why_not(
         return
     for text in (imported.settings, imported.keystore):
         report = yaml_nodes.Report("file.yaml")
-        yaml_nodes.parse(text.encode(), report)
+        yaml_file.parse(text.encode(), report)
         assert report.problems == [], text
 
 

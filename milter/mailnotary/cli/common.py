@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from mailnotary.cli import CommandError
-from mailnotary.config import settings_file, yaml_check, yaml_nodes
+from mailnotary.config import settings_file, yaml_check, yaml_file
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import Settings
@@ -93,7 +93,7 @@ def read_zone(path: Path) -> ZoneResolver:
     """The resolver over a zone file."""
     try:
         text = path.read_text("utf-8")
-        zone = yaml.load(text, Loader=yaml_nodes.LOADER)  # noqa: S506, a safe one
+        zone = yaml.load(text, Loader=yaml_file.LOADER)  # noqa: S506, a safe one
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: can't be read: {error}") from error
     except yaml.YAMLError as error:

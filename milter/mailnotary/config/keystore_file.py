@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mailnotary.config import yaml_nodes
+from mailnotary.config import yaml_file
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.keystore_files import MAX_BYTES, ClosedKeyFiles, KeyFiles, directory_of, files
 from mailnotary.config.values import (
@@ -21,8 +21,7 @@ from mailnotary.config.values import (
     text,
     values,
 )
-from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Problem, Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
+from mailnotary.config.yaml_nodes import Problem, Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, shown
 from mailnotary.crypto import KeyLoadError
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
@@ -56,7 +55,7 @@ def load_without_keys(path: Path) -> KeyStore:
 
 def read(path: Path, report: Report, *, uid: int, gids: Collection[int]) -> KeyStore:
     """Like `load`, but continues after errors: they are in the report, and what they concern is not in the keystore."""
-    with yaml_nodes.collector_off():  # it would visit every node, and none is garbage before the end
+    with yaml_file.collector_off():  # it would visit every node, and none is garbage before the end
         return _read(path, report, KeyFiles(path.absolute().parent, uid, gids))
 
 
@@ -71,7 +70,7 @@ def _read(path: Path, report: Report, key_files: KeyFiles) -> KeyStore:
         return KeyStore()
     for file in paths:
         of_file = report if file == path else report.of(file)
-        root = yaml_nodes.read(file, of_file, MAX_BYTES)
+        root = yaml_file.read(file, of_file, MAX_BYTES)
         if root is not None:
             reader.read(root, of_file, file)
     return KeyStore(reader.entries)

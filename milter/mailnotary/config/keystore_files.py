@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from mailnotary.config import yaml_nodes
+from mailnotary.config import yaml_file
 from mailnotary.config.private_key import read_key
 from mailnotary.config.yaml_nodes import Report, YamlMapping
 from mailnotary.crypto import KeyLoadError
@@ -37,7 +37,7 @@ def sources(path: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     with suppress(OSError):
         for file in files(path):
-            root = yaml_nodes.read(file, Report(file), MAX_BYTES) if file != path else None
+            root = yaml_file.read(file, Report(file), MAX_BYTES) if file != path else None
             domains = root.get("domains") if root is not None else None
             for key, _ in domains.items if isinstance(domains, YamlMapping) else ():
                 found.setdefault(to_ascii(key.text) or key.text, file)

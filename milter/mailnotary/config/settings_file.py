@@ -6,15 +6,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from mailnotary.config import settings_reports, yaml_nodes
+from mailnotary.config import settings_dmarc, settings_reports, settings_signing, yaml_file
 from mailnotary.config.listen import EXAMPLES, Listen
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
     AuthorsSettings,
-    DmarcAction,
-    DmarcExempt,
-    DmarcMode,
-    DmarcSettings,
     DnsSettings,
     Exempt,
     HistoryAddresses,
@@ -28,13 +24,8 @@ from mailnotary.config.settings import (
     Mode,
     Network,
     OnAuthor,
-    OnBadAuthor,
-    OnOwnVerdict,
-    OnRefused,
-    OnTemperror,
     Settings,
     SignFor,
-    SigningSettings,
     SocketSettings,
     SpfAction,
     SpfSettings,
@@ -52,7 +43,6 @@ from mailnotary.config.values import (
     in_words,
     integer,
     list_of,
-    mapping_of,
     networks,
     octets,
     optional,
@@ -61,8 +51,7 @@ from mailnotary.config.values import (
     text,
     values,
 )
-from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
+from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlSequence, shown
 from mailnotary.domain import to_ascii
 
 MAX_BYTES = 1_048_576  # of mailnotary.yaml
@@ -80,7 +69,7 @@ def load(path: Path) -> Settings:
 def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
     """Like `load`, but continues after errors: they are in the report, and the keys they concern have their defaults.
     Also returns the file's root node, to place errors that are found later."""
-    root = yaml_nodes.read(path, report, MAX_BYTES) or YamlMapping([], 1, 1)
+    root = yaml_file.read(path, report, MAX_BYTES) or YamlMapping([], 1, 1)
     settings = Settings(**values(root, report, _SETTINGS))
     _check_times(settings, root, report)
     _check_peers(settings, root, report)
@@ -90,7 +79,7 @@ def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
 
 def check(text: str, report: Report) -> None:
     """Reports everything that is wrong with a mailnotary.yaml that is not in a file yet."""
-    root = yaml_nodes.parse(text.encode("utf-8", "backslashreplace"), report)
+    root = yaml_file.parse(text.encode("utf-8", "backslashreplace"), report)
     if isinstance(root, YamlMapping):
         values(root, report, _SETTINGS)
 
@@ -98,8 +87,6 @@ def check(text: str, report: Report) -> None:
 # --- single values --------------------------------------------------------------------------------------------------
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
-# RFC 5322 section 2.2: printable US-ASCII without the colon; a ";" would end the h= tag (RFC 6376 section 3.2).
-_FIELD_NAME = re.compile(r"[!-9<-~]{1,76}\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]{1,253}\Z")  # RFC 2045 section 5.1
 # 192.0.2.53, 192.0.2.53:5353, [::1], [::1]:53 or ::1
 _NAMESERVER = re.compile(
@@ -199,141 +186,6 @@ def _level(text: str) -> str:
     return text
 
 
-# --- signing --------------------------------------------------------------------------------------------------------
-
-# What must not be signed, or can't be, and why.
-_UNSIGNABLE = {
-    "dkim-signature": "RFC 6376 section 3.7 defines how it is hashed",
-    "return-path": "the last hop replaces it, so the signature would break (RFC 6376 section 5.4.1)",
-    "bcc": "mail programs remove it, so the signature would break",
-    "resent-bcc": "mail programs remove it, so the signature would break",
-}
-# What can be signed, but should not be.
-_CHANGING = {
-    "received": "every hop adds one (RFC 6376 section 5.4.1)",
-    "comments": "there may be several and they change on the way (RFC 6376 section 5.4.1)",
-    "keywords": "there may be several and they change on the way (RFC 6376 section 5.4.1)",
-    "authentication-results": "receivers remove those they do not trust (RFC 8601 section 5)",
-    "arc-authentication-results": "every ARC hop adds one (RFC 8617 section 4.1.2)",
-    "arc-message-signature": "every ARC hop adds one (RFC 8617 section 4.1.2)",
-    "arc-seal": "every ARC hop adds one (RFC 8617 section 4.1.2)",
-}
-
-
-def _canonicalization(text: str) -> str:
-    header, slash, body = text.partition("/")
-    body = body if slash else "simple"  # RFC 6376 section 3.5, c=: one word is the header's, the body's is simple
-    if header not in ("simple", "relaxed") or body not in ("simple", "relaxed"):
-        raise ValueError(
-            f"{shown(text)} is not a canonicalization: write relaxed/simple, relaxed/relaxed, simple/simple or "
-            "simple/relaxed"
-        )
-    return f"{header}/{body}"
-
-
-def _field_name(text: str) -> str:
-    if not _FIELD_NAME.match(text):
-        raise ValueError(f"{shown(text)} is not a header field's name: write one like Subject, without a colon")
-    if (why := _UNSIGNABLE.get(text.lower())) is not None:
-        raise ValueError(f"{text} can't be signed: {why}; remove it")
-    return text
-
-
-_field_names = list_of(scalar(_field_name, "a header field's name"), "From, Subject")
-
-
-def _fields(node: YamlNode, report: Report) -> tuple[str, ...]:
-    """Names of header fields, each once, From among them."""
-    names = _field_names(node, report)
-    seen: set[str] = set()
-    for item in node.items if isinstance(node, YamlSequence) else ():
-        name = item.text.lower() if isinstance(item, YamlScalar) else ""
-        if name in seen and _FIELD_NAME.match(name):
-            report.error(item, f"duplicate {shown(name)}: remove one of them")
-        if (why := _CHANGING.get(name)) is not None:
-            report.warn(item, f"signing {name} makes signatures fragile: {why}")
-        seen.add(name)
-    return names
-
-
-def _headers(node: YamlNode, report: Report) -> tuple[str, ...]:
-    names = _fields(node, report)
-    if "from" not in {name.lower() for name in names}:  # RFC 6376 section 5.4: From MUST be signed
-        raise ValueError("From must be signed (RFC 6376 section 5.4): add it to the list")
-    return names
-
-
-def _oversign(node: YamlNode, report: Report) -> tuple[str, ...]:
-    names = _fields(node, report)
-    if "from" not in {name.lower() for name in names}:
-        report.warn(node, "without From, a second From can be added to signed mail (RFC 6376 section 8.15)")
-    return names
-
-
-# --- DMARC ----------------------------------------------------------------------------------------------------------
-
-_WRITE_REJECT = (
-    "enforce needs an explicit 'reject:', because receivers must not reject on p=reject alone (RFC 9989 "
-    "section 7.4: mailing lists break): write 'reject: tag' to mark such mail, 'reject: hold' to have it held, "
-    "or 'reject: reject' to reject it anyway"
-)
-_RULE: dict[str, Converter[Any]] = {
-    "mode": choice(DmarcMode),
-    "reject": choice(DmarcAction),
-    "quarantine": choice(DmarcAction),
-    "temperror": choice(OnTemperror),
-}
-
-
-def _dmarc(node: YamlNode, report: Report) -> DmarcSettings:
-    fields = values(node, report, _DMARC)
-    overrides: dict[str, dict[str, Any]] = fields.pop("domains", {})
-    settings = DmarcSettings(**fields)
-    written = mapping_of(node)
-    _demand_reject(written, None, report)
-    for _, override in _entries(written.get("domains")):
-        _demand_reject(override, written, report)
-    return replace(settings, domains={name: replace(settings, **rule) for name, rule in overrides.items()})
-
-
-def _demand_reject(rule: YamlMapping, parent: YamlMapping | None, report: Report) -> None:
-    mode, written = rule.get("mode"), rule.get("reject") or (parent and parent.get("reject"))
-    if not written and isinstance(mode, YamlScalar) and mode.text == DmarcMode.ENFORCE:
-        report.error(mode, _WRITE_REJECT)
-
-
-def _entries(node: YamlNode | None) -> list[tuple[YamlScalar, YamlMapping]]:
-    items = node.items if isinstance(node, YamlMapping) else []
-    return [(key, value) for key, value in items if isinstance(value, YamlMapping)]
-
-
-def _dmarc_domains(node: YamlNode, report: Report) -> dict[str, dict[str, Any]]:
-    rules: dict[str, dict[str, Any]] = {}
-    for key, value in mapping_of(node, "example.org: {mode: monitor}").items:
-        try:
-            name = domain(key.text)
-            if name in rules:
-                raise ValueError(f"duplicate {name}: remove one of them")
-        except ValueError as error:
-            report.error(key, str(error))
-            continue
-        try:
-            rules[name] = values(value, report, _RULE)
-        except ValueError as error:
-            report.error(value, str(error))
-    return rules
-
-
-_DMARC: dict[str, Converter[Any]] = _RULE | {
-    "exempt": Section(
-        DmarcExempt,
-        networks=networks,
-        dkim_domains=list_of(scalar(domain, "a domain"), "lists.example.org"),
-    ),
-    "domains": _dmarc_domains,
-}
-
-
 # --- the whole file -------------------------------------------------------------------------------------------------
 
 
@@ -374,10 +226,6 @@ def _check_peers(settings: Settings, root: YamlMapping, report: Report) -> None:
         report.warn(root.get("socket"), "peers applies to inet and inet6: a unix socket has mode and group instead")
 
 
-def _whole(converter: Converter[float]) -> Converter[int]:
-    return lambda node, report: int(converter(node, report))
-
-
 _SETTINGS: dict[str, Converter[Any]] = {
     "listen": scalar(_listen, EXAMPLES),
     "socket": Section(
@@ -414,16 +262,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         daemon_names=list_of(text("a daemon's name"), "PROXIED"),
     ),
     "keystore": _file,
-    "signing": Section(
-        SigningSettings,
-        canonicalization=scalar(_canonicalization, "relaxed/simple"),
-        headers=_headers,
-        oversign=_oversign,
-        expire_after=optional(_whole(seconds(60, 10 * 365 * 86400))),
-        on_refused=choice(OnRefused),
-        on_bad_author=choice(OnBadAuthor),
-        on_own_verdict=choice(OnOwnVerdict),
-    ),
+    "signing": settings_signing.READER,
     "verify": Section(
         VerifySettings,
         max_signatures=integer(1, 100),
@@ -440,7 +279,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         temperror=choice(SpfAction),
         void_lookups=integer(0, 10),
     ),
-    "dmarc": _dmarc,
+    "dmarc": settings_dmarc.read,
     "authors": Section(
         AuthorsSettings,
         none=choice(OnAuthor),

@@ -17,8 +17,7 @@ from mailnotary.config.values import (
     seconds,
     text,
 )
-from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode
+from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, shown
 from mailnotary.domain import is_subdomain
 from mailnotary.mail.envelope import mailbox_of
 

@@ -13,8 +13,7 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar
 
 from mailnotary.config.settings import Network
-from mailnotary.config.yaml_check import shown
-from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, kind
+from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, kind, shown
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.escape import printable
 

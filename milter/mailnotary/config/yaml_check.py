@@ -11,21 +11,19 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn
 
-from mailnotary.errors import SetupError
-from mailnotary.escape import printable
+from mailnotary.config.yaml_nodes import shown
+from mailnotary.config.yaml_reader import NO_KEY, QUOTED, MistakeError, Reader
 
 MAX_DEPTH = 20  # the deepest key of our files is at 6
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets"
 SECOND_DOCUMENT = "a second document, but a file must have only one: remove the '---' and what you don't need"
 
 _MAX_KEY = 1024  # characters from the beginning of a key to its ':' (YAML 1.1, section 7.2.3)
-_NO_KEY = "a ':' where no key is allowed: check the indentation, put quotes around a text with ': ' in it"
 _CLOSING = {"[": "]", "{": "}"}
 
 # What libraries read in different ways: tabs, directives, escapes of half a character; and outside of comment lines
 # '?', tags, block scalars, and a ':' at the end of a plain scalar in brackets.
 _DISPUTED = re.compile(r"\t|^%|\\[uU]|^(?! *#).*(?:[?!|>]|:[,\[\]{}])", re.MULTILINE)
-_BLANK = re.compile(r"[ \n]*")
 _SIGNS = (
     "\t",
     "%",
@@ -40,25 +38,7 @@ _SIGNS = (
     ":{",
     ":}",
 )  # a text without any of these is not disputed
-_SPACES = re.compile(r" *")
-_MARKER = re.compile(r"(?:---|\.\.\.)(?=[ \t\n]|\Z)")
 _PROPERTY = re.compile(r"(?:&([A-Za-z0-9_-]+)|!|!!str)(?=[ \t\n]|\Z)")
-_ALIAS = re.compile(r"\*([A-Za-z0-9_-]+)(?=[ \t\n,\]}]|\Z)")
-_MARKER_INSIDE = re.compile(r"\n(?:---|\.\.\.)(?=[ \t\n]|\Z)")
-_QUOTED = {
-    "'": re.compile(r"'[^']*(?:''[^']*)*'"),
-    '"': re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL),
-}
-_ESCAPE = re.compile(
-    r'\\(?:([0abtnvfre "/\\N_LP\n]|x[0-9A-Fa-f]{2}|(?:u|U0000)(?![Dd][89A-Fa-f])[0-9A-Fa-f]{4}|U000[1-9A-Fa-f]'
-    r"[0-9A-Fa-f]{4})|.)"
-)
-_BLOCK_HEADER = re.compile(r"[|>](?:[+-]?([1-9])?|([1-9])[+-])(?: *| +#[^\n]*)(?:\n|\Z)")
-# A plain scalar: how it begins, and its characters up to the end of the line; in brackets, ',' and brackets end it.
-_BEGINS = re.compile(r"""[^ \t\n\-?:,\[\]{}#&*!|>'"%@`]|[-?:](?=[^ \t\n])""")
-_BEGINS_IN_BRACKETS = re.compile(r"""[^ \t\n\-?:,\[\]{}#&*!|>'"%@`]|-(?=[^ \t\n,\[\]{}?])""")
-_LINE = re.compile(r"(?:(?! #|:(?:[ \t\n]|\Z))[^\t\n])*")
-_LINE_IN_BRACKETS = re.compile(r"(?:(?! #|:(?:[ \t\n,\[\]{}]|\Z))[^\t\n,\[\]{}?])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +65,10 @@ def first_mistake(text: str) -> Mistake | None:
     """The first mistake in a text with LF line ends, or None. Takes time in proportion to the length of the text."""
     try:
         _Check(text).document()
-    except _MistakeError as error:
+    except MistakeError as error:
         line = text.count("\n", 0, error.index) + 1
         return Mistake(line, error.index - text.rfind("\n", 0, error.index), error.message)
     return None
-
-
-def shown(text: str) -> str:
-    """A text of the file as messages quote it."""
-    return f"'{printable(text, limit=80)}'"
-
-
-def unknown_alias(name: str) -> str:
-    """The message for an alias with no anchor before it."""
-    return f"alias {shown('*' + name)} has no anchor before it: a text that begins with '*' needs quotes"
-
-
-class _MistakeError(SetupError):
-    """The first mistake in the text, at an index."""
-
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(message)
-        self.index, self.message = index, message
 
 
 class _In(Enum):
@@ -128,71 +90,15 @@ class _Open:
     may_be_key: bool = False  # brackets: the value in them can be a key
 
 
-class _Check:
+class _Check(Reader):
     """Goes through a text once, token by token, without recursion."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.index = 0  # the first character that was not read
-        self.line_start = 0  # where its line begins
+        super().__init__(text)
         self.stack: list[_Open] = []
-        self.anchors: set[str] = set()  # of complete values
         self.waiting: tuple[str, ...] = ()  # the anchor and tag of a value on a later line
         self.waiting_start = 0
         self.wants_value = True  # a value may follow: at the beginning, after a ':' and after a '-'
-        self.may_begin = True  # keys or a list may begin: there is nothing but dashes before on this line
-
-    def fail(self, index: int, message: str) -> NoReturn:
-        raise _MistakeError(index, message)
-
-    # -- characters and lines
-
-    def at(self, index: int) -> str:
-        """The character at an index, "" at the end."""
-        return self.text[index : index + 1]
-
-    def spaces(self, index: int) -> int:
-        """Where the spaces that begin at an index end."""
-        match = _SPACES.match(self.text, index)
-        return match.end() if match else index
-
-    def move(self, index: int) -> None:
-        """Moves on to a later index."""
-        end = self.text.rfind("\n", self.index, index)
-        if end >= 0:
-            self.line_start = end + 1
-        self.index = index
-
-    def next_token(self) -> bool:
-        """Moves on to the next token, over spaces, comments and line ends. False at the end."""
-        while True:
-            self.skip_spaces()
-            character = self.at(self.index)
-            if character == "#":
-                end = self.text.find("\n", self.index)
-                self.index = end if end >= 0 else len(self.text)
-            elif character == "\n":
-                self.move(self.index + 1)
-                self.may_begin = True
-            else:
-                return bool(character)
-
-    def skip_spaces(self) -> None:
-        self.index = self.spaces(self.index)
-        if self.at(self.index) == "\t":
-            self.fail_at_tab(self.index)
-
-    def fail_at_tab(self, index: int) -> NoReturn:
-        indents = self.is_blank(self.text.rfind("\n", 0, index) + 1, index)
-        self.fail(index, "a tab: indent with spaces" if indents else "a tab: write spaces")
-
-    def is_blank(self, start: int, end: int) -> bool:
-        return not self.text[start:end].strip(" ")
-
-    def marker(self) -> str:
-        """The '---' or '...' at this place, or ""."""
-        match = _MARKER.match(self.text, self.index) if self.index == self.line_start else None
-        return match.group() if match else ""
 
     # -- the document
 
@@ -300,11 +206,11 @@ class _Check:
         if self.at(self.index) in _CLOSING:
             self.brackets(start)
         else:
-            self.scalar(lines=not self.continues("keys", column))
+            self.scalar(self.column, lines=not self.continues("keys", column))
         colon = self.spaces(self.index)
         if self.at(colon) == ":" and self.at(colon + 1) in ("", " ", "\t", "\n"):
             if not self.may_begin or not self.fits_key(start, colon):
-                self.fail(colon, _NO_KEY)
+                self.fail(colon, NO_KEY)
             self.key(start, column)
             self.index = colon + 1
         else:
@@ -392,9 +298,9 @@ class _Check:
                 self.index += 1
                 place = _In.ENTRY
             else:
-                self.scalar(in_brackets=True)
+                self.scalar(self.column, in_brackets=True)
                 self.anchors.update(names)
-                place = self.after_value(start, may_be_key=place is _In.ENTRY, closed=character in _QUOTED)
+                place = self.after_value(start, may_be_key=place is _In.ENTRY, closed=character in QUOTED)
 
     def after_value(self, start: int, *, may_be_key: bool, closed: bool) -> _In:
         """The position after a value: if it is a key, after its ':'. `closed`: the value ends with a quote or bracket,
@@ -419,95 +325,3 @@ class _Check:
         opened = next(collection for collection in reversed(self.stack) if collection.kind in _CLOSING)
         line = self.text.count("\n", 0, opened.start) + 1
         self.fail(index, f"expected ',' or the end of the brackets that begin in line {line}: close them")
-
-    # -- scalars
-
-    def scalar(self, *, in_brackets: bool = False, lines: bool = True) -> None:
-        """A scalar of any style, or an alias. `lines`: a plain scalar may continue on the next line."""
-        character = self.at(self.index)
-        if character in _QUOTED:
-            self.quoted(character)
-        elif character == "*":
-            self.alias()
-        elif character in ("|", ">") and not in_brackets:
-            self.block()
-        else:
-            self.plain(in_brackets, lines or in_brackets)
-
-    def quoted(self, quote: str) -> None:
-        match = _QUOTED[quote].match(self.text, self.index)
-        if match is None or _MARKER_INSIDE.search(match.group()):
-            self.fail(self.index, "a quote that is never closed: close it")
-        for escape in _ESCAPE.finditer(match.group()) if quote == '"' else ():
-            if escape[1] is None:
-                message = "an unknown escape: write two backslashes, or put the text in single quotes"
-                self.fail(match.start() + escape.start(), message)
-        self.move(match.end())
-
-    def alias(self) -> None:
-        match = _ALIAS.match(self.text, self.index)
-        if match is None:
-            self.fail(self.index, "a text that begins with '*' needs quotes: \"*\"")
-        if match[1] not in self.anchors:
-            self.fail(self.index, unknown_alias(match[1]))
-        self.index = match.end()
-
-    def block(self) -> None:
-        """A block scalar: all lines that are indented at least as deep as its first one."""
-        header = _BLOCK_HEADER.match(self.text, self.index)
-        if header is None:
-            self.fail_at_begin()
-        least = max(self.column + 1, 1)
-        given = header[1] or header[2]
-        indent = least + int(given) - 1 if given else 0
-        deepest = least  # of the empty lines at the beginning
-        index = header.end()
-        while index < len(self.text):
-            begin = self.spaces(index)
-            if self.at(begin) == "\t":
-                self.fail_at_tab(begin)
-            if self.at(begin) not in ("", "\n"):
-                indent = indent or max(deepest, begin - index)
-                if begin - index < indent:
-                    break
-            deepest = max(deepest, begin - index)
-            end = self.text.find("\n", begin)
-            index = end + 1 if end >= 0 else len(self.text)
-        self.move(index)
-
-    def plain(self, in_brackets: bool, lines: bool) -> None:
-        """A plain scalar."""
-        begins, line = (_BEGINS_IN_BRACKETS, _LINE_IN_BRACKETS) if in_brackets else (_BEGINS, _LINE)
-        if not begins.match(self.text, self.index):
-            self.fail_at_begin(in_brackets)
-        begin = self.index
-        while match := line.match(self.text, begin):
-            end = match.end()
-            if not lines or self.at(end) != "\n":
-                break
-            begin = self.text_after(end, in_brackets)
-            next_line = line.match(self.text, begin)
-            if begin == end or next_line is None or next_line.end() == begin:
-                break
-        self.move(self.index + len(self.text[self.index : end].rstrip(" ")))
-
-    def text_after(self, end: int, in_brackets: bool) -> int:
-        """Where the next line of a plain scalar begins; the end of this line if there is none."""
-        blank = _BLANK.match(self.text, end)
-        begin = blank.end() if blank else end
-        if self.at(begin) == "\t":
-            self.fail_at_tab(begin)
-        column = begin - self.text.rfind("\n", 0, begin) - 1
-        is_marker = column == 0 and _MARKER.match(self.text, begin)
-        outside = not in_brackets and column <= self.column
-        return end if self.at(begin) in ("", "#") or is_marker or outside else begin
-
-    def fail_at_begin(self, in_brackets: bool = False) -> NoReturn:
-        """Nothing can begin with the character at this place."""
-        character = self.at(self.index)
-        if character == ":" and not in_brackets:
-            self.fail(self.index, _NO_KEY)
-        if character == "?" and not in_brackets:
-            self.fail(self.index, "a '?' before a key: write 'key: value'")
-        where = "a value in brackets" if in_brackets else "a value"
-        self.fail(self.index, f"{where} can't begin with {shown(character)}: put quotes around it")

@@ -1,41 +1,15 @@
-"""A YAML file as nodes that know their line and column, with every string as written in the file.
+"""A YAML file as nodes that know their line and column, with every string as written in the file; and what is wrong
+with it. `yaml_file` reads them."""
 
-PyYAML's constructors turn `off` into False, `0660` into 432 and a selector `0123` into 83, and its composers
-recurse: a file of 100,000 brackets ends the process. So the nodes are built here from the parser's events, with
-limits on the depth, the size and the expansion of aliases. If the parser rejects a text, yaml_check says what is wrong
-with it: the same with every release of PyYAML, with and without its C library.
-
-Loading does not delay mail, but 10,000 domains should take no more than a second or two. So the garbage collector is
-switched off meanwhile: there is no garbage in a tree that only grows.
-"""
-
-import gc
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
-import yaml
-
-from mailnotary.config import yaml_check
-from mailnotary.config.yaml_check import MAX_DEPTH, Mistake, shown
 from mailnotary.errors import SetupError
 from mailnotary.escape import printable
-from mailnotary.files import read_regular, user_name
 
-MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted with aliases expanded
 MAX_PROBLEMS = 1000  # that are kept for one file; further ones are only counted
 
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-# Characters that YAML 1.1 does not allow, and three that it treats as line breaks but editors do not.
-_FORBIDDEN = re.compile(
-    "\r(?!\n)|[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-_COLON = re.compile(r" *:(?=[ \n,\]}]|\Z)")
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML can be built without libyaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,52 +135,6 @@ class Report:
         return Problem(self.file, node.line if node else 0, node.column if node else 0, message)
 
 
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """No garbage collection inside."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def read(path: Path, report: Report, max_bytes: int) -> YamlMapping | None:
-    """The top-level mapping of a file; that of an empty file is empty. If the file can't be read, is larger than
-    `max_bytes` or is not a YAML mapping, the report gets the reason and the result is None. Other errors, such as
-    duplicate keys, are reported too, but leave a mapping to continue with. Never raises OSError."""
-    try:
-        data = read_regular(path, max_bytes + 1)
-    except OSError as error:
-        who = f" by the user {user_name(os.geteuid())}" if isinstance(error, PermissionError) else ""
-        report.error(None, f"can't be read{who}: {error.strerror}: check the name and the permissions")
-        return None
-    if len(data) > max_bytes:
-        report.error(None, f"larger than {max_bytes} octets: is this the right file?")
-        return None
-    return parse(data, report)
-
-
-def parse(data: bytes, report: Report) -> YamlMapping | None:
-    """Like `read`, for the octets of a file."""
-    known = len(report.problems)
-    try:
-        text = _decode(data)
-        root = _Composer(text, report).compose()
-    except _BrokenFileError as error:  # other errors depend on how far the parser got
-        mistake = error.mistake
-        report.problems[known:] = [Problem(report.file, mistake.line, mistake.column, mistake.message)]
-        return None
-    if root is None or (isinstance(root, YamlScalar) and root.is_null):
-        return YamlMapping([], 1, 1)
-    if not isinstance(root, YamlMapping):
-        report.error(root, f"{kind(root)} where keys are expected: write lines like 'key: value'")
-        return None
-    return root
-
-
 def kind(node: YamlNode) -> str:
     """What a node is, for a message."""
     if isinstance(node, YamlMapping):
@@ -216,147 +144,6 @@ def kind(node: YamlNode) -> str:
     return "no value" if node.is_null else shown(node.text)
 
 
-class _BrokenFileError(SetupError):
-    """The file can't be parsed beyond this place."""
-
-    def __init__(self, mistake: Mistake) -> None:
-        super().__init__(mistake.message)
-        self.mistake = mistake
-
-
-def _decode(data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _BrokenFileError(Mistake(1, 1, "UTF-16: save the file as UTF-8"))
-    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark some editors write
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        message = f"octet 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
-        raise _BrokenFileError(_mistake_after(data[: error.start].decode("utf-8"), message)) from None
-    forbidden = _FORBIDDEN.search(text)
-    if forbidden:
-        message = f"character U+{ord(forbidden.group()):04X} is not allowed in YAML: remove it"
-        raise _BrokenFileError(_mistake_after(text[: forbidden.start()], message))
-    return text.replace("\r\n", "\n")
-
-
-def _mistake_after(before: str, message: str) -> Mistake:
-    return Mistake(before.count("\n") + 1, len(before) - before.rfind("\n"), message)
-
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A list or mapping whose end has not been read yet. `items`: a mapping's keys and values in turn."""
-
-    start: Any  # the event
-    before: int  # nodes of the file before it
-    items: "list[YamlNode]" = field(default_factory=list)
-
-
-class _Composer:
-    """Builds nodes from the parser's events, without recursion."""
-
-    def __init__(self, text: str, report: Report) -> None:
-        self._text = text
-        self._report = report
-        self._documents: list[YamlNode] = []
-        self._stack = [_Open(None, 0, self._documents)]
-        self._nodes = 0
-        self._last: Any = None  # the event before
-        self._anchors: dict[str, tuple[YamlNode, int]] = {}  # with the number of nodes
-
-    def compose(self) -> YamlNode | None:
-        if yaml_check.disputed(self._text) and (mistake := yaml_check.first_mistake(self._text)):
-            raise _BrokenFileError(mistake)
-        loader = LOADER(self._text)
-        try:
-            while (event := loader.get_event()) is not None:
-                self._handle(event)
-                self._last = event
-        except yaml.YAMLError:
-            raise _BrokenFileError(yaml_check.first_mistake(self._text) or yaml_check.UNKNOWN) from None
-        finally:
-            loader.dispose()
-        return self._documents[0] if self._documents else None
-
-    def _handle(self, event: Any) -> None:
-        kind = type(event)
-        if kind is yaml.ScalarEvent:  # the most frequent, 300,000 in a large file: no unneeded calls here
-            mark = event.start_mark
-            node = YamlScalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
-            if not event.value:
-                self._place_nothing(node)
-            self._stack[-1].items.append(node)
-            self._nodes += 1
-            if event.anchor is not None:
-                self._anchors[event.anchor] = (node, 1)
-        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-            self._open(event)
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            self._close()
-        elif kind is yaml.AliasEvent:
-            self._alias(event)
-        elif kind is yaml.DocumentStartEvent and self._documents:
-            self._fail(event, yaml_check.SECOND_DOCUMENT)
-
-    def _place_nothing(self, node: YamlScalar) -> None:
-        """An empty value is placed after the ':' of its key; parsers differ in where they place it."""
-        end = self._last.end_mark
-        colon = _COLON.match(self._text, end.index)
-        if node.plain and colon:
-            node.line, node.column = end.line + 1, end.column + len(colon.group()) + 1
-
-    def _open(self, event: Any) -> None:
-        if len(self._stack) > MAX_DEPTH:
-            self._fail(event, yaml_check.TOO_DEEP)
-        self._check_count(event)
-        self._stack.append(_Open(event, self._nodes))
-        self._nodes += 1
-
-    def _close(self) -> None:
-        done = self._stack.pop()
-        line, column = _start(done.start)
-        node: YamlNode
-        if type(done.start) is yaml.MappingStartEvent:
-            node = YamlMapping(self._pairs(done.items), line, column)
-        else:
-            node = YamlSequence(done.items, line, column)
-        self._stack[-1].items.append(node)
-        if done.start.anchor is not None:
-            self._anchors[done.start.anchor] = (node, self._nodes - done.before)
-
-    def _alias(self, event: Any) -> None:
-        if event.anchor not in self._anchors:
-            self._fail(event, yaml_check.unknown_alias(event.anchor))
-        node, nodes = self._anchors[event.anchor]
-        self._nodes += nodes
-        self._check_count(event)
-        self._stack[-1].items.append(node)
-
-    def _check_count(self, event: Any) -> None:
-        if self._nodes > MAX_NODES:
-            self._fail(event, f"more than {MAX_NODES} values with all aliases expanded: is this intended?")
-
-    def _pairs(self, items: "list[YamlNode]") -> "list[tuple[YamlScalar, YamlNode]]":
-        """Keys with their values; unusable keys are reported and left out."""
-        pairs, seen = [], set()
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, YamlScalar):
-                self._report.error(key, f"{kind(key)} as a key: write a word before the ':'")
-            elif key.text == "<<" and key.plain:
-                self._report.error(key, "merge keys are not supported: write the keys out")
-            elif key.text in seen:
-                self._report.error(key, f"duplicate key {shown(key.text)}: remove one of them")
-            else:
-                seen.add(key.text)
-                pairs.append((key, value))
-        return pairs
-
-    def _fail(self, event: yaml.Event, message: str) -> NoReturn:
-        """Fails at an event; but an earlier mistake comes first, even if the parser has not noticed it."""
-        raise _BrokenFileError(yaml_check.first_mistake(self._text) or Mistake(*_start(event), message))
-
-
-def _start(event: yaml.Event) -> tuple[int, int]:
-    mark = event.start_mark
-    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+def shown(text: str) -> str:
+    """A text of the file as messages quote it."""
+    return f"'{printable(text, limit=80)}'"

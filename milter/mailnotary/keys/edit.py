@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from mailnotary.config import yaml_nodes
-from mailnotary.config.yaml_check import shown
+from mailnotary.config import yaml_file, yaml_nodes
+from mailnotary.config.yaml_nodes import shown
 from mailnotary.errors import DkimKeyError
 from mailnotary.keys.edit_text import Editor, FormError, NewKey, names, scalar
 
@@ -85,8 +85,8 @@ def _by_hand(file: str, entries: Sequence[EntryEdit]) -> str:
 def _read(data: bytes, file: str) -> Any:
     """The file as dicts, lists and strings (None: no value)."""
     report = yaml_nodes.Report(file)
-    with yaml_nodes.collector_off():
-        root = yaml_nodes.parse(data, report)
+    with yaml_file.collector_off():
+        root = yaml_file.parse(data, report)
         report.raise_problems()
         return _plain(root) if root is not None else {}
 

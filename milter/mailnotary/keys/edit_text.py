@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from mailnotary.config import yaml_nodes
+from mailnotary.config import yaml_file
 from mailnotary.domain import to_ascii
 from mailnotary.errors import DkimKeyError
 
@@ -58,8 +58,8 @@ class Editor:
         self._text = text
         self._newline = "\r\n" if "\r\n" in text else "\n"
         self._edits: list[_Edit] = []
-        with yaml_nodes.collector_off():
-            self._root: Node | None = yaml.compose(text, Loader=yaml_nodes.LOADER)
+        with yaml_file.collector_off():
+            self._root: Node | None = yaml.compose(text, Loader=yaml_file.LOADER)
 
     def result(self) -> str:
         """The text with all edits applied; those at the same place in the order in which they were added."""
