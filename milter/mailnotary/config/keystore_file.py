@@ -47,7 +47,7 @@ def load(path: Path, *, uid: int, gids: Collection[int]) -> KeyStore:
 def load_without_keys(path: Path) -> KeyStore:
     """The keystore, without opening a key file: its keys have neither octets nor faults. Raises ConfigError."""
     report = Report(path)
-    with yaml_nodes.collector_off():
+    with yaml_file.collector_off():
         keystore = _read(path, report, ClosedKeyFiles(path.absolute().parent))
     report.raise_problems()
     return keystore

@@ -22,6 +22,7 @@ from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
+from mailnotary.daemon.place import Place
 from mailnotary.daemon.recorder_parent import RecorderProcess
 from mailnotary.daemon.restarts import Restarts
 from mailnotary.daemon.snapshot import Snapshot
@@ -50,18 +51,6 @@ STARTS = 3  # a worker that never served is tried so often at the start before w
 
 
 @dataclass(slots=True)
-class _Place:
-    """One of the workers' places: who is in it, or when it will be filled again."""
-
-    number: int
-    restarts: Restarts
-    pid: int = 0
-    control: Channel | None = None
-    suspected: bool = False  # the last look found no heartbeat
-    killed: bool = False  # by us, as wedged
-
-
-@dataclass(slots=True)
 class Supervisor:
     """`settings` are those that were read at the start and lie in `snapshot`, together with the keys and as generation
     1; `load` reads both files anew and raises ConfigError, and the old ones then stay in force. The keys themselves are
@@ -80,7 +69,7 @@ class Supervisor:
     timing: Timing = field(default_factory=Timing)
     log_pump: LogPump | None = None
     waiting: Sequence[str] = ()
-    _places: list[_Place] = field(init=False)
+    _places: list[Place] = field(init=False)
     _heartbeats: Heartbeats = field(init=False)
     _ready: bool = field(init=False, default=False)
     _generation: int = field(init=False, default=1)
@@ -94,7 +83,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         timing = self.timing
         self._places = [
-            _Place(number, Restarts(timing.first_delay, timing.longest_delay, timing.healthy))
+            Place(number, Restarts(timing.first_delay, timing.longest_delay, timing.healthy))
             for number in range(self.workers)
         ]
         self._heartbeats = Heartbeats(self.workers)
@@ -139,30 +128,16 @@ class Supervisor:
             if not place.pid and not place.restarts.wait:
                 self._start(place)
 
-    def _start(self, place: _Place) -> None:
+    def _start(self, place: Place) -> None:
         self._heartbeats.clear(place.number)
-        place.restarts.begin()
-        place.suspected = place.killed = False
-        try:
-            place.control, theirs = Channel.pair()
-        except OSError as error:
-            self._not_started(place, error)
-            return
-        try:
-            pid = os.fork()
-        except OSError as error:
-            theirs.close()
-            self._not_started(place, error)
-            return
-        if pid == 0:
+        theirs = place.fork()
+        if theirs is not None:
             try:
                 self._become_worker(place, theirs)
             finally:
                 os._exit(1)
-        theirs.close()
-        place.pid = pid
 
-    def _become_worker(self, place: _Place, control: Channel) -> None:
+    def _become_worker(self, place: Place, control: Channel) -> None:
         # Else the end of the supervisor would not be the end of these channels.
         for other in [*(other.control for other in self._places), self.key_watch.control]:
             if other is not None:
@@ -179,11 +154,6 @@ class Supervisor:
             self.recorder.writer,
         ).run()
 
-    def _not_started(self, place: _Place, error: OSError) -> None:
-        """No descriptors, no memory, no processes: perhaps later."""
-        log.error("can't start a worker", extra={"fields": {"worker": place.number, "error": error.strerror}})
-        self._vacate(place)
-
     def _reap(self) -> None:
         for pid, status in _ended_children():
             self.key_watch.ended(pid, status)
@@ -192,23 +162,8 @@ class Supervisor:
                 self.log_pump.ended(pid)
             for place in self._places:
                 if place.pid == pid:
-                    self._ended(place, status)
-
-    def _ended(self, place: _Place, status: int) -> None:
-        code = os.waitstatus_to_exitcode(status)
-        self._restarts += 1
-        pid, lived = place.pid, self._vacate(place)
-        how = {"signal": _signal_name(-code)} if code < 0 else {"status": code}
-        delay = round(place.restarts.wait, 1)
-        fields = {"worker": place.number, "pid": pid, **how, "lived": int(lived), "next_in": delay}
-        log.warning("a worker has ended and will be replaced", extra={"fields": fields})
-
-    def _vacate(self, place: _Place) -> float:
-        """Gives the seconds for which the worker lived."""
-        if place.control is not None:
-            place.control.close()
-        place.pid, place.control = 0, None
-        return place.restarts.ended()
+                    place.ended(status)
+                    self._restarts += 1
 
     def _look(self) -> None:
         """The workers' heartbeats, and ours."""
@@ -220,10 +175,7 @@ class Supervisor:
         for place in self._places:
             if place.pid and not place.killed:
                 silent = now - max(heartbeats[place.number][0], place.restarts.started)
-                stale = silent > self.timing.stale and now > self._grace
-                if stale and place.suspected:  # one look alone kills nobody
-                    self._kill_wedged(place, silent)
-                place.suspected = stale
+                place.judge(silent, stale=silent > self.timing.stale and now > self._grace)
         if self.key_watch.has_news():
             self._tell(SIGNING, self.key_watch.signing)
         if self.settings.metrics.listen is not None:
@@ -243,12 +195,6 @@ class Supervisor:
         ]
         self._restarts = self._refusals = 0
         self.recorder.tell(values)
-
-    def _kill_wedged(self, place: _Place, silent: float) -> None:
-        fields = {"worker": place.number, "pid": place.pid, "silent": int(silent)}
-        log.error("a worker sends no heartbeat and is killed", extra={"fields": fields})
-        place.killed = True
-        os.kill(place.pid, signal.SIGKILL)
 
     def _say_ready(self, generations: list[int]) -> None:
         if not self._ready and any(generations):
@@ -309,16 +255,7 @@ class Supervisor:
 
     def _tell(self, word: bytes, snapshot: Snapshot | None = None) -> None:
         for place in self._places:
-            if place.control is None:
-                continue
-            try:
-                place.control.send(word, snapshot)
-            except ConnectionError:
-                pass  # it has just ended; its successor knows better
-            except OSError as error:  # it has not listened for long, or the system has no room: its successor will know
-                fields = {"worker": place.number, "pid": place.pid, "error": error.strerror}
-                log.error("a worker can't be told what is new and is replaced", extra={"fields": fields})
-                os.kill(place.pid, signal.SIGTERM)
+            place.tell(word, snapshot)
 
     # -- the end
 
@@ -356,13 +293,6 @@ def log_findings(configuration: Configuration) -> None:
         log.error("a key can't be used, and the mail of its domain waits", extra={"fields": {"problem": str(fault)}})
     for warning in configuration.warnings:
         log.warning("configuration", extra={"fields": {"problem": str(warning)}})
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return str(number)
 
 
 def _ended_children() -> Iterator[tuple[int, int]]:

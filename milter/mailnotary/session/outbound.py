@@ -13,10 +13,11 @@ from functools import lru_cache
 from mailnotary import dkim
 from mailnotary.config.keystore import Allow, KeyEntry, KeyStore, StoredKey
 from mailnotary.config.private_key import load_key
-from mailnotary.config.settings import OnBadAuthor, OnRefused, Settings, SigningSettings
+from mailnotary.config.settings import Mode, OnBadAuthor, OnRefused, Settings, SigningSettings
 from mailnotary.crypto import KeyLoadError
 from mailnotary.domain import to_ascii
 from mailnotary.mail.address import Author
+from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import Address, Reply, containing, reply
 
 # RFC 3463 section 3.4, X.3.5: system incorrectly configured. The log says more than the client should know.
@@ -57,6 +58,17 @@ def origin(settings: Settings, client: Client) -> tuple[Origin, str]:
     if client.daemon_name is not None and client.daemon_name in settings.sign_for.daemon_names:
         return Origin.OURS, f"it came through the daemon {client.daemon_name} of sign_for.daemon_names"
     return Origin.FOREIGN, "the client is not authenticated and in none of sign_for.networks"
+
+
+def mode_of(mode: Mode, whose: Origin, why: str) -> tuple[MessageMode, str]:
+    """What is to be done with mail of this origin while one half may be switched off."""
+    if whose is Origin.OURS and mode is Mode.OBSERVE:
+        return MessageMode.NONE, f"{why}; mode is observe"
+    if whose is Origin.OURS:
+        return (MessageMode.NONE, f"{why}; mode is verify") if mode is Mode.VERIFY else (MessageMode.SIGN, why)
+    if whose is Origin.FOREIGN:
+        return (MessageMode.NONE, f"{why}; mode is sign") if mode is Mode.SIGN else (MessageMode.VERIFY, why)
+    return MessageMode.NONE, why
 
 
 def relay(settings: Settings, client: Client) -> str:

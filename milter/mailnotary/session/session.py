@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
-from mailnotary import authres, dkim
+from mailnotary import authres
 from mailnotary.authres import Results
-from mailnotary.config.settings import InternalError, Mode, OnOwnVerdict
-from mailnotary.mail.address import Author, author
+from mailnotary.config.settings import InternalError, Mode
+from mailnotary.mail.address import author
 from mailnotary.mail.message import HeaderField
 from mailnotary.mail.report import is_report
-from mailnotary.session import received
+from mailnotary.session import received, signing
 from mailnotary.session.budget import MAX_DELETIONS, Budget
 from mailnotary.session.comparison import compare
 from mailnotary.session.inbound import Inbound
@@ -24,10 +24,9 @@ from mailnotary.session.message import (
     Message,
     deletions,
     forged,
-    own_ids,
     too_large,
 )
-from mailnotary.session.outbound import UNSIGNABLE, Client, Origin, origin, plan, relay
+from mailnotary.session.outbound import Client, Origin, mode_of, origin, relay
 from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import (
     Action,
@@ -43,7 +42,6 @@ from mailnotary.session.policy import (
     spf_may_refuse,
     spf_reply,
 )
-from mailnotary.session.reinjected import verdict_against
 
 
 class Session:
@@ -92,7 +90,7 @@ class Session:
         env = self._source()
         client = Client(self._address, auth_user, self._daemon_name, _bare_address(sender), cert_subject)
         whose, why = origin(env.settings, client)
-        mode, why = _mode(env.settings.mode, whose, why)
+        mode, why = mode_of(env.settings.mode, whose, why)
         if whose is not Origin.EXEMPT and (through := relay(env.settings, client)):
             whose, mode, why = Origin.FOREIGN, MessageMode.SIGN, through  # it may turn out to be ours, and wait then
         else:
@@ -160,7 +158,7 @@ class Session:
             message.inbound.end_of_headers(message.fields, message.author)
         elif message.mode is MessageMode.SIGN:
             message.author = author(message.fields)
-            self._begin_signing(message, message.author)
+            signing.begin(message, message.author, relaxed_only=not self.leading_space)
         message.seconds += time.perf_counter() - started
 
     def body(self, chunk: bytes) -> None:
@@ -218,7 +216,7 @@ class Session:
             message.client = Client(address, None, None, message.client.mail_from)
         whose, why = origin(settings, message.client)
         message.origin = whose
-        message.mode, why = _mode(settings.mode, whose, why)
+        message.mode, why = mode_of(settings.mode, whose, why)
         unknown = "; no Received field says from whom" if sender is None and not of_relay else ""
         message.why += f"{unknown}; {why}"
         if message.mode is MessageMode.VERIFY:
@@ -266,62 +264,6 @@ class Session:
         hold = (verdict.hold,) if verdict.hold is not None else ()
         return (*deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
 
-    # --- our own mail ---
-
-    def _begin_signing(self, message: Message, who: Author) -> None:
-        env = message.env
-        if against := _verdict_against(message, who):  # before all that could hold it back: it need not be signed
-            message.why += f"; not signed, because it came from elsewhere: Authentication-Results of ours has {against}"
-            message.mode = MessageMode.NONE
-            return
-        signing = plan(
-            env.settings,
-            env.keystore,
-            env.published,
-            who,
-            message.client,
-            relaxed_only=not self.leading_space,
-        )
-        message.signing = signing
-        message.why = f"{message.why}; {signing.why}"
-        if signing.signers:
-            message.signer = dkim.MessageSigner(message.fields, signing.signers, now=int(env.clock()))
-        elif signing.refusal is None:
-            message.mode = MessageMode.NONE
-
-    def _outgoing(self, message: Message) -> tuple[Action, ...]:
-        signing = message.signing
-        if signing is not None and signing.refusal is not None:
-            return (signing.refusal,)
-        inserts: list[Action] = []
-        signed: tuple[tuple[str, str], ...] = ()
-        if message.signer is not None and signing is not None:
-            # The last key's signature is inserted first, so that the keystore's order reads from the top down.
-            for signature in reversed(message.signer.finish()):
-                name, value = signature.name.decode("ascii"), signature.value.decode("ascii").removeprefix(" ")
-                inserts.append(InsertHeader(0, name, value))
-            signed = message.signer.signed
-            if len(signed) < len(signing.signers):
-                message.why += "; a valid signature of ours was there before and is not doubled"
-            if signed and not self.may_add:
-                message.why += "; the MTA lets no header field be added, so its mail waits"
-                return (UNSIGNABLE,)
-        settings = message.env.settings
-        user = message.client.auth_user
-        if user and message.origin is Origin.OURS and settings.authentication_results.authenticated:
-            message.results = Results(auth=user)
-            value = authres.field_value(message.authserv_id, message.results)
-            inserts.append(InsertHeader(0, AUTHENTICATION_RESULTS, value))
-        # What a user hands in can't have been checked by us before; what our networks re-inject may have been, so
-        # there a genuine field stays, but for mail that we sign: a signature must not vouch for a forged one.
-        removes = message.origin is Origin.OURS and (signed or user is not None)
-        removed = deletions(message) if removes else ()
-        message.signed = signed
-        if signing is not None:
-            made = {(signer.domain, signer.selector): signer.key.algorithm for signer in signing.signers}
-            message.algorithms = tuple([made[name] for name in signed])
-        return (*removed, *inserts)
-
     # --- the end ---
 
     def _decided(self, message: Message) -> tuple[Action, ...]:
@@ -337,7 +279,7 @@ class Session:
             return self._internal_error(message)
         if message.inbound is not None:
             return self._verified(message, message.inbound)
-        return self._outgoing(message)
+        return signing.finish(message, may_add=self.may_add)
 
     def _internal_error(self, message: Message) -> tuple[Action, ...]:
         """Mail that must be signed waits, whatever the admin says of the rest."""
@@ -395,28 +337,9 @@ _REACHABLE = "its recipients are in reachable_recipients"
 _TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, please try again later")
 
 
-def _mode(mode: Mode, whose: Origin, why: str) -> tuple[MessageMode, str]:
-    """What is to be done with mail of this origin while one half may be switched off."""
-    if whose is Origin.OURS and mode is Mode.OBSERVE:
-        return MessageMode.NONE, f"{why}; mode is observe"
-    if whose is Origin.OURS:
-        return (MessageMode.NONE, f"{why}; mode is verify") if mode is Mode.VERIFY else (MessageMode.SIGN, why)
-    if whose is Origin.FOREIGN:
-        return (MessageMode.NONE, f"{why}; mode is sign") if mode is Mode.SIGN else (MessageMode.VERIFY, why)
-    return MessageMode.NONE, why
-
-
 def _passes_untouched(whose: Origin, mode: MessageMode, auth_user: str | None) -> bool:
     """Whether a message passes as it is, whatever its header holds. (What a user hands in may hold forged results.)"""
     return whose is Origin.EXEMPT or (mode is MessageMode.NONE and auth_user is None)
-
-
-def _verdict_against(message: Message, who: Author) -> str:
-    """See `reinjected.verdict_against`. What a user submits is the user's own, whatever it contains."""
-    settings = message.env.settings.signing
-    if settings.on_own_verdict is OnOwnVerdict.SIGN or message.client.auth_user is not None:
-        return ""
-    return verdict_against(message.fields, who, own_ids(message))
 
 
 def _bare_address(sender: bytes) -> str:
