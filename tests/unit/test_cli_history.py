@@ -1,5 +1,6 @@
 """What `mailnotary history` prints."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +109,34 @@ def test_disagreements_show_both_reasons_and_how_often_both_agree(history: Histo
     assert "dmarc  theirs fail: too strict" in text
     assert "ours   pass: example.org pass SPF and DKIM aligned" in text
     assert "4GHI" not in text
+
+
+def test_the_messages_as_json_have_the_whole_story_of_each(history: History) -> None:
+    _, text = history([verified(), refused()], "--json")
+    messages = json.loads(text)["messages"]
+    assert [message["queue_id"] for message in messages] == ["4DEF", "4ABC"]
+    assert messages[0]["reply"]["code"] == 550
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "hint"),
+    [
+        ("--result", "dmarc", "write one like dmarc=fail"),
+        ("--result", "=fail", "write one like dmarc=fail"),
+        ("--since", "2w", "write one like 90s, 5m, 12h or 7d"),
+    ],
+)
+def test_a_search_that_is_not_understood_is_wrong_usage(
+    option: str, value: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["history", f"{option}={value}"])
+    assert exit_.value.code == 2
+    assert hint in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_search_by_result_and_time_finds_what_fits(history: History) -> None:
+    messages = [verified(), refused()]
+    assert "4DEF" in history(messages, "--result", "dmarc=fail", "--since", "1h")[1]
+    assert "4ABC" not in history([], "--result", "dmarc=fail")[1]
+    assert history([], "--since", "0s")[1].count("4DEF") == 0

@@ -639,6 +639,18 @@ def test_check_warns_of_a_key_that_waits_and_does_not_know_without_dns(setup: Se
     assert check(setup, 3).startswith("KEYS UNKNOWN - s1._domainkey.example.org: ")
 
 
+def test_check_is_critical_where_a_key_cannot_be_used_or_is_published(setup: Setup) -> None:
+    setup.run("keygen", "example.org", "s1", "--algorithm", "ed25519")
+    setup.publish("s1")
+    setup.seen("s1")
+    pem = setup.pem("s1")
+    private = "".join(pem.decode().splitlines()[1:-1])
+    setup.zone["s1._domainkey.example.org"] = [{"TXT": f"v=DKIM1; k=ed25519; p={private}"}]
+    assert check(setup, 2).startswith("KEYS CRITICAL - s1._domainkey.example.org: ")
+    (setup.directory / "keys" / "example.org.s1.pem").write_text("no key")
+    assert "a key of example.org can't be used: its mail waits" in check(setup, 2)
+
+
 def test_check_is_unknown_where_the_command_can_not_be_done(setup: Setup) -> None:
     setup.config.write_text("workerz: 1\n")
     assert "workerz" in setup.run("keys", "--check", status=3)

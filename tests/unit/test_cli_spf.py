@@ -177,3 +177,23 @@ def test_a_configuration_in_error_is_told(capsys: pytest.CaptureFixture[str], tm
     words = ["--ip", "192.0.2.1", "--helo", "x.example", "--mail-from", "a@example.org"]
     assert main(["spf", "-c", str(tmp_path / "m.yaml"), *words]) != 0
     assert "m.yaml:1:21: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a.example: [\n", ":2:1: expected ',' or the end of the brackets that begin in line 1"),
+        ("- a.example\n", "a zone file maps each name to its list of records"),
+        ("a.example: [{NAPTR: x}]\n", "a.example"),
+    ],
+)
+def test_a_zone_file_that_cannot_be_used_is_told_with_its_mistake(
+    text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "zone.yaml"
+    path.write_text(text)
+    options = ["--ip", "192.0.2.1", "--helo", "a.example", "--mail-from", "u@a.example"]
+    assert main(["spf", "--zone", str(path), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"mailnotary spf: {path}")
+    assert problem in error

@@ -147,3 +147,9 @@ def test_memory_does_not_grow_with_the_body(block: bytes, relaxed: bool) -> None
 @given(st.binary(min_size=1, max_size=200_000))
 def test_a_large_chunk_is_cut_without_a_trace(body: bytes) -> None:
     assert canonical(body, relaxed=True) == canonical(body, True, [1, 65536, 65537]) == canonical_body(body, True)
+
+
+@pytest.mark.parametrize("relaxed", [False, True])
+def test_a_chunk_of_several_pieces_gives_what_its_lines_give(relaxed: bool) -> None:
+    body = b"a \t b \r\n\r\n" * 20_000
+    assert canonical(body, relaxed) == canonical(body, relaxed, [*range(1000, len(body), 1000)])

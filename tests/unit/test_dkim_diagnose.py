@@ -50,6 +50,24 @@ def test_common_rewrites_are_found(changed: object, what: str) -> None:
     assert any(what in one for one in findings), findings
 
 
+def test_a_tag_after_re_and_a_new_fold_are_found() -> None:
+    head = b"Subject: Re: lunch"
+    answer = signed(MESSAGE.replace(b"Subject: lunch", head))
+    assert any(
+        "put after Re:" in finding for finding in of(answer.replace(head, b"Subject: Re: [list] lunch")).findings
+    )
+    signer = dkim.Signer("example.org", "rsa", key(), canonicalization="simple/simple")
+    simple = dkim.sign(MESSAGE, signer, now=NOW) + b"\r\n" + MESSAGE
+    folded = simple.replace(b"To: Bob <bob", b"To: Bob\r\n <bob")
+    assert any("To: the value was folded" in finding for finding in of(folded).findings)
+
+
+def test_a_body_beyond_what_is_tried_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailnotary.dkim.diagnose.MAX_BODY", 10)
+    (finding,) = of(signed().replace(b"Noon", b"Nine")).findings
+    assert finding == "the body differs; it is larger than 10 octets, so no rewrite of it was tried"
+
+
 def test_two_rewrites_at_once_are_both_found() -> None:
     message = signed().replace(b"Subject: lunch", b"Subject: [list] lunch") + b"footer\r\n"
     findings = of(message).findings

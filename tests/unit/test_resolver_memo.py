@@ -132,3 +132,16 @@ def test_dmarc_follows_its_record() -> None:
         assert dmarc.evaluate("a.example", [], [], resolver).disposition == "reject"
     resolver.change({"_dmarc.a.example": [{"TXT": "v=DMARC1; p=quarantine"}]})
     assert dmarc.evaluate("a.example", [], [], resolver).disposition == "quarantine"
+
+
+def test_spf_of_the_same_client_and_domain_is_evaluated_once_while_its_answers_stay() -> None:
+    resolver = Cache({"a.example": [{"TXT": "v=spf1 ip4:192.0.2.1 -all"}]})
+    results = [
+        check_host("192.0.2.1", "a.example", f"user{i}@a.example", helo="h.example", resolver=resolver)
+        for i in range(3)
+    ]
+    assert results[1] is results[0]
+    assert results[2] is results[0]
+    assert resolver.asked == ["a.example"] * 3  # each check is billed for its questions
+    resolver.change({"a.example": [{"TXT": "v=spf1 -all"}]})
+    assert check_host("192.0.2.1", "a.example", "user@a.example", helo="h.example", resolver=resolver).status == "fail"

@@ -498,6 +498,33 @@ def test_a_broken_event_lets_foreign_mail_in_on_request_but_never_unsigned_mail_
     assert ours.reply.code == 451
 
 
+def test_where_even_the_end_of_a_message_fails_its_mail_waits_and_is_logged() -> None:
+    records: list[MessageRecord] = []
+    environment = Environment(Settings(), keystore(), ZoneResolver(zone()), records.append, "host.example")
+    session = Session(lambda: environment)
+    session.connect(GOOD_IP, None, None)
+    session.mail_from(b"<alice@example.org>", None)
+    (reply,) = session.internal_error(ValueError("defect"), "4ABC")
+    assert isinstance(reply, Reply)
+    assert reply.code == 451
+    assert (records[0].queue_id, records[0].error) == ("4ABC", "ValueError: defect")
+    assert session.end_of_message("4ABC") == ()  # it has had its answer
+
+
+def test_a_defect_in_a_header_that_is_too_large_refuses_it_all_the_same() -> None:
+    config = Settings(on_internal_error=InternalError.ACCEPT, limits=Limits(header_bytes=4096))
+    message = with_fields(b"X-Long: " + b"x" * 5000)
+    outcome = Played(config).play(message, hook=lambda session: session.broken(RuntimeError("defect")))
+    assert outcome.reply is not None
+    assert outcome.reply.code == 552
+
+
+def test_a_defect_in_mail_that_is_neither_signed_nor_verified_lets_it_in_on_request() -> None:
+    config = Settings(on_internal_error=InternalError.ACCEPT, exempt=Exempt(networks=(ip_network("127.0.0.0/8"),)))
+    outcome = Played(config).play(MESSAGE, ip="127.0.0.1", hook=lambda session: session.broken(RuntimeError("defect")))
+    assert outcome.actions == ()
+
+
 def test_mail_whose_header_never_ends_waits() -> None:
     session = Session(
         lambda: Environment(Settings(), keystore(), ZoneResolver({}), lambda _record: None, "host.example")

@@ -145,3 +145,10 @@ def test_a_name_that_is_none_is_shown_in_lower_case_with_its_escapes_as_they_are
     found = check_helo(CLIENT, "A\U0001f600\xe9 B", ZoneResolver({}))
     assert found.domain == "a\\U0001f600\\xe9 b"
     assert found.reason == '"a\\U0001f600\\xe9 b" is not a domain name that can have a record'
+
+
+def test_a_lone_surrogate_that_no_octet_made_is_a_question_mark_in_the_local_part() -> None:
+    resolver = CountingResolver({"example.com": [{"TXT": "v=spf1 exists:%{l}.example.com -all"}]})
+    outcome = check_mail_from(CLIENT, "\ud800@example.com", "mail.example.com", resolver)
+    assert outcome.status == "fail"
+    assert ("?.example.com", RecordKind.A) in resolver.questions

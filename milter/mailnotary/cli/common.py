@@ -224,7 +224,7 @@ def record_text(record: object) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses, tuples, enums and bytes as JSON values."""
+    """Dataclasses, tuples and enums as JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [field for field in dataclasses.fields(value) if field.metadata.get("json", True)]
         return {field.name: to_json(getattr(value, field.name)) for field in fields}
@@ -232,8 +232,6 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, dict):
         return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
     if value is None or isinstance(value, bool | int | float):
         return value
     return str(value)
