@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.dmarc.policy_record import MAX_TAGS, MAX_TEXT, MAX_URIS, Alignment, PolicyRecord, Psd, is_record, parse
+from mailnotary.dmarc.policy_record import (
+    MAX_TAGS,
+    MAX_TEXT,
+    MAX_URIS,
+    Alignment,
+    PolicyRecord,
+    Psd,
+    is_record,
+    parse,
+    policy_records,
+)
 from mailnotary.dmarc.result import Policy
 
 
@@ -41,6 +51,17 @@ def test_a_record_begins_with_its_version(text: str) -> None:
 )
 def test_anything_else_is_no_record(text: str) -> None:
     assert not is_record(text.encode())
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\r\n", "\xa0"])
+def test_blanks_before_the_version_take_no_protection_away(blank: str) -> None:
+    pasted = f"{blank}v=DMARC1; p=reject".encode()
+    assert [parse(text).policy for text in policy_records([b"v=spf1 -all", pasted])] == [Policy.REJECT]
+
+
+def test_beside_a_right_one_a_record_with_a_blank_before_it_is_discarded() -> None:
+    assert policy_records([b" v=DMARC1; p=none", b"v=DMARC1; p=reject"]) == [b"v=DMARC1; p=reject"]
+    assert len(policy_records([b" v=DMARC1; p=none", b"\tv=DMARC1; p=reject"])) == 2
 
 
 def test_defaults() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mailnotary.dmarc.policy_record import PolicyRecord, Psd, is_record, parse
+from mailnotary.dmarc.policy_record import PolicyRecord, Psd, parse, policy_records
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
@@ -140,7 +140,7 @@ class Discovery:
     def _ask(self, domain: str) -> WalkStep:
         self._count()
         answer = self.resolver.lookup("_dmarc." + domain, RecordKind.TXT)
-        records = [text for text in answer.records if isinstance(text, bytes) and is_record(text)]
+        records = policy_records(answer.texts)
         if len(records) == 1:
             record = parse(records[0])
             return WalkStep(domain, record, answer.exists, record.text)

@@ -90,6 +90,16 @@ def is_record(text: bytes) -> bool:
     return _VERSION.match(text) is not None
 
 
+def policy_records(texts: Iterable[bytes]) -> list[bytes]:
+    """The policy records among the TXT records at a name. Where none is one to the letter, these are those with blanks
+    before the version, which OpenDMARC takes, too (see `_BLANK`). Beside a right one they are discarded, lest there be
+    several, which are all discarded (4.10)."""
+    texts = list(texts)
+    return [text for text in texts if is_record(text)] or [
+        trimmed for text in texts if is_record(trimmed := text.lstrip(_BLANK))
+    ]
+
+
 def parse(text: bytes) -> PolicyRecord:
     """Reads a text that `is_record`; never fails."""
     return _parse_remembering(text[: MAX_TEXT + 1])
