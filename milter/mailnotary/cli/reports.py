@@ -7,8 +7,12 @@ to be tried again. The systemd timer runs this. With --dry-run it sends and note
 `reports bounced FILE` takes a message that came back to `bounces_to`, from a file or from standard input: its
 destination gets no reports for a week.
 
+`reports read FILE...` says what reports of others tell of your domains: who sends as you, what passes, and what
+p=reject would cost. A FILE is XML, gzip, zip, a message, an mbox or a directory of such.
+
 example: mailnotary reports --dry-run --out /tmp/reports
          mailnotary reports --date 2026-03-01 --domain example.org --dry-run
+         mailnotary reports read Maildir/ *.xml.gz
          mailnotary reports bounced < message"""
 
 import argparse
@@ -18,6 +22,7 @@ from datetime import UTC, date, datetime, timedelta
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, add_json, add_zone
 from mailnotary.cli.reports_dry import dry_run
+from mailnotary.cli.reports_read import read
 from mailnotary.cli.reports_send import bounced, send
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.escape import printable
@@ -25,7 +30,9 @@ from mailnotary.escape import printable
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("action", metavar="bounced FILE", nargs="*", help="take note of a report that came back")
+    parser.add_argument(
+        "action", metavar="read|bounced FILE", nargs="*", help="read reports of others, or one of ours that came back"
+    )
     parser.add_argument("--date", metavar="D", type=_day, help="of this UTC day, like 2026-03-01, today or yesterday")
     parser.add_argument("--domain", metavar="D", type=_domain, action="append", default=[], help="only to this domain")
     parser.add_argument("--dry-run", action="store_true", help="send nothing, and note nothing")
@@ -60,5 +67,7 @@ def run(args: argparse.Namespace) -> int:
             return dry_run(args) if args.dry_run else send(args)
         case ["bounced", *files]:
             return bounced(args, files)
+        case ["read", *files]:
+            return read(args, files)
         case _:
-            raise CommandError("write `mailnotary reports`, or `mailnotary reports bounced FILE`")
+            raise CommandError("write `mailnotary reports`, with nothing behind it, read FILE... or bounced FILE")
