@@ -3,24 +3,36 @@
     PYTHONPATH=tests python -m bench.history [--messages 5000000] [--keep DIRECTORY]
 
 The messages of 30 days come from 20,000 domains and 50,000 clients, most of them from few (Zipf); one in thirty fails
-DMARC. Each question is asked three times, of a connection of its own, and the median is shown.
+DMARC. Each question is asked three times, of a connection of its own, and the median is shown; then each page of
+`mailnotary web` is.
 """
 
 import argparse
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from mailnotary.config.settings import Settings
+from mailnotary.history.keeper import FILE
 from mailnotary.history.store import DAY, Message, Numbering, Search, Store
 from mailnotary.history.story import row_of, story_of
+from mailnotary.web.application import Site, create_app
 from support.messages import refused, verified
 
 BATCH = 4000
 DOMAINS, CLIENTS = 20_000, 50_000
-QUESTION_BAR = 0.3  # seconds
+BAR = 0.3  # seconds
+PAGES = (
+    *("/", "/?period=week", "/?period=month", "/keys", "/disagreements", "/messages", "/messages?q=4X00001000"),
+    *("/messages?q=d2.example", "/messages?q=d19999.example", "/messages?q=198.18.0.9"),
+    *("/messages?q=d2.example&result=dmarc%3Dfail", "/messages?q=198.18.0.9&result=dmarc%3Dfail"),
+    *("/messages?result=dmarc%3Dfail", "/messages?result=spf%3Dfail", "/messages?result=spf%3Dnone"),
+    *("/messages?result=dkim%3Dnone", "/messages?action=reject", "/messages?action=accept&result=dmarc%3Dfail"),
+)
 
 
 def messages(count: int, until: float) -> Iterator[list[Message]]:
@@ -74,7 +86,9 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="where the store is made, and stays")
     arguments = parser.parse_args()
     with TemporaryDirectory(prefix="mailnotary-bench-") as temporary:
-        path = str((arguments.keep or Path(temporary)) / "history.db")
+        directory = arguments.keep or Path(temporary)
+        (directory / FILE).parent.mkdir(exist_ok=True)
+        path = str(directory / FILE)
         now = time.time()
         store = Store.open(path, host="mx1")
         began, cpu = time.monotonic(), 0.0
@@ -87,18 +101,38 @@ def main() -> int:
         store.close()
         print(f"{arguments.messages} messages: {octets / 2**20:.0f} MiB, {octets / arguments.messages:.0f} octets each")
         print(f"stored in {time.monotonic() - began:.0f} s, {cpu / arguments.messages * 1e6:.1f} us of CPU each")
-        slow = False
-        for name, ask in questions(now).items():
-            times = []
-            for _ in range(3):
-                reader = Store.open(path, read_only=True)
-                began = time.monotonic()
-                found = ask(reader)
-                times.append(time.monotonic() - began)
-                reader.close()
-            slow = slow or median(times) > QUESTION_BAR
-            print(f"{median(times) * 1000:8.1f} ms  {name}: {found}", flush=True)
-    return int(slow)
+        slow = [took for took in (*ask(path, now), *look(directory)) if took > BAR]
+    return int(bool(slow))
+
+
+def ask(path: str, now: float) -> Iterator[float]:
+    """The seconds that each question takes."""
+    for name, question in questions(now).items():
+        times = []
+        for _ in range(3):
+            reader = Store.open(path, read_only=True)
+            began = time.monotonic()
+            found = question(reader)
+            times.append(time.monotonic() - began)
+            reader.close()
+        print(f"{median(times) * 1000:8.1f} ms  {name}: {found}", flush=True)
+        yield median(times)
+
+
+def look(directory: Path) -> Iterator[float]:
+    """The seconds that each page takes, without the network."""
+    client = create_app(Site(Settings(state_dir=directory, keystore=directory / "keystore.yaml"))).test_client()
+    story = re.search(r'href="(/message/[^"]*)"', client.get("/messages").text)
+    assert story is not None
+    for page in (*PAGES, story[1]):
+        times = []
+        for _ in range(3):
+            began = time.monotonic()
+            answer = client.get(page)
+            times.append(time.monotonic() - began)
+            assert answer.status_code == 200, answer.text
+        print(f"{median(times) * 1000:8.1f} ms  {page}", flush=True)
+        yield median(times)
 
 
 if __name__ == "__main__":

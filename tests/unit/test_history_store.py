@@ -67,6 +67,9 @@ def test_searches_for_what_is_rare_use_their_index(store: Store, tmp_path: Path)
         (Search(domain="a.example"), "message_domain"),
         (Search(client="192.0.2.1"), "message_client"),
         (Search(result=("dmarc", "fail")), "message_dmarc"),
+        (Search(result=("spf", "softfail")), "message_spf"),
+        (Search(result=("dkim", "fail")), "message_dkim"),
+        (Search(domain="a.example", result=("dmarc", "fail")), "message_failed"),
         (Search(action="reject"), "message_action"),
         (Search(differs=True), "message_differs"),
     ]:
@@ -118,6 +121,23 @@ def test_disagreements_with_another_filter_are_found_and_agreement_is_counted(st
         ("old.example", "dmarc", "fail", "pass", 1),
         ("old.example", "dmarc", "pass", "pass", 1),
     ]
+
+
+def test_outcomes_are_found_in_the_hours_that_have_them(store: Store) -> None:
+    for place in range(30):
+        store.add([message((refused if place % 7 == 0 else verified)(f"Q{place}"), NOW - 3600 * place)])
+    failed = [f"Q{place}" for place in (28, 21, 14, 7, 0)]
+    assert ids(store, result=("dmarc", "fail")) == failed[::-1]
+    assert ids(store, result=("dmarc", "fail"), action="reject") == failed[::-1]
+    assert ids(store, result=("dmarc", "fail"), action="accept") == []
+    assert ids(store, result=("spf", "none")) == []
+    assert ids(store, action="reject", since=NOW - 3600 * 21, until=NOW - 3600 * 6) == ["Q7", "Q14", "Q21"]
+    seen, before = [], None
+    while found := list(store.newest(Search(result=("dmarc", "fail"), before=before), 2)):
+        seen += [one["queue_id"] for one in found]
+        number, _, host = found[-1]["id"].partition("@")
+        before = int(number), host
+    assert seen == failed[::-1]
 
 
 def test_old_messages_go_a_few_at_a_time_and_their_sums_with_them(store: Store) -> None:

@@ -4,10 +4,11 @@ Both are spoken to by Python's DB-API (PEP 249) in the SQL that they have in com
 One `Store` is one connection, for one thread.
 """
 
+import math
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from mailnotary.history.database import Database, StoreError, connect
@@ -52,6 +53,12 @@ class Search:
     since: float | None = None
     until: float | None = None
     before: tuple[int, str] | None = None
+
+    @property
+    def is_by_outcome(self) -> bool:
+        """Whether it is for what `traffic` counts alone."""
+        others = self.queue_id, self.domain, self.client
+        return bool(self.result or self.action) and not (any(others) or self.evaluated or self.differs)
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition in SQL, and its parameters."""
@@ -238,8 +245,22 @@ class Store:
 
     def newest(self, search: Search, limit: int) -> Iterator[dict[str, Any]]:
         """At most `limit` messages, the newest first, as `story.complete` makes them."""
-        for number, host, row, story in self._rows(search, f"ORDER BY id DESC, host DESC LIMIT {int(limit)}"):
-            yield complete(row, host, story) | {"id": f"{number}@{host}"}
+        for part in self._hours(search) if search.is_by_outcome else (search,):
+            for number, host, row, story in self._rows(part, f"ORDER BY id DESC, host DESC LIMIT {int(limit)}"):
+                yield complete(row, host, story) | {"id": f"{number}@{host}"}
+                limit -= 1
+            if limit <= 0:
+                return
+
+    def _hours(self, search: Search) -> Iterator[Search]:
+        """A search for outcomes alone, hour by hour: only the hours that have any, by the sums. Otherwise one for what
+        is rare, and in no index, would look at millions of messages."""
+        condition, parameters = replace(search, since=None, until=None, before=None).where()
+        sql = f"SELECT DISTINCT hour FROM traffic WHERE {condition} ORDER BY hour DESC"  # noqa: S608
+        for (hour,) in self._all(sql, parameters):
+            since, until = max(hour, search.since or 0), min(hour + HOUR, search.until or math.inf)
+            if since < until and (search.before is None or first_id(hour) <= search.before[0]):
+                yield replace(search, since=since, until=until)
 
     def one(self, number: int, host: str) -> dict[str, Any] | None:
         """The message of this id, or None."""
