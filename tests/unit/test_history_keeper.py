@@ -20,7 +20,7 @@ from support.messages import verified
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper_module, "RETRY", 0.0)
-    monkeypatch.setattr("mailnotary.history.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("mailnotary.history.sqlite.BUSY_SECONDS", 0.05)
 
 
 def wait(waiting: Waiting, *queue_ids: str, now: float | None = None) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from mailnotary.config.settings import HistorySettings
+from mailnotary.config.settings import HistorySettings, Settings
 from mailnotary.history import keeper as keeper_module
+from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import SPOOL, Keeper, Waiting
 from mailnotary.history.schema import VERSION
 from mailnotary.history.store import DAY, Message, Numbering, Search, Store, StoreError
 from mailnotary.history.story import row_of, story_of
+from mailnotary.web.application import Site, create_app
 from support.messages import refused, verified
 from support.postgresql import Postgresql
 
@@ -165,4 +167,39 @@ def test_what_comes_while_the_server_is_away_waits_on_the_disk_and_arrives_once(
     found = sorted(int(message["queue_id"][1:]) for message in reader.each(Search()))
     assert found == list(range(120))
     assert sum(row[-1] for row in reader.traffic(0, time.time() + DAY)) == 120
+    reader.close()
+
+
+def test_a_role_that_may_only_read_is_enough_for_the_page(server: Postgresql) -> None:
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS page")
+        connection.execute("CREATE ROLE page LOGIN")
+        connection.execute("GRANT USAGE ON SCHEMA public TO page")
+        connection.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO page")
+        store = Store.open(server.url, host="mx1")
+        store.add(messages("Q", 60, Numbering()))
+        url = server.url.replace("test@", "page@")
+        site = Site(
+            Settings(history=HistorySettings(store=url), keystore=Path("/nowhere.yaml")), clock=lambda: NOW + 99
+        )
+        client = create_app(site).test_client()
+        for path in ("/", "/?period=month", "/messages", "/messages?q=bank.example", "/disagreements"):
+            assert client.get(path).status_code == 200, path
+        first = client.get("/messages?result=dmarc%3Dfail&action=reject").text
+        assert first.count("/message/") == 30
+        other = Store.open(url, host="mx1")
+        with pytest.raises(StoreError, match="permission denied"):
+            other.add(messages("X", 1, Numbering(9)))
+        other.close()
+        store.close()
+        connection.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM page")
+        connection.execute("DROP OWNED BY page")
+        connection.execute("DROP ROLE page")
+
+
+def test_a_question_has_an_end(server: Postgresql) -> None:
+    Store.open(server.url, host="mx1").close()
+    reader = Store.open(server.url, read_only=True, seconds=0.05)
+    with pytest.raises(SlowStoreError, match="took too long"):
+        reader._all("SELECT pg_sleep(60)", [])
     reader.close()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, connect, shown
+from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, shown
 from mailnotary.history.schema import MIGRATIONS, SHIFT, VERSION
-from mailnotary.history.store import DAY, HOUR, Message, Numbering, Search, Store, StoreError
+from mailnotary.history.store import DAY, HOUR, Message, Numbering, Search, Store, StoreError, connect
 from mailnotary.history.story import row_of, story_of
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageRecord

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from mailnotary.config.settings import HistorySettings
-from mailnotary.history.database import CorruptStoreError, is_postgresql, room_left, set_aside, shown
+from mailnotary.history.database import CorruptStoreError, is_postgresql, shown
+from mailnotary.history.sqlite import room_left, set_aside
 from mailnotary.history.store import DAY, Message, Numbering, Store, StoreError
 from mailnotary.history.story import Row
 

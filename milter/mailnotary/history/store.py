@@ -9,10 +9,13 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Self
 
-from mailnotary.history.database import Database, StoreError, connect
+from mailnotary.history.database import Database, StoreError, is_postgresql
+from mailnotary.history.postgresql import Postgresql
 from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
+from mailnotary.history.sqlite import Sqlite
 from mailnotary.history.story import Row, complete
 
 __all__ = ["Search", "Store", "StoreError"]
@@ -107,6 +110,14 @@ class Numbering:
         """An id for a message, like that of no other: 4096 in one microsecond would be needed for that."""
         self._next = (self._next + 1) % (1 << SHIFT)
         return (row.time << SHIFT) | self._next
+
+
+def connect(location: str, *, read_only: bool = False, seconds: float | None = None) -> Database:
+    """Connects to the database at a path or a postgresql:// URL. `seconds`: how long questions may take from now on
+    (SQLite: together), after which SlowStoreError is raised. Raises StoreError."""
+    if is_postgresql(location):
+        return Postgresql(location, read_only, seconds)
+    return Sqlite(Path(location), read_only, seconds)
 
 
 class Store:
