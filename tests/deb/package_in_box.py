@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.box import CONFIG, journal, processes, run, shown, wait_for
-from support.box_mail import KEY, POSTFIX, Box, Load, set_up
+from support.box import CONFIG, configure, journal, processes, run, shown, wait_for
+from support.box_mail import KEY, POSTFIX, Box, Load, check_page, set_up
 from support.mail import signed
 from support.rig import results
 
@@ -78,6 +78,17 @@ def test_mail_is_checked_and_signed(box: Box) -> None:
     said = results(box.deliver(signed()).data)
     assert "dkim=pass" in said
     assert "dmarc=pass" in said
+
+
+def test_the_page_runs_with_debians_flask(box: Box) -> None:
+    with box.dns.aside():
+        apt("install", "--no-install-recommends", "python3-flask", "python3-waitress")
+    assert shown("UnitFileState", "mailnotary-web") == "disabled"
+    configure(history={"enabled": True})
+    run("systemctl", "reload", "mailnotary")
+    code, text = box.send(signed())
+    assert code == 250, text
+    check_page(text.rpartition(" ")[2])
 
 
 def test_an_upgrade_under_load_loses_no_message_and_keeps_what_is_the_admins(box: Box, tmp_path: Path) -> None:

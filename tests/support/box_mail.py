@@ -1,6 +1,7 @@
 """Mail through the system's Postfix and the mailnotary that is installed in a booted box."""
 
 import threading
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support.postfix import Delivered, Sink, SmtpClient, SmtpError
 from support.rig import verified
 
 PORT = 44025
+PAGE_PORT = 44092
 MTA = "mx.example.net"
 SOCKET = Path("/var/spool/postfix/mailnotary/mailnotary.sock")
 KEY = Path("/etc/mailnotary/keys/example.org.rsa2026.pem")
@@ -62,6 +64,41 @@ class Box:
         assert all(one.startswith("pass ") for one in ours), ours
         assert all(dkimpys), dkimpys
         return [one.split()[1] for one in ours]
+
+
+def page(path: str) -> str:
+    """A page of `mailnotary web`."""
+    with urllib.request.urlopen(f"http://{HOST}:{PAGE_PORT}{path}", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def check_page(queue_id: str) -> None:
+    """Starts the page, which runs as an account of its own. It tells of that message and of the keys, whether the daemon
+    runs or not, and has access to nothing else."""
+    Path("/etc/default/mailnotary-web").write_text(f"OPTIONS=--listen {HOST}:{PAGE_PORT}\n")
+    run("systemd-analyze", "verify", "mailnotary-web.service")
+    run("systemctl", "restart", "mailnotary-web")
+    wait_for(lambda: shown("ActiveState", "mailnotary-web") == "active", "the page runs")
+    wait_for(lambda: "the page is at" in journal(), "it serves")
+    assert Path(f"/proc/{shown('MainPID', 'mailnotary-web')}").owner() == "mailnotary-web"
+    wait_for(lambda: queue_id in page("/messages"), "the page shows the message")
+    assert "rsa2026._domainkey.example.org" in page("/keys")
+    assert "cannot be shown" not in page("/keys")
+    run("systemctl", "stop", "mailnotary")
+    assert queue_id in page("/messages")
+    run("systemctl", "start", "mailnotary")
+    as_page = ("runuser", "-u", "mailnotary-web", "--")
+    for command in (
+        ("cat", str(KEY)),
+        ("ls", str(KEY.parent)),
+        ("ls", "/var/lib/mailnotary"),
+        ("touch", "/var/lib/mailnotary/history/x"),
+        ("sh", "-c", "echo >>/var/lib/mailnotary/history/history.db"),
+        ("sh", "-c", f"echo >>{SOCKET}"),
+    ):
+        said = run(*as_page, *command, check=False)
+        assert "ermission denied" in said, (command, said)
+    run(*as_page, "mailnotary", "history", "--json")
 
 
 def set_up() -> Box:

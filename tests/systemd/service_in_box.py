@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.box import CONFIG, HOST, journal, run, shown, wait_for
-from support.box_mail import MTA, PORT, POSTFIX, SOCKET, Box, Load, set_up
+from support.box import CONFIG, HOST, configure, journal, run, shown, wait_for
+from support.box_mail import MTA, PORT, POSTFIX, SOCKET, Box, Load, check_page, set_up
 from support.daemon import children, name_of
 from support.mail import MESSAGE, signed
 from support.rig import results, verified
@@ -228,6 +228,19 @@ def test_after_a_start_with_a_broken_configuration_it_runs_once_the_file_is_mend
     assert service["level"] == "error", service
     CONFIG.write_text(good)
     wait_for(serving, "it starts by itself once the file is fixed", 30)
+    assert box.signatures() == ["rsa2026", "ed2026"]
+
+
+def test_the_page_reads_the_history_and_no_key(box: Box) -> None:
+    configure(history={"enabled": True})
+    reload()
+    code, text = box.send(signed())
+    assert code == 250, text
+    check_page(text.rpartition(" ")[2])
+    last = run("systemd-analyze", "security", "--no-pager", "mailnotary-web.service").strip().splitlines()[-1]
+    print("\n" + last)
+    assert float(re.findall(r"\b\d+\.\d+\b", last)[0]) <= 2.0
+    run("systemctl", "stop", "mailnotary-web")
     assert box.signatures() == ["rsa2026", "ed2026"]
 
 
