@@ -73,7 +73,7 @@ def page(path: str) -> str:
 
 
 def check_page(queue_id: str) -> None:
-    """Starts the page, which runs as an account of its own. It tells of that message and of the keys, whether the daemon
+    """Starts the page, which runs as an account of its own. It tells of the message and the keys, whether the daemon
     runs or not, and has access to nothing else."""
     Path("/etc/default/mailnotary-web").write_text(f"OPTIONS=--listen {HOST}:{PAGE_PORT}\n")
     run("systemd-analyze", "verify", "mailnotary-web.service")
