@@ -11,13 +11,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 from mailnotary.authres import Results
-from mailnotary.config.settings import DmarcMode, Mode, Settings
+from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction, SpfSettings
 from mailnotary.history.story import author_of, results_of
 from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import DmarcVerdict, containing, message_verdict, spf_reply
+from mailnotary.spf.result import SpfIdentity
 from mailnotary.status import DkimStatus, DmarcStatus
 
 MAX_KNOWN: Final = 100_000  # clients that are counted; further ones are not told to be known
+_HELO_UNKNOWN: Final = "; SPF of its HELO name was never checked"
 KNOWN: Final = 20  # messages of a client that passed DMARC, from which on it is called known
 
 
@@ -77,9 +79,12 @@ class WhatIf:
         if settings.mode in (Mode.SIGN, Mode.OBSERVE):
             return "accept", f"mode is {settings.mode}"
         results = results_of(message)
-        if (refusal := spf_reply(settings.spf, results.spf, client)) is not None and not message["reachable"]:
-            return ("reject" if refusal.code >= 500 else "tempfail"), refusal.text
-        return self._by_author(message, results, client)
+        spf = [one for one in results.spf if settings.spf.check_helo or one.identity is not SpfIdentity.HELO]
+        if (refusal := spf_reply(settings.spf, spf, client)) is not None and not message["reachable"]:
+            then, why = ("reject" if refusal.code >= 500 else "tempfail"), refusal.text
+        else:
+            then, why = self._by_author(message, results, client)
+        return then, why + (_HELO_UNKNOWN if _is_helo_unknown(settings.spf, results, client) else "")
 
     def _by_author(
         self, message: Mapping[str, Any], results: Results, client: IPv4Address | IPv6Address | None
@@ -106,6 +111,12 @@ class WhatIf:
         passed = message["dmarc"] and message["dmarc"]["status"] == DmarcStatus.PASS
         if passed and (client in self._known or len(self._known) < MAX_KNOWN):
             self._known[client] += 1
+
+
+def _is_helo_unknown(settings: SpfSettings, results: Results, client: IPv4Address | IPv6Address | None) -> bool:
+    """Whether HELO's result, which may refuse a message, was not asked for when it came."""
+    matters = settings.check_helo and settings.helo_fail is not SpfAction.ACCEPT and client is not None
+    return matters and all(one.identity is not SpfIdentity.HELO for one in results.spf)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
