@@ -1,7 +1,7 @@
 """Debian's Chromium, driven by Playwright. Playwright's own browsers are never fetched.
 
-Ubuntu has browsers only as snaps, which need a snapd that runs. Where apt has no Chromium, tests/conftest.py leaves out
-what needs a browser. test_web_pages.py asks for the same pages everywhere.
+Ubuntu has browsers only as snaps, so that tests/conftest.py leaves out there what needs one; test_web_pages.py asks for the
+same pages everywhere.
 """
 
 from collections.abc import Iterator
