@@ -1,6 +1,6 @@
 """Debian's Chromium, driven by Playwright. Playwright's own browsers are never fetched.
 
-Ubuntu has browsers only as snaps, so that tests/conftest.py leaves out there what needs one; test_web_pages.py asks for the
+Ubuntu has browsers only as snaps, so tests/conftest.py leaves out there what needs one. test_web_pages.py asks for the
 same pages everywhere.
 """
 
