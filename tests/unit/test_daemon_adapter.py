@@ -337,13 +337,13 @@ def test_a_callback_at_work_shows_and_one_at_rest_does_not(monkeypatch: pytest.M
     seen: list[float | None] = []
 
     def end_of_message(_queue_id: str | None) -> tuple[Any, ...]:
-        seen.append(callbacks.stuck_since())
+        seen.append(callbacks.live.stuck_since())
         return ()
 
     monkeypatch.setattr(session, "end_of_message", end_of_message)
     play(callbacks, ctx)
     assert seen[0] is not None
-    assert callbacks.stuck_since() is None
+    assert callbacks.live.stuck_since() is None
 
 
 def test_connections_are_counted_while_they_live() -> None:

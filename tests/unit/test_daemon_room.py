@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import cast
 
-from mailnotary.daemon.adapter import Connection
+from mailnotary.daemon.connection import Connection
 from mailnotary.daemon.descriptors import Sessions, unread
 from mailnotary.daemon.room import Pairs
 

@@ -94,7 +94,7 @@ def build_parser(only: Collection[str] | None = None) -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, prog="mailnotary")
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, formatter_class=FoldingHelp, epilog=EXIT_STATUS)
-        command.set_defaults(command=name, parser=command, failed=1)
+        command.set_defaults(command=name, parser=command, failed=1, check=False)
         if only is None or name in only:
             module = import_module("mailnotary.cli." + name.replace("-", "_") + "_" * iskeyword(name))
             command.description = module.__doc__
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments[:1] = [_OLD_NAMES.get(first, first) for first in arguments[:1]]
     args = _parse(arguments)
     failed = int(args.failed)
-    if getattr(args, "check", False):
+    if args.check:
         failed = 3
     try:
         status = int(args.run(args))

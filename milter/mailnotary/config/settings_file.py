@@ -191,11 +191,11 @@ def _level(text: str) -> str:
 
 def _client_networks(node: YamlNode, report: Report) -> tuple[Network, ...]:
     """Networks whose clients are trusted. Warns of one that is the whole Internet."""
-    found = networks(node, report)
-    for item, network in zip(node.items if isinstance(node, YamlSequence) else (), found, strict=False):
+    trusted = networks(node, report)
+    for item, network in zip(node.items if isinstance(node, YamlSequence) else (), trusted, strict=False):
         if network.prefixlen == 0:
             report.warn(item, f"{network} includes every client on the Internet: write only your own networks")
-    return found
+    return trusted
 
 
 def _check_times(settings: Settings, root: YamlMapping, report: Report) -> None:
@@ -212,10 +212,12 @@ def _check_times(settings: Settings, root: YamlMapping, report: Report) -> None:
 
 
 def _peers(node: YamlNode, report: Report) -> tuple[Network, ...]:
-    found = _client_networks(node, report)
-    if len(found) > MAX_PEERS:
-        raise ValueError(f"{len(found)} networks, but at most {MAX_PEERS} are possible: combine them into larger ones")
-    return found
+    trusted = _client_networks(node, report)
+    if len(trusted) > MAX_PEERS:
+        raise ValueError(
+            f"{len(trusted)} networks, but at most {MAX_PEERS} are possible: combine them into larger ones"
+        )
+    return trusted
 
 
 def _check_peers(settings: Settings, root: YamlMapping, report: Report) -> None:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NoReturn
 
 from mailnotary.config.yaml_nodes import shown
-from mailnotary.config.yaml_reader import NO_KEY, QUOTED, MistakeError, Reader
+from mailnotary.config.yaml_reader import NO_KEY, QUOTED, MistakeError, YamlReader
 
 MAX_DEPTH = 20  # the deepest key of our files is at 6
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels: check the indentation and the brackets"
@@ -90,7 +90,7 @@ class _Open:
     may_be_key: bool = False  # brackets: the value in them can be a key
 
 
-class _Check(Reader):
+class _Check(YamlReader):
     """Goes through a text once, token by token, without recursion."""
 
     def __init__(self, text: str) -> None:

@@ -125,8 +125,8 @@ class Report:
     def sorted_problems(self) -> list[Problem]:
         """The errors and faults in the order of the files, each once although aliases are read several times."""
         order = {file: number for number, file in enumerate(self._files)}
-        found = dict.fromkeys(self.problems + self.faults)
-        ordered = sorted(found, key=lambda problem: (order[problem.file], problem.line, problem.column))
+        distinct = dict.fromkeys(self.problems + self.faults)
+        ordered = sorted(distinct, key=lambda problem: (order[problem.file], problem.line, problem.column))
         if self._beyond:
             ordered.append(Problem(self.file, 0, 0, f"{self._beyond} more errors are not shown: fix these first"))
         return ordered

@@ -42,7 +42,7 @@ class MistakeError(SetupError):
         self.index, self.message = index, message
 
 
-class Reader:
+class YamlReader:
     """A text, and how far it was read."""
 
     def __init__(self, text: str) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import milter
 
+from mailnotary.daemon import macros
+from mailnotary.daemon.connection import Connection, Connections, Replies
 from mailnotary.session.message import Environment
 from mailnotary.session.policy import Action, DeleteHeader, InsertHeader, Quarantine, Reply, wants_mail_reply
 from mailnotary.session.session import Session
@@ -51,67 +53,6 @@ _MACROS: Final = (
 _MAX_REPLY_LINES: Final = 32  # smfi_setmlreply(3)
 
 
-class Connection:
-    """What is kept for one connection of the MTA. `busy_since` is the monotonic time at which the callback began that
-    is at work now, 0.0 while none is: what the worker's watchdog looks at. `idle_since` is that at which it began
-    to be between messages, None while it is in one."""
-
-    __slots__ = (
-        "actions",
-        "after_body",
-        "after_connect",
-        "after_eoh",
-        "after_header",
-        "after_helo",
-        "after_mail",
-        "after_rcpt",
-        "busy_since",
-        "defect",
-        "error",
-        "idle_since",
-        "session",
-    )
-
-    def __init__(self, session: Session, actions: int, protocol: int) -> None:
-        def answer(no_reply: int) -> int:
-            return milter.NOREPLY if protocol & no_reply else milter.CONTINUE
-
-        self.session = session
-        self.actions = actions
-        self.after_connect = answer(milter.P_NR_CONN)
-        self.after_helo = answer(milter.P_NR_HELO)
-        self.after_mail = answer(milter.P_NR_MAIL)
-        self.after_rcpt = answer(milter.P_NR_RCPT)
-        self.after_header = answer(milter.P_NR_HDR)
-        self.after_eoh = answer(milter.P_NR_EOH)
-        self.after_body = answer(milter.P_NR_BODY)
-        self.busy_since = 0.0
-        self.idle_since: float | None = time.monotonic()
-        self.defect: BaseException | None = None  # in what the connection began with: it spoils all of its messages
-        self.error: BaseException | None = None  # in the message under way
-
-    def begin_message(self) -> None:
-        """Forgets the message before."""
-        self.error = self.defect
-        self.idle_since = None
-
-    def end_message(self) -> None:
-        """No message is under way any more."""
-        self.busy_since = 0.0
-        self.idle_since = time.monotonic()
-
-    def fail(self, event: str, error: BaseException) -> None:
-        """An event of the message under way failed: its end will be answered accordingly."""
-        self.busy_since = 0.0
-        if self.error is None:
-            self.error = error
-            log.error("defect while handling an event", exc_info=error, extra={"fields": {"milter_event": event}})
-        try:
-            self.session.broken(error)
-        except Exception as second:
-            log.error("defect in broken()", exc_info=second)
-
-
 class Adapter:
     """All connections of this process. `source` gives the newest environment; a worker sets it before it serves, for
     the callbacks are handed to libmilter before there are workers."""
@@ -120,7 +61,7 @@ class Adapter:
         self.source: Callable[[], Environment] = _no_environment
         self._negotiated = (_WANTED_ACTIONS, milter.P_HDR_LEADSPC)  # by the newest connection
         self._warned: set[str] = set()
-        self.live: set[Connection] = set()
+        self.live = Connections()
         self.most = sys.maxsize  # connections: with the last of them `on_full` is called
         self.on_full: Callable[[], object] = lambda: None
         self.on_open: Callable[[], object] = lambda: None  # is called for each new connection
@@ -144,28 +85,6 @@ class Adapter:
         # is as good as not sent. libmilter itself turns the CONTINUE into no reply where none is due.
         milter.set_exception_policy(milter.CONTINUE)
         milter.register("mailnotary", negotiate=self.on_negotiate)
-
-    def stuck_since(self) -> float | None:
-        """The monotonic time at which the longest-running callback began; None if none is at work."""
-        begun = [since for connection in tuple(self.live) if (since := connection.busy_since)]
-        return min(begun, default=None)
-
-    def in_messages(self, idle_seconds: float) -> list[Connection]:
-        """The connections that are in a message or were until so many seconds ago."""
-        now = time.monotonic()
-        return [
-            connection
-            for connection in tuple(self.live)
-            if connection.idle_since is None or now - connection.idle_since < idle_seconds
-        ]
-
-    def longest_idle(self) -> float:
-        """For how many seconds the idlest connection has been between messages."""
-        now = time.monotonic()
-        return max(
-            (now - since for connection in tuple(self.live) if (since := connection.idle_since) is not None),
-            default=0.0,
-        )
 
     # -- callbacks
 
@@ -213,7 +132,7 @@ class Adapter:
             may_add=bool(actions & milter.ADDHDRS),
             may_delete=bool(actions & milter.CHGHDRS),
         )
-        connection = Connection(session, actions, protocol)
+        connection = Connection(session, actions, _replies(protocol))
         ctx.setpriv(connection)
         self.live.add(connection)
         self.on_open()
@@ -233,11 +152,11 @@ class Adapter:
         connection: Connection = ctx.getpriv() or self._reopen(ctx)
         try:
             ip = address[0] if isinstance(address, tuple) else None
-            connection.session.connect(ip, _macro(ctx, "j"), _macro(ctx, "{daemon_name}"))
+            connection.session.connect(ip, macros.macro(ctx, "j"), macros.macro(ctx, "{daemon_name}"))
         except BaseException as error:
             connection.fail("connect", error)
             connection.defect = error
-        return connection.after_connect
+        return connection.replies.connect
 
     def on_helo(self, ctx: "Context", name: str) -> int:
         """HELO or EHLO."""
@@ -247,7 +166,7 @@ class Adapter:
         except BaseException as error:
             connection.fail("helo", error)
             connection.defect = error
-        return connection.after_helo
+        return connection.replies.helo
 
     def on_mail(self, ctx: "Context", sender: bytes, *_parameters: bytes) -> int:
         """MAIL FROM. An answer other than to go on is given here only where the MTA waits for one."""
@@ -255,16 +174,15 @@ class Adapter:
         connection.busy_since = time.monotonic()
         connection.begin_message()
         try:
-            reply = connection.session.mail_from(
-                sender, _auth_user(ctx), _cert_subject(ctx, connection), _macro(ctx, "i")
-            )
+            subject = macros.cert_subject(ctx, asked=bool(connection.actions & milter.SETSYMLIST))
+            reply = connection.session.mail_from(sender, macros.auth_user(ctx), subject, macros.macro(ctx, "i"))
             connection.busy_since = 0.0
             if reply is not None and connection.error is None and connection.session.mail_replies:
                 connection.end_message()
                 return _send_reply(ctx, reply)
         except BaseException as error:
             connection.fail("mail", error)
-        return connection.after_mail
+        return connection.replies.mail
 
     def on_rcpt(self, ctx: "Context", recipient: bytes, *_parameters: bytes) -> int:
         """RCPT TO: asked for only where some recipients must be reached."""
@@ -273,7 +191,7 @@ class Adapter:
             connection.session.rcpt_to(recipient)
         except BaseException as error:
             connection.fail("rcpt", error)
-        return connection.after_rcpt
+        return connection.replies.rcpt
 
     def on_header(self, ctx: "Context", name: str, value: bytes) -> int:
         """One header field."""
@@ -282,7 +200,7 @@ class Adapter:
             connection.session.header(name.encode(), value)
         except BaseException as error:
             connection.fail("header", error)
-        return connection.after_header
+        return connection.replies.header
 
     def on_eoh(self, ctx: "Context") -> int:
         """The end of the header."""
@@ -293,7 +211,7 @@ class Adapter:
             connection.busy_since = 0.0
         except BaseException as error:
             connection.fail("eoh", error)
-        return connection.after_eoh
+        return connection.replies.eoh
 
     def on_body(self, ctx: "Context", chunk: bytes) -> int:
         """Some of the body."""
@@ -302,7 +220,7 @@ class Adapter:
             connection.session.body(chunk)
         except BaseException as error:
             connection.fail("body", error)
-        return connection.after_body
+        return connection.replies.body
 
     def on_eom(self, ctx: "Context") -> int:
         """The end of the message: the one event that is always answered."""
@@ -310,7 +228,7 @@ class Adapter:
         connection.busy_since = time.monotonic()
         queue_id = None
         try:
-            queue_id = _macro(ctx, "i")
+            queue_id = macros.macro(ctx, "i")
             if connection.error is None:
                 actions = connection.session.end_of_message(queue_id)
             else:
@@ -354,6 +272,20 @@ class Adapter:
             log.warning(text)
 
 
+def _replies(protocol: int) -> Replies:
+    """What to return after each event under these protocol flags."""
+    flags = (
+        milter.P_NR_CONN,
+        milter.P_NR_HELO,
+        milter.P_NR_MAIL,
+        milter.P_NR_RCPT,
+        milter.P_NR_HDR,
+        milter.P_NR_EOH,
+        milter.P_NR_BODY,
+    )
+    return Replies(*(milter.NOREPLY if protocol & flag else milter.CONTINUE for flag in flags))
+
+
 def _no_environment() -> Environment:
     raise RuntimeError("no worker has begun to serve")
 
@@ -376,42 +308,6 @@ def open_socket(spec: str) -> None:
     """Lets libmilter open the socket that takes the place of the real one until `dup2` puts that there."""
     milter.setconn(spec)
     milter.opensocket(False)
-
-
-def _macro(ctx: "Context", name: str) -> str | None:
-    """A macro's value; None where it is absent, empty or no UTF-8."""
-    try:
-        return ctx.getsymval(name) or None
-    except UnicodeDecodeError:
-        return None
-
-
-def _auth_user(ctx: "Context") -> str | None:
-    """The login name; "" for a client that is authenticated under a name that can't be had (it is not UTF-8, or the MTA
-    gives the mechanism alone); None for one that is not authenticated."""
-    try:
-        user = ctx.getsymval("{auth_authen}")
-    except UnicodeDecodeError:
-        return ""
-    if user:
-        return str(user)
-    try:
-        return "" if ctx.getsymval("{auth_type}") else None
-    except UnicodeDecodeError:
-        return ""
-
-
-def _cert_subject(ctx: "Context", connection: Connection) -> str | None:
-    """The subject of the client's TLS certificate, None without one that the MTA trusts. Postfix gives it for such
-    alone, and knows no {verify} (MILTER_README); Sendmail gives every one's, and says "OK" in {verify} of those that it
-    has verified. It does so if asked for it, so where we can't ask, no subject counts."""
-    if not connection.actions & milter.SETSYMLIST:
-        return None
-    try:
-        verified = (ctx.getsymval("{verify}") or "OK") == "OK"
-    except UnicodeDecodeError:
-        return None
-    return _macro(ctx, "{cert_subject}") if verified else None
 
 
 def _perform(ctx: "Context", connection: Connection, actions: tuple[Action, ...]) -> int:

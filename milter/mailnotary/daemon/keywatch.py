@@ -43,11 +43,11 @@ def run(control: Channel, configuration: Snapshot, signing: Snapshot, tell: Tell
 
 
 def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: Tell) -> None:
-    told = False  # of anything
+    announced = False  # of anything
 
     def announce(signing: SigningSet) -> None:
-        nonlocal told
-        told = True
+        nonlocal announced
+        announced = True
         with suppress(ConnectionError):  # the supervisor has gone, and we go when we next listen to it
             control.send(SIGNING, Snapshot.write(signing))
 
@@ -69,7 +69,7 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: T
                 due = time.monotonic() + settings.key_check_seconds
         if watch.busy:
             watch.step(resolver)
-            if not told and not watch.busy:
+            if not announced and not watch.busy:
                 announce(watch.signing)  # the first round is done: those who wait for it go on
             if not watch.busy and settings.metrics.listen is not None:
                 tell(_values(watch))

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailnotary.daemon import descriptors
-from mailnotary.daemon.adapter import Adapter, Connection
+from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.connection import Connection
 from mailnotary.daemon.descriptors import Sessions
 from mailnotary.daemon.listener import StandIns, wake_up
 
@@ -78,10 +79,10 @@ class Pairs:
         """The sockets that may be ended because nothing has happened for at least so many seconds, the idlest first."""
         now = time.monotonic()
         whole = [group for group in self._groups if len(group.connections) == len(group.sockets)]
-        found = [(group.idle(now), number) for group in whole for number in group.sockets]
+        by_idle = [(group.idle(now), number) for group in whole for number in group.sockets]
         idle = self._others.idle(now)
-        found += [(min(idle, now - self._seen[number]), number) for number in self._others.sockets]
-        return [number for idle, number in sorted(found, reverse=True) if idle >= least]
+        by_idle += [(min(idle, now - self._seen[number]), number) for number in self._others.sockets]
+        return [number for idle, number in sorted(by_idle, reverse=True) if idle >= least]
 
     def longest_unknown(self) -> float:
         """For how many seconds the oldest socket has been there of those that are in no group."""
@@ -183,7 +184,7 @@ class Room:
         patience = time.monotonic() - self._in_vain_since
         with self._lock:
             unknown = self._pairs.longest_unknown()
-        return patience > LONG_IDLE and max(self._adapter.longest_idle(), unknown) > LONG_IDLE
+        return patience > LONG_IDLE and max(self._adapter.live.longest_idle(), unknown) > LONG_IDLE
 
 
 def _end(descriptor: int, number: int) -> bool:

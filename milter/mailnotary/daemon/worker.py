@@ -163,7 +163,7 @@ class Worker:
     def _send_heartbeat(self) -> None:
         """Sends a heartbeat, unless a callback is stuck: then the supervisor is to think that we are dead."""
         settings = self._environments.current().settings
-        since = self._adapter.stuck_since()
+        since = self._adapter.live.stuck_since()
         allowed = max(settings.limits.message_seconds, settings.limits.spf_seconds) + STUCK_MARGIN
         if since is None or time.monotonic() - since < allowed:
             self._heartbeats.beat(self._number, self._generation)
@@ -178,10 +178,10 @@ class Worker:
         self._stand_ins.put(self._stand_ins.idle)
         deadline = time.monotonic() + self._environments.current().settings.stop_seconds
         time.sleep(ACCEPT_SECONDS)
-        while self._adapter.in_messages(IDLE_SECONDS) and time.monotonic() < deadline:
+        while self._adapter.live.in_messages(IDLE_SECONDS) and time.monotonic() < deadline:
             self._send_heartbeat()
             time.sleep(0.05)
-        if left := len(self._adapter.in_messages(0)):
+        if left := len(self._adapter.live.in_messages(0)):
             log.warning(
                 "stopping with messages under way", extra={"fields": {"worker": self._number, "messages": left}}
             )

@@ -146,7 +146,7 @@ def _record(name: str, kind: RecordKind, value: Any) -> RecordData:
                 preference, host = _list(name, value)
                 return MxRecord(int(preference), _host(name, host))
     except (TypeError, ValueError) as error:
-        raise ZoneError(f"{name}: {value!r} is no {kind} record: {error}") from error
+        raise ZoneError(f"{name}: {value!r} is not a record of type {kind}: {error}") from error
 
 
 def _host(name: str, value: Any) -> str:
