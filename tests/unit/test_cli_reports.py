@@ -237,6 +237,14 @@ def test_a_day_that_is_not_over_is_not_sent(
     assert sink.take_all() == []
 
 
+def test_a_day_of_which_nobody_knows_what_was_sent_is_not_sent(
+    sending: Callable[..., int], capsys: pytest.CaptureFixture[str], sink: Sink
+) -> None:
+    assert sending("--date", DAY) == 1
+    assert "2023-11-14 is more than 30 days ago" in capsys.readouterr().err
+    assert sink.take_all() == []
+
+
 def test_another_host_at_work_is_left_alone(
     sending: Callable[..., int], capsys: pytest.CaptureFixture[str], sink: Sink, tmp_path: Path
 ) -> None:

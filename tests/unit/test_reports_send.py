@@ -2,12 +2,14 @@
 
 import email
 import gzip
+import socketserver
+import threading
 from collections.abc import Iterator
 from email.header import decode_header, make_header
 from email.policy import default
 from email.utils import unquote
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -23,7 +25,7 @@ from mailnotary.reports.ledger import FIRST_PAUSE, LEASE, Ledger, State, unique_
 from mailnotary.reports.names import Reporter
 from mailnotary.reports.outgoing import reporter_of
 from mailnotary.reports.period import DAY, Period
-from mailnotary.reports.send import Mailed, Office
+from mailnotary.reports.send import MAX_FAILING, Mailed, Office
 from mailnotary.reports.submit import SubmitError, submit
 from mailnotary.resolver import ZoneResolver
 from support.daemon import free_port
@@ -208,6 +210,72 @@ def test_a_mail_server_that_is_away_is_tried_again_later(hosts: Hosts, sink: Sin
     assert {mailed.state for mailed in hosts.office("mx2").send(PERIOD)} == {State.SENT}
     assert len(arrived(sink)) == 2
     assert list(hosts.office().send(PERIOD)) == []
+
+
+def test_a_mail_server_that_takes_nothing_is_left_alone_until_the_next_run(hosts: Hosts, sink: Sink) -> None:
+    store = hosts.office().store
+    fill(
+        store, [asking(verified(domain=f"{n:02}.example"), f"mailto:d@{n:02}.example") for n in range(40)], BEGIN + 900
+    )
+    away = hosts.office(submit_to=f"127.0.0.1:{free_port()}")
+    assert len(list(away.send(PERIOD))) == MAX_FAILING
+    hosts.clock.now += FIRST_PAUSE + 1
+    assert {mailed.state for mailed in hosts.office().send(PERIOD)} == {State.SENT}
+    assert len(arrived(sink)) == 42
+
+
+@pytest.mark.parametrize(
+    ("answer", "for_good"),
+    [
+        ("550 5.1.1 No such user", True),
+        ("550 5.2.1 Mailbox disabled", True),
+        ("554 5.7.1 Relay access denied", False),
+        ("550 No", False),
+        ("450 4.2.0 Greylisted", False),
+    ],
+)
+def test_only_a_destination_that_does_not_exist_is_given_up_at_once(answer: str, for_good: bool) -> None:
+    with Answering(answer) as port, pytest.raises(SubmitError) as raised:
+        submit(f"127.0.0.1:{port}", compose(), sender="", recipient="d@example.org", hostname="example.net")
+    assert (raised.value.for_good, answer in str(raised.value)) == (for_good, True)
+
+
+def test_a_message_that_was_taken_is_sent_whatever_comes_of_quit() -> None:
+    with Answering("250 2.1.5 Ok") as port:
+        submit(f"127.0.0.1:{port}", compose(), sender="", recipient="d@example.org", hostname="example.net")
+
+
+class _Session(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(b"220 x\r\n")
+        for line in self.rfile:
+            verb = line[:4].upper()
+            if verb == b"QUIT":
+                return  # without an answer
+            answer = cast(Answering, self.server).answer if verb == b"RCPT" else "250 2.0.0 Ok"
+            if verb == b"DATA":
+                self.wfile.write(b"354 Go on\r\n")
+                while self.rfile.readline() != b".\r\n":
+                    pass
+            self.wfile.write(answer.encode() + b"\r\n")
+
+
+class Answering(socketserver.ThreadingTCPServer):
+    """An SMTP server with one answer to every recipient, which hangs up at QUIT."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Session)
+        self.answer = answer
+
+    def __enter__(self) -> int:  # type: ignore[override]
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return int(self.server_address[1])
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
 
 
 def test_a_refused_destination_is_not_tried_again_and_the_others_are_sent(hosts: Hosts, sink: Sink) -> None:

@@ -1,6 +1,7 @@
 """`mailnotary reports`: makes and sends what is due. `reports bounced`: takes note of mail that came back."""
 
 import argparse
+import signal
 import socket
 import sys
 import time
@@ -24,11 +25,12 @@ from mailnotary.mail.envelope import mailbox_of
 from mailnotary.reports import bounce
 from mailnotary.reports.ledger import Ledger, State, unique_id_of
 from mailnotary.reports.outgoing import reporter_of
-from mailnotary.reports.period import Period, ended, periods_of
+from mailnotary.reports.period import DAY, Period, ended, periods_of
 from mailnotary.reports.send import Mailed, Office
 from mailnotary.session.outbound import signer_of, signing_keys
 
 GRACE = 600  # seconds after the end of a period, until all hosts have stored its messages
+OLDEST = 30  # days: the notes of what was sent are kept for twice as long
 DAYS = 3  # back to which reports are made, if they were not
 
 _STYLES = {State.SENT: "green", State.LATER: "yellow", State.FAILED: "red"}
@@ -45,6 +47,7 @@ def send(args: argparse.Namespace) -> int:
         settings = replace(settings, reports=replace(settings.reports, spread_seconds=0))
     signers = _signers(configuration)
     periods = _periods(args, settings)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the lease is given back
     mails: list[Mailed] = []
     with _store(settings) as store:
         ledger = Ledger(store.database, socket.gethostname(), time.time)
@@ -59,7 +62,8 @@ def send(args: argparse.Namespace) -> int:
             for mailed in office.send(period, args.domain):
                 _show(mailed, args, mails)
     if args.json:
-        print_json({"mails": mails})
+        fields = ("domain", "destination", "state", "reason")
+        print_json({"mails": [{name: getattr(mailed, name) for name in fields} for mailed in mails]})
     return 1 if mails and all(mailed.state is State.LATER for mailed in mails) else 0
 
 
@@ -77,6 +81,8 @@ def _periods(args: argparse.Namespace, settings: Settings) -> list[Period]:
     if args.date is None:
         return list(ended(until, hours, DAYS))
     periods = periods_of(args.date, hours)
+    if periods[0].begin < until - OLDEST * DAY:
+        raise CommandError(f"{args.date} is more than {OLDEST} days ago: nobody knows any more which reports were sent")
     if periods[-1].end > until:
         raise CommandError(f"{args.date} is not over for {GRACE // 60} minutes yet: write --dry-run to see its reports")
     return periods

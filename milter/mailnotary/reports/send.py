@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +23,7 @@ from mailnotary.reports.submit import SubmitError, submit
 from mailnotary.resolver import Resolver
 
 LONGEST_PAUSE: Final = 30.0  # seconds between two mails, however few there are
+MAX_FAILING: Final = 10  # mails in a row that the mail server does not take now: then it is left alone for an hour
 NOTING: Final = 60.0  # seconds for which a store that is busy is asked again to note what was sent
 
 
@@ -34,6 +35,7 @@ class Mailed:
     destination: str
     state: State
     reason: str
+    by_mail_server: bool = False  # it is our own mail server that did not take it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,15 @@ class Office:
             if domains:
                 wanted = [domain for domain in domains if not begun or domain in wanted]
             if wanted or not begun:
-                yield from self._send_all(period, wanted)
-            begun = begun or not domains
+                went_through = yield from self._send_all(period, wanted)
+                begun = begun or (went_through and not domains)
         finally:
             with suppress(StoreError):
                 self.ledger.release(period.begin, begun=begun)
 
-    def _send_all(self, period: Period, domains: Sequence[str]) -> Iterator[Mailed]:
+    def _send_all(self, period: Period, domains: Sequence[str]) -> Generator[Mailed, None, bool]:
+        """Whether it went through all of them: where the mail server takes none, it stops."""
+        failing = 0
         with gathering(only(domains)) as gatherer:
             messages = self.store.count(search_of(period))
             gatherer.add(self.track(messages_of(self.store, period), messages, f"messages of {period}"))
@@ -79,7 +83,13 @@ class Office:
                 for mailed in self._send_one(one):
                     yield mailed
                     if mailed.state is State.SENT:
+                        failing = 0
                         self.sleep(pause)
+                    elif mailed.by_mail_server:
+                        failing += 1
+                if failing >= MAX_FAILING:
+                    return False
+        return True
 
     def _send_one(self, one: Outgoing) -> Iterator[Mailed]:
         begin, domain = one.period.begin, one.report.domain
@@ -101,7 +111,8 @@ class Office:
         except SubmitError as error:
             if error.for_good:
                 self.ledger.refuse(recipient, str(error))
-            return self._note(one, recipient, State.FAILED if error.for_good else State.LATER, str(error))
+            state = State.FAILED if error.for_good else State.LATER
+            return self._note(one, recipient, state, str(error), by_mail_server=not error.for_good)
         except (StoreError, OSError):
             raise
         except Exception as error:
@@ -123,7 +134,9 @@ class Office:
             hostname=mailbox_of(sender).domain,
         )
 
-    def _note(self, one: Outgoing, destination: str, state: State, reason: str) -> Mailed:
+    def _note(
+        self, one: Outgoing, destination: str, state: State, reason: str, *, by_mail_server: bool = False
+    ) -> Mailed:
         """Notes it, even if the store is busy for a while: a mail that is not noted is sent again."""
         end = time.monotonic() + NOTING
         while True:
@@ -134,7 +147,7 @@ class Office:
                 if time.monotonic() > end:
                     raise
                 self.sleep(1)
-        return Mailed(one.report.domain, destination, state, reason)
+        return Mailed(one.report.domain, destination, state, reason, by_mail_server)
 
     def _new_message_id(self, one: Outgoing) -> str:
         """One that nobody can guess: by it a mail that comes back is known to be ours."""

@@ -1,8 +1,10 @@
 """Hands a report to the mail server, which brings it to its destination: by SMTP, or with its sendmail command."""
 
+import re
 import shutil
 import smtplib
 import subprocess
+from contextlib import suppress
 from typing import Final
 
 from mailnotary.errors import SetupError
@@ -10,7 +12,9 @@ from mailnotary.escape import printable
 
 SECONDS: Final = 120  # for each answer of the mail server
 _SENDMAIL_PATH: Final = "/usr/sbin:/usr/lib:/usr/bin"
-_REFUSED: Final = (64, 65, 67, 68)  # EX_USAGE, EX_DATAERR, EX_NOUSER, EX_NOHOST (sysexits.h)
+_REFUSED: Final = (67, 68)  # EX_NOUSER, EX_NOHOST (sysexits.h)
+# The address or the mailbox is at fault (RFC 3463 sections 3.2 and 3.3). Any other refusal may be of our own making.
+_NO_MAILBOX: Final = re.compile(r"5[0-9][0-9] 5\.[12]\.")
 
 
 class SubmitError(SetupError):
@@ -33,23 +37,25 @@ def submit(where: str, message: bytes, *, sender: str, recipient: str, hostname:
 def _by_smtp(where: str, message: bytes, sender: str, recipient: str, hostname: str) -> None:
     host, _, port = where.rpartition(":")
     try:
-        with smtplib.SMTP(host.strip("[]"), int(port), hostname, timeout=SECONDS) as server:
+        server = smtplib.SMTP(host.strip("[]"), int(port), hostname, timeout=SECONDS)
+        try:
             server.sendmail(sender, [recipient], message)
+        finally:  # what happens to QUIT changes nothing: a message that was taken must not be sent again
+            with suppress(OSError, smtplib.SMTPException):
+                server.quit()
     except smtplib.SMTPRecipientsRefused as error:
         code, text = error.recipients[recipient]
-        raise SubmitError(f"{where} answered {code} {_line(text)}", for_good=code >= 500) from error
-    except smtplib.SMTPDataError as error:
-        answer = f"{error.smtp_code} {_line(error.smtp_error)}"
-        raise SubmitError(f"{where} answered {answer}", for_good=error.smtp_code >= 500) from error
-    except smtplib.SMTPResponseException as error:  # to the greeting, EHLO or MAIL: not about this destination
-        answer = f"{error.smtp_code} {_line(error.smtp_error)}"
-        raise SubmitError(f"{where} answered {answer}", for_good=False) from error
+        raise _answered(where, code, text) from error
+    except smtplib.SMTPResponseException as error:
+        raise _answered(where, error.smtp_code, error.smtp_error) from error
     except (OSError, smtplib.SMTPException) as error:
         raise SubmitError(f"{where}: {printable(str(error), 300) or type(error).__name__}", for_good=False) from error
 
 
-def _line(text: bytes | str) -> str:
-    return printable(text.replace(b"\n", b" ") if isinstance(text, bytes) else text, 300)
+def _answered(where: str, code: int, text: bytes | str) -> SubmitError:
+    line = text.replace(b"\n", b" ") if isinstance(text, bytes) else text
+    answer = f"{code} {printable(line, 300)}"
+    return SubmitError(f"{where} answered {answer}", for_good=_NO_MAILBOX.match(answer) is not None)
 
 
 def _by_command(message: bytes, sender: str, recipient: str) -> None:
