@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
-from mailnotary.dkim.signature import Signature, decode_base64
-from mailnotary.dkim.tags import TagError, TagList, parse_tags
+from mailnotary.dkim.signature import Signature
+from mailnotary.dkim.tags import TagError, TagList, decode_base64, parse_tags
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
 from mailnotary.remember import Remembering

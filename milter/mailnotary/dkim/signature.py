@@ -14,14 +14,11 @@ viadkim maps in this way; OpenDKIM and mox say permerror for both of the first t
 """
 
 import re
-from base64 import b64decode
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from functools import lru_cache
 from typing import NamedTuple
 
 from mailnotary.dkim.publish import key_record_name
-from mailnotary.dkim.tags import TagError, TagList, parse_tags
+from mailnotary.dkim.tags import BASE64, TagError, TagList, decode_base64, parse_tags
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
@@ -42,7 +39,6 @@ MAX_FUTURE = 86400  # seconds that t= may be in the future: clocks in a wrong ti
 REQUIRED_TAGS = ("v", "a", "b", "bh", "d", "h", "s")  # RFC 6376 6.1.1
 
 _WSP = b" \t\r\n"
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
 _NUMBER = re.compile(rb"[0-9]+\Z")
 _HEADER_NAME = re.compile(rb"[!-9;-~]+\Z")  # ftext (RFC 5322 3.6.8); a ";" cannot occur in a tag's value
 _ALGORITHM = re.compile(r"[a-z][a-z0-9]{,31}-[a-z][a-z0-9]{,31}\Z")
@@ -143,7 +139,7 @@ def read_labels(tags: TagList) -> Labels:
         selector=selector or "",
         identity=_text(identity) if identity else f"@{domain}" if domain else "",
         algorithm=algorithm if algorithm in _KEY_TYPES or _ALGORITHM.match(algorithm) else "",
-        signature=signature[:MAX_SIGNATURE_TEXT].decode("ascii") if _BASE64.match(signature) else "",
+        signature=signature[:MAX_SIGNATURE_TEXT].decode("ascii") if BASE64.match(signature) else "",
     )
 
 
@@ -185,23 +181,6 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
         expiration=expiration,
         unsigned_field=unsigned,
     )
-
-
-def decode_base64(value: bytes) -> bytes | None:
-    """A base64string (RFC 6376 2.10), white space anywhere in it, its padding optional; None if it is not one."""
-    packed = value.translate(None, _WSP)
-    try:
-        if packed:
-            return a2b_base64(packed, strict_mode=True)  # nearly always: with the padding that it should have
-    except Base64Error:
-        pass
-    if not _BASE64.match(packed):
-        return None
-    packed = packed.rstrip(b"=")
-    try:
-        return b64decode(packed + b"=" * (-len(packed) % 4))
-    except Base64Error:  # one digit over
-        return None
 
 
 def _base64(tags: TagList, name: str) -> bytes:

@@ -8,12 +8,16 @@ tval      =  1*VALCHAR                   ; %x21-3A / %x3C-7E, and UTF-8 (RFC 861
 """
 
 import re
+from base64 import b64decode
+from binascii import Error as Base64Error
+from binascii import a2b_base64
 
 from mailnotary.errors import MailSyntaxError
 
 MAX_TAGS = 64  # a signature has 14 known tags; the cap bounds the work that a header field can cause
 
 _WSP = b" \t\r\n"
+BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}\Z")
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*\Z")
 # A CR or LF that is not part of a fold is not allowed in a tag: it could smuggle in a line.
 # (The "++" keeps the match from being tried again in other ways: without it, it takes exponential time. "*+" for the
@@ -71,3 +75,20 @@ def _has_no_bad_octet(text: bytes) -> bool:
     what is left without the octets that are allowed must be as many line ends as there are folds.)"""
     left = text.translate(None, _ALLOWED)
     return not left or left == b"\r\n" * (text.count(b"\r\n ") + text.count(b"\r\n\t"))
+
+
+def decode_base64(value: bytes) -> bytes | None:
+    """A base64string (RFC 6376 2.10), white space anywhere in it, its padding optional; None if it is not one."""
+    packed = value.translate(None, _WSP)
+    try:
+        if packed:
+            return a2b_base64(packed, strict_mode=True)  # nearly always: with the padding that it should have
+    except Base64Error:
+        pass
+    if not BASE64.match(packed):
+        return None
+    packed = packed.rstrip(b"=")
+    try:
+        return b64decode(packed + b"=" * (-len(packed) % 4))
+    except Base64Error:  # one digit over
+        return None
