@@ -33,7 +33,7 @@ VERDICTS = [
     b"a.example\na.b.example\nexample\nv=DMARC1;p=none\nv=DMARC1;p=reject|v=DMARC1\nv=DMARC1;psd=y",
     "bücher.example\nBÜCHER.example\n\nv=DMARC1; p=reject; sp=?; rua=x:y".encode(),
     b"\xff\n\xff\n\xff",
-    b"a.example\n\x07.a.example\n\x1b[31m.a.example\nv=DMARC1; p=reject",  # identifiers that are no names
+    b"a.example\n\x07.a.example\n\x1b[31m.a.example\nv=DMARC1; p=reject",  # identifiers that are not names
     "a.\u0590!".encode(),  # an unassigned character
 ]
 

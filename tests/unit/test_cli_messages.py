@@ -115,7 +115,7 @@ def test_a_directory_that_holds_no_mail_is_an_error(tmp_path: Path, capsys: pyte
         (b"  " + LF.replace(b"\n", b"\n  "), "looks indented"),
         (b"<!DOCTYPE html>\n<html>", "web page"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "Outlook"),
-        (b"Hello, this is no message\n", "does not look like a message"),
+        (b"Hello, this is not a message\n", "does not look like a message"),
         (b"Return-Path: <a@example.org>\nDelivered To: bob\n" + LF, "line 2 is not a header field (Delivered To: bob)"),
         (b"X: y\n\x1b[2Jevil\n" + LF, r"(\x1b[2Jevil)"),
         (FROM + b"X: y\nevil\n" + LF, "line 3 is not a header field"),

@@ -1,4 +1,4 @@
-"""The store in SQLite: what is found in it, what goes, and what is no store of ours."""
+"""The store in SQLite: what is found in it, what goes, and what is not a store of ours."""
 
 import sqlite3
 import time

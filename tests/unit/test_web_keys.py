@@ -36,7 +36,7 @@ def test_no_key_file_is_opened(tmp_path: Path) -> None:
     (tmp_path / "keystore.yaml").write_text(KEYSTORE)
     (tmp_path / "keys").mkdir()
     for name in ("old", "new", "main"):
-        os.mkfifo(tmp_path / f"keys/{name}.pem")  # whoever opens it is noticed: it is no key
+        os.mkfifo(tmp_path / f"keys/{name}.pem")  # whoever opens it is noticed: it is not a key
     keystore = keystore_file.load_without_keys(tmp_path / "keystore.yaml")
     keys = [key for entry in keystore.entries.values() for key in entry.keys]
     assert [(key.selector, key.pem, key.fault) for key in keys] == [

@@ -26,6 +26,8 @@ INSTEAD = {
     r"to be had\b": "available",
     r"hangs? on (?:the|it|which|whether)\b": "depends on",
     r"be talked to\b": "respond",
+    r"signs? of life": "heartbeat",
+    r"(?<!there )(?:is|are|was|were) no (?!(?:longer|more|less|such|other|reason|place|higher)\b)[a-z]": "is not a",
 }
 # What is quoted from an RFC, an old message or an English idiom that is right.
 ALLOWED = re.compile(r'"[^"]*"|“[^”]*”|`[^`]*`|\bSHALL\b')

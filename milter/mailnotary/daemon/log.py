@@ -196,7 +196,7 @@ def _json_value(value: object, limit: int) -> object:
 
 
 def _json_text(text: str, limit: int) -> str:
-    r"""Lone surrogates (octets that were no UTF-8) as \xNN: many a reader of JSON refuses them."""
+    r"""Lone surrogates (octets that were not UTF-8) as \xNN: many a reader of JSON refuses them."""
     text = text[:limit]
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

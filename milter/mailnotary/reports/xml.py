@@ -20,7 +20,7 @@ MAX_NAME: Final = 260  # characters of a domain or selector: all that DNS has ro
 MAX_TEXT: Final = 1000  # characters of any other text
 
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-# Beside those, what is no character of XML; `printable` has dealt with the others (XML 1.0 section 2.2).
+# Beside those, what is not a character of XML; `printable` has dealt with the others (XML 1.0 section 2.2).
 _SPECIAL: Final = re.compile("[&<>\ufffe\uffff]")
 
 

@@ -70,7 +70,7 @@ def message_id(text: str) -> tuple[int, str]:
     if not at or not number.isascii() or not number.isdigit() or len(number) > 19 or int(number) > MAX_ID:
         raise ValueError(f"{printable(text, 40)} is not the id of a message")
     if len(host) > MAX_HOST or "\0" in host:
-        raise ValueError("this is not the id of a message: its host is no name")
+        raise ValueError("this is not the id of a message: its host is not a name")
     return int(number), host
 
 
