@@ -121,7 +121,7 @@ def test_it_goes_on_once_somebody_reads_again(tmp_path: Path) -> None:
 def test_one_that_died_is_replaced_and_what_was_written_meanwhile_is_not_lost(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_pump, "_RESTART", 0.0)
+    monkeypatch.setattr(log_pump, "_FIRST_DELAY", 0.0)
     reader, writer = pipe
     pump = LogPump(writer)
     first = pump.pid

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from mailnotary.daemon.descriptors import close_all_but
+from mailnotary.daemon.restarts import Restarts
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ _PIECE: Final = 4096  # octets that are written to a pipe in one piece (PIPE_BUF
 _GATHER: Final = 0.01  # seconds between two writes: woken up for each line, this process costs a twelfth of the mail
 _RETRY: Final = 0.2  # seconds after a write that failed: the reader has gone
 _PATIENCE: Final = 5.0  # seconds for which a stuck log is waited for when the daemon has gone
-_RESTART: Final = 1.0  # seconds from one start to the next where the process dies
+_FIRST_DELAY: Final = 0.1  # seconds: see `Restarts`
+_LONGEST_DELAY: Final = 1.0
+_HEALTHY: Final = 10.0
 _LAST_WORDS: Final = 1.0  # seconds for which the end of the daemon waits for them to be written
 
 
@@ -42,18 +45,19 @@ class LogPump:
         with suppress(OSError):  # the user has many pipes, or a sandbox forbids it: 64 KiB then (pipe(7))
             fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, _PIPE)
         self.pid = 0
-        self._due = 0.0
+        self._restarts = Restarts(_FIRST_DELAY, _LONGEST_DELAY, _HEALTHY)
         self.keep()
 
     def keep(self) -> None:
         """Starts the process where it does not run. What was written meanwhile waits in the pipe."""
-        if self.pid or time.monotonic() < self._due:
+        if self.pid or self._restarts.wait:
             return
-        self._due = time.monotonic() + _RESTART
+        self._restarts.begin()
         parent = os.getpid()
         try:
             self.pid = os.fork()
         except OSError as error:
+            self._restarts.ended()
             log.error("can't start the log's writer", extra={"fields": {"error": error.strerror}})
             return
         if self.pid == 0:
@@ -66,6 +70,7 @@ class LogPump:
         """A child has ended; perhaps this one."""
         if pid == self.pid:
             self.pid = 0
+            self._restarts.ended()
 
     def finish(self) -> None:
         """The daemon has ended. Waits a little for its last words to get through; what comes now goes to `target`, or
