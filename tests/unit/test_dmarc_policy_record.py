@@ -53,7 +53,7 @@ def test_anything_else_is_no_record(text: str) -> None:
     assert not is_record(text.encode())
 
 
-@pytest.mark.parametrize("blank", [" ", "\t", "\r\n", "\xa0"])
+@pytest.mark.parametrize("blank", [" ", "\t", "\r\n", "\xa0", "\ufeff"])
 def test_blanks_before_the_version_take_no_protection_away(blank: str) -> None:
     pasted = f"{blank}v=DMARC1; p=reject".encode()
     assert [parse(text).policy for text in policy_records([b"v=spf1 -all", pasted])] == [Policy.REJECT]
@@ -110,7 +110,7 @@ def test_beside_one_in_lower_case_it_is_ignored_and_told(text: str) -> None:
     assert found.problems
 
 
-@pytest.mark.parametrize("blank", ["\n", "\r\n", "\xa0", "\xc2\xa0", " \t\n \xc2\xa0"])
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "\xa0", "\xc2\xa0", " \t\n \xc2\xa0", "\xef\xbb\xbf"])
 @pytest.mark.parametrize(
     "text",
     [

@@ -27,16 +27,16 @@ MAX_URIS = 100  # of one tag
 MAX_FO = 7  # characters of fo=: each of its values once
 
 # The version is the first tag and its value is case-sensitive; only then is a text a DMARC record at all (4.7, "v").
-# No white space comes before it (4.8), and ABNF's "v" is either case (RFC 5234 section 2.3).
-_VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t\r\n\xc2\xa0]*(?:;|\Z)")
+# No white space comes before it (4.8; but see `policy_records`), and ABNF's "v" is either case (RFC 5234 section 2.3).
+_VERSION = re.compile(rb"[vV][ \t]*=[ \t]*DMARC1[ \t\r\n\xc2\xa0\xef\xbb\xbf]*(?:;|\Z)")
 _NAME = re.compile(rb"[A-Za-z]+\Z")
 _VALUE = re.compile(rb"[\t -:<-~]+\Z")  # HTAB: around the commas of a dmarc-urilist
 
-# What may surround names and values. The grammar has WSP alone. A line end or a no-break space (in UTF-8 or Latin-1)
-# comes in when the record is pasted into a form, where it cannot be seen. Other receivers trim it, so the owner gets
-# reports about a policy that works; to ignore it here would leave the owner unprotected because of something that no
-# sender could have put there.
-_BLANK = b" \t\r\n\xc2\xa0"
+# What may surround names and values. The grammar has WSP alone. A line end, a no-break space (in UTF-8 or Latin-1) or a
+# byte order mark comes in when the record is pasted into a form, where it cannot be seen. Other receivers trim it, so
+# the owner gets reports about a policy that works; to ignore it here would leave the owner unprotected because of
+# something that no sender could have put there.
+_BLANK = b" \t\r\n\xc2\xa0\xef\xbb\xbf"
 
 # URI by RFC 3986, with "," and "!" encoded, and the obsolete "!10m" after it (4.8). Of a mailto: an address is
 # demanded (RFC 6068 section 2), for a report has to go somewhere.
