@@ -202,7 +202,7 @@ test)
 	choose_python
 	install_packages "${packages[@]}" $(browser) bind9-utils dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
 		libmail-authenticationresults-perl libxml2-utils opendkim opendkim-tools opendmarc openssl \
-		postfix postgresql prometheus spamassassin zsh
+		postfix postfix-policyd-spf-python postgresql prometheus spamassassin zsh
 	make_environment
 	install_mailnotary dev
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;

@@ -162,9 +162,10 @@ def pyspf_milter(directory: Path, nameserver: str) -> Peer | None:
     return _with_resolv_conf(directory, nameserver, "pyspf-milter", _PYSPF, [])
 
 
-def opendmarc(directory: Path, nameserver: str) -> Peer | None:
-    """OpenDMARC; None where it is not installed or we cannot give it a nameserver."""
-    return _with_resolv_conf(directory, nameserver, "opendmarc", _OPENDMARC, ["-f", "-c"])
+def opendmarc(directory: Path, nameserver: str, config: str = _OPENDMARC) -> Peer | None:
+    """OpenDMARC; None where it is not installed or we cannot give it a nameserver. The socket of `config` has to be
+    {directory}/socket."""
+    return _with_resolv_conf(directory, nameserver, "opendmarc", config, ["-f", "-c"])
 
 
 def _with_resolv_conf(directory: Path, nameserver: str, name: str, config: str, options: list[str]) -> Peer | None:

@@ -18,7 +18,7 @@ from mailnotary.config.settings import InternalError, LogTarget, Mode
 from mailnotary.importing import Imported, SourceError
 from mailnotary.importing import convert as convert_all
 from mailnotary.importing.conf import DataSet, Item
-from mailnotary.importing.hosts import read_hosts
+from mailnotary.importing.hosts import OPENDKIM, read_hosts
 from mailnotary.importing.listen import RUN, SPOOL, socket_of
 from mailnotary.importing.opendkim.signing_table import SigningTable
 from support.mail import ed_pem
@@ -53,6 +53,11 @@ class Setup:
         settings_file = self.directory / "out" / "mailnotary.yaml"
         settings_file.write_text(settings_file.read_text() + "user: root\n")
         return load_configuration(settings_file), "\n".join(map(str, convert(self.directory / name).notes))
+
+
+@pytest.fixture(autouse=True)
+def _no_postfix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailnotary.importing.listen.has_postfix", lambda: False)
 
 
 @pytest.fixture
@@ -115,8 +120,8 @@ def test_a_plain_table_with_several_signatures_and_all_that_has_no_match(setup: 
     setup.key("shared.rsa", "shared.rsa2", "relay")
     configuration, notes = setup.imported("flat.conf")
     found, keystore = configuration.settings, configuration.keystore
-    both = [("example.com", "rsa1"), ("example.com", "rsa2")]
-    assert signed(keystore, "example.com") == signed(keystore, "sub.example.com") == both
+    # Of three, OpenDKIM signs with the first and the last, and that is another domain's.
+    assert signed(keystore, "example.com") == signed(keystore, "sub.example.com") == [("example.com", "rsa1")]
     assert signed(keystore, "example.net") == [("example.net", "rsa1")]
     assert signed(keystore, "other.example") == [("relay.example", "r1")]
     assert signed(keystore, "example.org") == [("relay.example", "r1")]
@@ -273,7 +278,18 @@ def test_nothing_is_signed_that_opendkim_does_not_sign(
 
 
 DIRECTIVES = (
-    *("Domain", "Selector", "KeyFile", "SubDomains", "Mode", "Canonicalization", "Socket", "UMask", "InternalHosts"),
+    *(
+        "Domain",
+        "Selector",
+        "KeyFile",
+        "SubDomains",
+        "Mode",
+        "Canonicalization",
+        "Socket",
+        "UMask",
+        "InternalHosts",
+        OPENDKIM,
+    ),
     *("PeerList", "MTA", "SignHeaders", "OmitHeaders", "OversignHeaders", "SignatureTTL", "MinimumKeyBits", "Odd"),
     *("MaximumSignaturesToVerify", "RemoveARFrom", "AuthservID", "Nameservers", "DNSTimeout", "MaximumHeaders"),
     *("Syslog", "On-InternalError", "RequireSafeKeys", "SignatureAlgorithm", "KeyTable", "SigningTable"),
@@ -379,7 +395,7 @@ def test_no_address_is_trusted_that_opendkim_does_not_trust(family: int, data: s
     addresses = [f"{base}{number}" for number in range(10)]
     entry = st.tuples(st.sampled_from(["", "!"]), st.sampled_from(addresses), st.integers(bits - 4, bits))
     entries = [f"{mark}{address}/{length}" for mark, address, length in data.draw(st.lists(entry, max_size=8))]
-    hosts = read_hosts([Item(one, "") for one in entries], "InternalHosts")
+    hosts = read_hosts([Item(one, "") for one in entries], "InternalHosts", OPENDKIM)
     networks = [ip_network(one) for one in hosts.networks]
     for address in addresses:
         for length in range(bits, -1, -1):  # as dkimf_checkip asks: the smallest network first, the exclusion before it
@@ -396,10 +412,14 @@ def test_no_address_is_trusted_that_opendkim_does_not_trust(family: int, data: s
 
 
 @pytest.mark.parametrize(
-    "entry", ["192.168.0.1/24", "10.0.0.0/0.255.255.255", "2001:DB8:0::1", "::ffff:192.0.2.1", "a.b"]
+    "entry",
+    [
+        *("192.168.0.1/24", "10.0.0.0/0.255.255.255", "10.0.0.0/255.0.0.0", "2001:DB8:0::1", "::ffff:192.0.2.1", "a.b"),
+        *("[192.0.2.1]", "[192.0.2.0/24]", "010.0.0.0/8", "10.0.0.0/08"),
+    ],
 )
 def test_what_opendkim_never_matches_is_not_trusted_but_told(entry: str) -> None:
-    hosts = read_hosts([Item(entry, "")], "InternalHosts")
+    hosts = read_hosts([Item(entry, "")], "InternalHosts", OPENDKIM)
     assert (hosts.networks, len(hosts.notes)) == ([], 1)
 
 
@@ -489,6 +509,11 @@ def test_the_socket_is_one_that_the_unit_can_open(socket: str, user: str, listen
     assert made.listen == f"unix:{listen}/mailnotary.sock"
     assert word in " ".join(made.notes)
     assert 'mode: "0660"' in made.section
+
+
+def test_where_postfix_runs_the_socket_is_in_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailnotary.importing.listen.has_postfix", lambda: True)
+    assert socket_of("local:/run/opendkim/o.sock", "opendkim", "007").listen == f"unix:{SPOOL}/mailnotary.sock"
 
 
 def test_keys_are_copied_and_stay_where_they_are(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:

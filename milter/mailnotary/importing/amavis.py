@@ -13,7 +13,7 @@ from mailnotary.config.settings import Mode
 from mailnotary.importing.conf import Item
 from mailnotary.importing.draft import THIS_HOST, Draft
 from mailnotary.importing.entries import Entry, Records, entry_name, leave_out
-from mailnotary.importing.hosts import read_hosts
+from mailnotary.importing.hosts import AMAVIS, read_hosts
 from mailnotary.importing.perl import PerlError, Value, read_value, statements
 from mailnotary.importing.source import Directive, Note, read_lines
 from mailnotary.importing.text import flow
@@ -220,7 +220,7 @@ def _clients(source: _Source, draft: Draft) -> None:
     mine = source.banks.get("MYNETS")
     if source.networks is not None and (mine is None or not re.search(r"\boriginating['\"]?\s*=>\s*0", mine.value)):
         directive, items = source.networks
-        hosts = read_hosts(items, directive.name, smallest_decides=False)
+        hosts = read_hosts(items, directive.name, AMAVIS)
         draft.notes += hosts.notes
         draft.put("sign_for.networks", flow(hosts.networks), directive)
     else:

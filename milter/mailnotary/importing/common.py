@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from mailnotary.importing.conf import Conf, Item
 from mailnotary.importing.draft import Draft
-from mailnotary.importing.hosts import read_hosts
+from mailnotary.importing.hosts import Form, read_hosts
 from mailnotary.importing.listen import socket_of
 from mailnotary.importing.source import Directive
 from mailnotary.importing.text import flow
@@ -42,11 +42,9 @@ def put_socket(draft: Draft, conf: Conf) -> None:
         draft.socket_notes.append(mask.note("the socket's mode is socket.mode"))
 
 
-def put_hosts(
-    draft: Draft, key: str, directive: Directive, items: Iterable[Item], *, smallest_decides: bool = True
-) -> list[str]:
+def put_hosts(draft: Draft, key: str, directive: Directive, items: Iterable[Item], form: Form) -> list[str]:
     """Sets a list of networks to those of a list of hosts, and returns it."""
-    hosts = read_hosts(items, directive.name, smallest_decides=smallest_decides)
+    hosts = read_hosts(items, directive.name, form)
     draft.notes += hosts.notes
     draft.put(key, flow(hosts.networks), directive)
     return hosts.networks

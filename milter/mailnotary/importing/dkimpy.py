@@ -12,6 +12,7 @@ from mailnotary.importing.common import ELSEWHERE, put_authserv_id, put_hosts, p
 from mailnotary.importing.conf import Conf, DataSet, Item, data_set, read_conf
 from mailnotary.importing.draft import THIS_HOST, Draft
 from mailnotary.importing.entries import Entry, Records, entry_name, once
+from mailnotary.importing.hosts import DKIMPY
 from mailnotary.importing.opendkim.keys import Tables
 from mailnotary.importing.source import Directive, Note
 from mailnotary.importing.text import flow
@@ -96,7 +97,7 @@ def _clients(draft: Draft, conf: Conf) -> None:
         draft.ignored = THIS_HOST
     elif hosts is not None:
         items = data_set(conf, hosts).items
-        draft.ignored = put_hosts(draft, "sign_for.networks", hosts, items, smallest_decides=False)
+        draft.ignored = put_hosts(draft, "sign_for.networks", hosts, items, DKIMPY)
     else:
         draft.ignored = THIS_HOST[:1]
         draft.put("sign_for.networks", flow(THIS_HOST[:1]), None)

@@ -6,6 +6,7 @@ written in the usual form never matches, and of two that both contain a client t
 programs the order of the list decides: there, what any exclusion (!) contains is left out.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,23 @@ from mailnotary.importing.source import Note
 MAX_PIECES = 1024  # networks that one network without its exclusions may become
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a program reads a list: whether it compares texts, and which brackets do not keep an entry from matching, a
+    regular expression for the whole of it."""
+
+    texts: bool
+    brackets: str = r"(?!)"
+
+
+# OpenDKIM 2.11.0-beta2, tried: [192.0.2.1] and [192.0.2.0/24] never match.
+OPENDKIM = Form(texts=True, brackets=r"\[[0-9a-f:.]*:[0-9a-f:.]*\]|\[[0-9a-f:.]+\]/[0-9]+")
+OPENDMARC = Form(texts=True)
+DKIMPY = Form(texts=False, brackets=r"\[[0-9a-f:.]+\]")
+AMAVIS = Form(texts=False, brackets=r"\[[0-9a-f:.]+\](/[0-9]+)?")
+OTHERS = Form(texts=False)
+
+
 @dataclass(slots=True)
 class Hosts:
     """What a list of hosts becomes: `networks`, as they are written in mailnotary.yaml, and `notes` on the others."""
@@ -26,20 +44,20 @@ class Hosts:
     notes: list[Note] = field(default_factory=list)
 
 
-def read_hosts(entries: Iterable[Item], name: str, *, smallest_decides: bool = True) -> Hosts:
+def read_hosts(entries: Iterable[Item], name: str, form: Form) -> Hosts:
     """The networks of a list, without the addresses that an exclusion (!) takes from them. `name` is that of the list,
-    for the notes; `smallest_decides`: of two networks around a client, whichever is excluded."""
+    for the notes."""
     hosts = Hosts()
     included: dict[Network, Item] = {}
     excluded: set[Network] = set()
     for item in entries:
         entry = item.key.strip()
         text = entry.removeprefix("!").strip()
-        if text.lower() == "localhost" and not entry.startswith("!"):
+        if form.texts and text.lower() == "localhost" and not entry.startswith("!"):
             # The name of these two addresses (RFC 6761 section 6.3); others of 127.0.0.0/8 need not have it.
             included |= {ip_network(one): Item(one, "", item.place) for one in ("127.0.0.1", "::1")}
             continue
-        network, problem = _network(text)
+        network, problem = _network(text, form)
         if network is None or (problem and not entry.startswith("!")):
             hosts.notes.append(Note(item.place, f"{name} {entry}: {problem}"))
         elif entry.startswith("!"):
@@ -50,7 +68,7 @@ def read_hosts(entries: Iterable[Item], name: str, *, smallest_decides: bool = T
     taken = sorted(excluded, key=_start)
     for network, item in included.items():
         holes = _inside(network, taken)
-        if not smallest_decides and _around(network, excluded):
+        if not form.texts and _around(network, excluded):
             holes = [network]
         pieces = _without(network, holes)
         if pieces is None:
@@ -62,7 +80,7 @@ def read_hosts(entries: Iterable[Item], name: str, *, smallest_decides: bool = T
     return hosts
 
 
-def _network(text: str) -> tuple[Network | None, str]:
+def _network(text: str, form: Form) -> tuple[Network | None, str]:
     """An entry's network, and why it never matches ("" if it does); None for what is not an address."""
     plain = text.replace("[", "").replace("]", "").lower()
     address, slash, length = plain.partition("/")
@@ -73,10 +91,12 @@ def _network(text: str) -> tuple[Network | None, str]:
     if host.version == 6 and (host.scope_id or (network.prefixlen >= 96 and host.ipv4_mapped)):
         mapped = "write IPv4 addresses as such" if host.ipv4_mapped else "remove the zone"
         return None, f"this never matches: {mapped}"
+    if "[" in text and not re.fullmatch(form.brackets, text.lower()):
+        return network, f"in brackets, it never matches: write {network}"
     if slash and host != network.network_address:
         return network, f"host bits are set, so it never matches: write {network}, or {host} for one address"
-    if address != str(host) or (slash and length not in (str(network.prefixlen), str(network.netmask))):
-        return network, f"texts are compared, and this one never matches: write {network}"
+    if address != str(host) or (slash and length != str(network.prefixlen)):
+        return network, f"in this form it never matches: write {network}"
     return network, ""
 
 

@@ -3,6 +3,7 @@
 import grp
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mailnotary.config.listen import Listen
 from mailnotary.keys.edit import scalar
@@ -35,7 +36,7 @@ def socket_of(text: str, user: str, umask: str) -> Socket:
     group = user.partition(":")[2]
     path = listen.path
     if not path.startswith((f"{RUN}/", f"{SPOOL}/")):
-        in_queue = path.startswith(_QUEUE) or group == "postfix"
+        in_queue = path.startswith(_QUEUE) or group == "postfix" or has_postfix()
         path = f"{SPOOL if in_queue else RUN}/mailnotary.sock"
         milter = path.removeprefix(_QUEUE)
         made.notes.append(
@@ -54,6 +55,11 @@ def socket_of(text: str, user: str, umask: str) -> Socket:
             made.notes.append(f"there is no group {group} on this machine: once there is, write it as socket.group")
     made.section = f"{{{', '.join(parts)}}}" if parts else ""
     return made
+
+
+def has_postfix() -> bool:
+    """Whether Postfix runs on this machine: in its chroot, which is Debian's default, it reaches its queue alone."""
+    return Path(_QUEUE).is_dir()
 
 
 def _exists(group: str) -> bool:

@@ -6,7 +6,7 @@ from mailnotary.config.settings import Mode
 from mailnotary.importing.common import ELSEWHERE, put_authserv_id, put_log, put_socket
 from mailnotary.importing.conf import Conf, DataSet, file_items, read_conf
 from mailnotary.importing.draft import Draft
-from mailnotary.importing.hosts import read_hosts
+from mailnotary.importing.hosts import OPENDMARC, read_hosts
 from mailnotary.importing.source import Directive, SourceError
 from mailnotary.importing.text import flow
 
@@ -100,7 +100,7 @@ def _clients(draft: Draft, conf: Conf) -> None:
     draft.ignored = ["127.0.0.1"]  # opendmarc.conf(5), IgnoreHosts
     hosts = conf.get("IgnoreHosts")
     if hosts is not None:
-        found = read_hosts(_host_list(draft, conf, hosts).items, hosts.name)
+        found = read_hosts(_host_list(draft, conf, hosts).items, hosts.name, OPENDMARC)
         draft.notes += found.notes
         draft.ignored = found.networks
         draft.put("dmarc.exempt", f"{{networks: {flow(found.networks)}}}", hosts)

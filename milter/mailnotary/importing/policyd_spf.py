@@ -8,7 +8,7 @@ from pathlib import Path
 from mailnotary.config.settings import Mode
 from mailnotary.importing.conf import Item
 from mailnotary.importing.draft import Draft
-from mailnotary.importing.hosts import read_hosts
+from mailnotary.importing.hosts import OTHERS, read_hosts
 from mailnotary.importing.listen import socket_of
 from mailnotary.importing.source import Directive, read_lines
 from mailnotary.keys.edit import scalar
@@ -97,7 +97,7 @@ class _Reader:
     def _skipped(self) -> None:
         line = self._line("skip_addresses")
         items = [Item(one.strip(), "", line.place) for one in line.value.split(",") if one.strip()]
-        hosts = read_hosts((item for item in items if "ffff:" not in item.key.lower()), line.name)
+        hosts = read_hosts((item for item in items if "ffff:" not in item.key.lower()), line.name, OTHERS)
         self._draft.ignored = hosts.networks
         others = [one for one in hosts.networks if one not in ("127.0.0.0/8", "127.0.0.1", "::1")]
         if others:

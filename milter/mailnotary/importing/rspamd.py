@@ -11,7 +11,7 @@ from mailnotary.config.settings import Mode
 from mailnotary.importing.conf import Item, file_items
 from mailnotary.importing.draft import THIS_HOST, Draft
 from mailnotary.importing.entries import Entry, Records, domains_with_files, entry_name
-from mailnotary.importing.hosts import read_hosts
+from mailnotary.importing.hosts import OTHERS, read_hosts
 from mailnotary.importing.public_suffix import PublicSuffixes, read_list
 from mailnotary.importing.source import Directive, Note, SourceError
 from mailnotary.importing.text import flow
@@ -130,7 +130,7 @@ class _Reader:
         )
 
     def _hosts(self, name: str) -> list[str]:
-        hosts = read_hosts(self._items(name), name, smallest_decides=False)
+        hosts = read_hosts(self._items(name), name, OTHERS)
         self._draft.notes += hosts.notes
         return hosts.networks
 

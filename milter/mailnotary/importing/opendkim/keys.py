@@ -122,6 +122,8 @@ class Tables:
                 why = "never matched, for patterns (refile:) are compared with user@domain: write *@ before the domain"
             elif not table.domain_of(rule) and set(rule.pattern) - set("*@"):
                 why = "a pattern that is about no one domain has no match"
+            elif table.several:
+                why = "not taken over: of several rules, OpenDKIM signs with the first and the last; or it has no match"
             else:
                 why = "not taken over: another rule precedes it, or it has no match"
             self._notes.append(rule.note(why))
@@ -180,7 +182,7 @@ class Tables:
             if not row.is_file:
                 self._notes.append(row.note("the key is in the table itself: save it as a file, and add it"))
             elif domain and entry is not None and entry.domain != domain:
-                entry.notes.append(row.note(f"a second signature as {domain} ({row.name}) has no match"))
+                entry.notes.append(row.note(f"a second signature as {domain}, of mail of {name}, has no match"))
             elif domain:
                 file = str(self._path_of(row.file.replace("%", name)))
                 key = self._records.key(domain, row.selector, file, place)

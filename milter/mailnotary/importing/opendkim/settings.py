@@ -7,6 +7,7 @@ from mailnotary.config.settings import Mode
 from mailnotary.importing.common import ELSEWHERE, put_authserv_id, put_hosts, put_log, put_socket
 from mailnotary.importing.conf import Conf, DataSet, data_set
 from mailnotary.importing.draft import THIS_HOST, Draft
+from mailnotary.importing.hosts import OPENDKIM
 from mailnotary.importing.source import Directive, SourceError
 from mailnotary.importing.text import flow
 
@@ -89,7 +90,7 @@ class _Settings:
         for name, key in (("InternalHosts", "sign_for.networks"), ("PeerList", "exempt.networks")):
             directive, found = self._conf.get(name), self._set(name)
             if directive is not None:
-                networks = put_hosts(self._draft, key, directive, found[1].items if found is not None else ())
+                networks = put_hosts(self._draft, key, directive, found[1].items if found is not None else (), OPENDKIM)
                 if name == "InternalHosts":
                     self._draft.ignored = networks
         self._daemon_names()

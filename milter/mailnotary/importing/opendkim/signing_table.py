@@ -52,9 +52,10 @@ class SigningTable:
                 self._users[domain].append(rule)
 
     def match(self, address: str) -> list[Rule]:
-        """The rules that sign for an address: the first one, or all of them with MultipleSignatures."""
+        """The rules that sign for an address: the first one; with MultipleSignatures the last one, too. (That is to be
+        all of them, and OpenDKIM 2.11.0-beta2 of Debian and Ubuntu loses those between when it lists them.)"""
         rules = self._by_pattern(address) if self.wildcards else self._by_key(address)
-        return rules if self.several else rules[:1]
+        return [*rules[:1], *rules[1:][-1:]] if self.several else rules[:1]
 
     def _by_pattern(self, address: str) -> list[Rule]:
         ends = {address[i:] for i in range(len(address) + 1)} | {address[:i] + "*" for i in range(len(address) + 1)}
@@ -62,12 +63,12 @@ class SigningTable:
         return sorted(rules, key=lambda rule: rule.number)
 
     def _by_key(self, address: str) -> list[Rule]:
-        """user@host, host, user@.domain (each parent), .domain, user@*, *."""
+        """user@host, host, for each parent user@.parent and .parent, user@*, *; the first row of each."""
         user, _, host = address.rpartition("@")
         labels = host.split(".")
         parents = ["." + ".".join(labels[i:]) for i in range(1, len(labels))]
-        wanted = [address, host, *(user + "@" + parent for parent in parents), *parents, f"{user}@*", "*"]
-        return [rule for key in wanted for rule in self._of_text.get(key, ())]
+        wanted = [address, host, *(key for parent in parents for key in (f"{user}@{parent}", parent)), f"{user}@*", "*"]
+        return [rule for key in wanted for rule in self._of_text.get(key, ())[:1]]
 
     def domains(self) -> dict[str, str]:
         """The domains that rules name, in order, with the place of the first rule of each."""
