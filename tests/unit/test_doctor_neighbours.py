@@ -12,7 +12,7 @@ import pytest
 
 from mailnotary.config.keystore import KeyState, KeyStore, StoredKey
 from mailnotary.config.listen import Listen
-from mailnotary.config.settings import Mode, Settings
+from mailnotary.config.settings import Mode, ReportsSettings, Settings
 from mailnotary.crypto import load_private_key
 from mailnotary.dkim.publish import key_record_text
 from mailnotary.doctor import neighbours, postfix, sendmail, signing, unit
@@ -231,6 +231,22 @@ def test_the_unit_s_state_is_judged(changes: dict[str, str], expected: list[Leve
 
 def test_without_systemd_or_unit_nothing_is_said() -> None:
     assert list(unit.check({})) == []
+
+
+@pytest.mark.parametrize(
+    ("enabled", "timer", "levels"),
+    [
+        (False, {"LoadState": "loaded", "ActiveState": "inactive"}, []),
+        (True, {}, []),
+        (True, {"LoadState": "not-found", "ActiveState": "inactive"}, []),
+        (True, {"LoadState": "loaded", "ActiveState": "active"}, [Level.OK]),
+        (True, {"LoadState": "loaded", "ActiveState": "inactive"}, [Level.WARNING]),
+    ],
+)
+def test_reports_that_nothing_sends_are_a_warning(enabled: bool, timer: dict[str, str], levels: list[Level]) -> None:
+    findings = list(unit.reports(ReportsSettings(enabled=enabled), timer))
+    assert [one.level for one in findings] == levels
+    assert all(one.advice == "systemctl enable --now mailnotary-reports.timer" for one in findings if one.advice)
 
 
 def test_a_daemon_older_than_the_installed_code_is_a_warning(tmp_path: Path) -> None:

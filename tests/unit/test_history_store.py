@@ -288,3 +288,10 @@ def test_a_store_of_an_older_version_is_brought_to_this_one_with_all_that_it_has
     assert again.database.version() == VERSION
     assert again.count(Search(evaluated=True)) == 1
     again.close()
+
+
+def test_each_message_since_a_time_is_read_once_in_whatever_pieces(store: Store) -> None:
+    store.add([message(verified(f"Q{place}"), NOW + place) for place in range(10)])
+    search = Search(evaluated=True, since=NOW + 3, until=NOW + 9)
+    for chunk in (1, 2, 5, 6, 7):
+        assert [found["queue_id"] for found in store.each(search, chunk)] == [f"Q{place}" for place in range(3, 9)]

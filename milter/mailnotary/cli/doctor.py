@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     settings, keystore, findings = configuration.read(args.config or DEFAULT_CONFIG)
     findings += unit.check(unit.read())
     if settings is not None:
+        findings += unit.reports(settings.reports, unit.read(unit.TIMER))
         findings += _around(settings, keystore or KeyStore())
     findings += machine.clock(time.time(), machine.synchronized())
     findings = [replace(finding, advice=_with_config(finding.advice, args.config)) for finding in findings]

@@ -7,19 +7,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import mailnotary
+from mailnotary.config.settings import ReportsSettings
 from mailnotary.doctor.finding import Finding, error, ok, warning
 from mailnotary.doctor.listeners import PROC, process
 from mailnotary.doctor.machine import command
 
 UNIT = "mailnotary.service"
+TIMER = "mailnotary-reports.timer"
 _PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,MainPID"
 _LOGS = "`journalctl -u mailnotary -n 50` says why"
 _PACKAGE = Path(mailnotary.__file__).parent
 
 
-def read() -> dict[str, str]:
-    """What `systemctl show` reports; empty without systemd."""
-    text = command("systemctl", "show", f"--property={_PROPERTIES}", UNIT) or ""
+def read(name: str = UNIT) -> dict[str, str]:
+    """What `systemctl show` reports of a unit; empty without systemd."""
+    text = command("systemctl", "show", f"--property={_PROPERTIES}", name) or ""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {name: value for name, _, value in pairs}
 
@@ -36,6 +38,18 @@ def check(unit: Mapping[str, str]) -> Iterator[Finding]:
     pid = unit.get("MainPID", "0")
     if pid.isdigit() and int(pid):
         yield from age(int(pid), _PACKAGE)
+
+
+def reports(settings: ReportsSettings, timer: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether reports are sent, if they are wanted. `timer` is what `read` has of it; nothing where it is not
+    installed, for there something else may run the command."""
+    if not settings.enabled or timer.get("LoadState") != "loaded":
+        return
+    if timer.get("ActiveState") == "active":
+        yield ok("reports", f"{TIMER} is running")
+    else:
+        text = f"reports.enabled is true, but {TIMER} is not running: no reports are sent"
+        yield warning("reports", text, f"systemctl enable --now {TIMER}")
 
 
 def _running(unit: Mapping[str, str]) -> Iterator[Finding]:

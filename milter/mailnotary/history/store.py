@@ -290,6 +290,7 @@ class Store:
                 yield complete(row, host, story) | {"id": f"{number}@{host}"}
             if len(rows) < chunk:
                 return
+            search = replace(search, since=None)  # else SQLite may begin at that each time, and not at the last id
 
     def count(self, search: Search) -> int:
         """How many messages a search has."""

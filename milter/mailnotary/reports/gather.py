@@ -6,7 +6,6 @@ sorts that by domain, on disk as well. A day of a million messages takes some hu
 
 import json
 import sqlite3
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -164,11 +163,10 @@ def _under_an_earlier(record: Record, published: Published) -> Record:
 
 @contextmanager
 def gathering(wanted: Callable[[str], bool]) -> Iterator[Gatherer]:
-    """A gatherer with a file for what it counts, which is gone at the end. `wanted`: of which policy domains."""
-    with tempfile.NamedTemporaryFile(prefix="mailnotary-reports-", dir="/var/tmp") as file:
-        # /tmp is often in memory, /var/tmp never is (FHS 5.15); SQLite's own files are there too.
-        connection = sqlite3.connect(file.name, isolation_level=None)
-        try:
-            yield Gatherer(connection, wanted)
-        finally:
-            connection.close()
+    """A gatherer with a file for what it counts. `wanted`: of which policy domains."""
+    # A nameless file of SQLite's, in $TMPDIR or /var/tmp: it is gone with this process, however that ends.
+    connection = sqlite3.connect("", isolation_level=None)
+    try:
+        yield Gatherer(connection, wanted)
+    finally:
+        connection.close()
