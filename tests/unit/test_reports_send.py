@@ -17,7 +17,7 @@ import pytest
 from mailnotary import dkim
 from mailnotary.config.settings import ReportsSettings, Settings
 from mailnotary.crypto import load_private_key
-from mailnotary.history.store import Store
+from mailnotary.history.store import Store, StoreError
 from mailnotary.reports import message as message_module
 from mailnotary.reports.facts import Fact, fact_of
 from mailnotary.reports.gather import Gathered
@@ -300,6 +300,21 @@ def test_a_destination_whose_dns_does_not_answer_is_asked_again(hosts: Hosts, si
     hosts.clock.now += DAY
     assert list(hosts.office().send(PERIOD)) == []
     assert len(arrived(sink)) == 2
+
+
+def test_a_store_that_is_busy_is_waited_for(hosts: Hosts, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = hosts.office()
+    note, busy = office.ledger.note, iter([True, True, False, True])
+
+    def noting(*arguments: Any) -> None:
+        if next(busy, False):
+            raise StoreError("database is locked")
+        note(*arguments)
+
+    monkeypatch.setattr(office.ledger, "note", noting)
+    assert {mailed.state for mailed in office.send(PERIOD)} == {State.SENT}
+    assert len(arrived(sink)) == 2
+    assert list(hosts.office().send(PERIOD)) == []
 
 
 def test_an_error_of_ours_in_one_report_costs_that_one(

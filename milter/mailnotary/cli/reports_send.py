@@ -49,8 +49,8 @@ def send(args: argparse.Namespace) -> int:
     periods = _periods(args, settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the lease is given back
     mails: list[Mailed] = []
-    with _store(settings) as store:
-        ledger = Ledger(store.database, socket.gethostname(), time.time)
+    with _store(settings) as noting, _store(settings, read_only=True) as store:
+        ledger = Ledger(noting.database, socket.gethostname(), time.time)
         for domain, destination, reason in ledger.tidy():
             _show(Mailed(domain, destination, State.FAILED, f"given up: {reason}"), args, mails)
         resolver = resolver_for(args.zone, settings)
@@ -68,9 +68,11 @@ def send(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _store(settings: Settings) -> Iterator[Store]:
+def _store(settings: Settings, *, read_only: bool = False) -> Iterator[Store]:
+    """The store; whoever only reads it never waits for the daemon, nor makes it wait."""
     try:
-        with closing(Store.open(location_of(settings.history, settings.state_dir))) as store:
+        location = location_of(settings.history, settings.state_dir)
+        with closing(Store.open(location, read_only=read_only)) as store:
             yield store
     except StoreError as error:
         raise CommandError(str(error)) from error

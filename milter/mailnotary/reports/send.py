@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from mailnotary import dkim
 from mailnotary.config.settings import Settings
@@ -15,7 +16,7 @@ from mailnotary.mail.envelope import mailbox_of
 from mailnotary.reports import message
 from mailnotary.reports.destinations import Consent, recipients
 from mailnotary.reports.gather import gathering
-from mailnotary.reports.ledger import Ledger, Progress, State
+from mailnotary.reports.ledger import LeaseError, Ledger, Progress, State
 from mailnotary.reports.names import Reporter
 from mailnotary.reports.outgoing import Outgoing, messages_of, only, outgoing, search_of
 from mailnotary.reports.period import Period
@@ -24,7 +25,9 @@ from mailnotary.resolver import Resolver
 
 LONGEST_PAUSE: Final = 30.0  # seconds between two mails, however few there are
 MAX_FAILING: Final = 10  # mails in a row that the mail server does not take now: then it is left alone for an hour
-NOTING: Final = 60.0  # seconds for which a store that is busy is asked again to note what was sent
+PATIENCE: Final = 60.0  # seconds for which a store that is busy is asked again
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,17 @@ class Office:
     def _send_one(self, one: Outgoing) -> Iterator[Mailed]:
         begin, domain = one.period.begin, one.report.domain
         for destination in one.destinations:
+            uri = destination.uri
             if destination.consent is not Consent.UNKNOWN:
-                self.ledger.settle(begin, domain, destination.uri)
-            elif self.ledger.begin(begin, domain, destination.uri, "") is not None:
-                yield self._note(one, destination.uri, State.LATER, f"DNS did not answer: {destination.reason}")
+                self._patiently(partial(self.ledger.settle, begin, domain, uri))
+            elif self._patiently(partial(self.ledger.begin, begin, domain, uri, "")) is not None:
+                yield self._note(one, uri, State.LATER, f"DNS did not answer: {destination.reason}")
         for recipient in map(str, recipients(one.destinations)):
-            if reason := self.ledger.refused(recipient):
+            if reason := self._patiently(partial(self.ledger.refused, recipient)):
                 yield Mailed(domain, recipient, State.FAILED, f"nothing is sent there for a while: {reason}")
-            elif message_id := self.ledger.begin(begin, domain, recipient, self._new_message_id(one)):
+                continue
+            new = self._new_message_id(one)
+            if message_id := self._patiently(partial(self.ledger.begin, begin, domain, recipient, new)):
                 yield self._mail(one, recipient, message_id)
 
     def _mail(self, one: Outgoing, recipient: str, message_id: str) -> Mailed:
@@ -110,7 +116,7 @@ class Office:
             self._submit(one, recipient, message_id)
         except SubmitError as error:
             if error.for_good:
-                self.ledger.refuse(recipient, str(error))
+                self._patiently(partial(self.ledger.refuse, recipient, str(error)))
             state = State.FAILED if error.for_good else State.LATER
             return self._note(one, recipient, state, str(error), by_mail_server=not error.for_good)
         except (StoreError, OSError):
@@ -137,17 +143,22 @@ class Office:
     def _note(
         self, one: Outgoing, destination: str, state: State, reason: str, *, by_mail_server: bool = False
     ) -> Mailed:
-        """Notes it, even if the store is busy for a while: a mail that is not noted is sent again."""
-        end = time.monotonic() + NOTING
+        begin, domain = one.period.begin, one.report.domain
+        self._patiently(partial(self.ledger.note, begin, domain, destination, state, reason))
+        return Mailed(domain, destination, state, reason, by_mail_server)
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Does it, even if the store is busy for a while: a mail that is not noted is sent again. Raises StoreError."""
+        end = time.monotonic() + PATIENCE
         while True:
             try:
-                self.ledger.note(one.period.begin, one.report.domain, destination, state, reason)
-                break
+                return act()
+            except LeaseError:
+                raise
             except StoreError:
                 if time.monotonic() > end:
                     raise
                 self.sleep(1)
-        return Mailed(one.report.domain, destination, state, reason, by_mail_server)
 
     def _new_message_id(self, one: Outgoing) -> str:
         """One that nobody can guess: by it a mail that comes back is known to be ours."""
