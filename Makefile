@@ -5,7 +5,7 @@ SOURCES := milter tests config
 PLATFORMS := bookworm trixie noble forky  # Python 3.11, 3.13, 3.12, 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check lock coverage lint format rooms bench fuzz install uninstall deb man test-image chaos soak cost test-deb test-systemd test-sendmail test-platforms clean setup
+.PHONY: help demo test test-oldest test-newest check lock coverage lint format rooms bench fuzz install uninstall deb man test-image chaos soak cost test-changeover test-deb test-systemd test-sendmail test-platforms clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -104,6 +104,12 @@ test-deb: deb  ## prove Debian's package in booted boxes: installed, upgraded un
 	@for suite in $(or $(SUITE),bookworm trixie); do \
 		echo "== $$suite"; \
 		tests/box.sh deb $$suite || exit 1; \
+	done
+
+test-changeover: deb  ## prove the way from OpenDKIM, OpenDMARC and policyd-spf to that package and back, in booted boxes
+	@for suite in $(or $(SUITE),bookworm trixie); do \
+		echo "== $$suite"; \
+		tests/box.sh changeover $$suite || exit 1; \
 	done
 
 test-sendmail:  ## the mail tests with the system's Sendmail, in a box of its own

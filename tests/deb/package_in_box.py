@@ -9,10 +9,10 @@ import pytest
 
 from support.box import CONFIG, configure, journal, processes, run, shown, wait_for
 from support.box_mail import KEY, POSTFIX, Box, Load, check_page, set_up
+from support.box_package import PACKAGE, apt, repacked
 from support.mail import signed
 from support.rig import results
 
-(PACKAGE,) = Path("/src/build/deb").glob("*.deb")
 LIBRARY = Path("/usr/lib/mailnotary")
 KEYSTORE = CONFIG.with_name("keystore.yaml")
 SOURCES = Path("/etc/apt/sources.list")
@@ -25,30 +25,6 @@ def box() -> Iterator[Box]:
     yield set_up()
     print("\n--- the journal's end\n" + journal()[-3000:])
     print("\n--- Postfix's\n" + run("journalctl", "--no-pager", "--lines=60", "SYSLOG_FACILITY=2")[-8000:])
-
-
-def apt(*words: str) -> str:
-    options = ("-q", "--yes", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-confold")
-    said = run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *options, *words, seconds=900)
-    print(said)
-    return said
-
-
-def repacked(directory: Path, version: str) -> Path:
-    """The package under a newer version, without one of its modules, and with another text in its configuration."""
-    tree = directory / "tree"
-    run("dpkg-deb", "--raw-extract", str(PACKAGE), str(tree))
-    for path, pattern, new in (
-        (tree / "DEBIAN/control", r"(?m)^Version: .*", f"Version: {version}-1"),
-        (tree / "usr/lib/mailnotary/mailnotary/__init__.py", r'"[0-9.]+"', f'"{version}"'),
-        (tree / "etc/mailnotary/mailnotary.yaml", r"\A", "# What a newer version says\n"),
-        (tree / "DEBIAN/md5sums", r"(?m)^.*(mailnotary/__init__|opendkim/text)\.py\n", ""),
-    ):
-        path.write_text(re.sub(pattern, new, path.read_text()))
-    (tree / "usr/lib/mailnotary/mailnotary/importing/text.py").unlink()
-    file = directory / f"mailnotary_{version}.deb"
-    run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(file))
-    return file
 
 
 def test_it_runs_once_it_is_installed_and_will_at_boot() -> None:
@@ -101,7 +77,7 @@ def test_an_upgrade_under_load_loses_no_message_and_keeps_what_is_the_admins(box
     load.check(["rsa2026", "ed2026"])
     assert shown("MainPID") not in ("0", before)
     assert run("mailnotary", "--version").strip() == "mailnotary 99.1"
-    assert not list(LIBRARY.glob("mailnotary/importing/**/text.*")), "what is not in the package any more"
+    assert not list(LIBRARY.glob("mailnotary/cli/**/completion.*")), "what is not in the package any more"
     assert (CONFIG.read_text(), KEYSTORE.read_text()) == (settings, keystore)
     assert CONFIG.with_name("mailnotary.yaml.dpkg-dist").read_text().startswith("# What a newer version says")
 

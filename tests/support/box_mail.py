@@ -26,13 +26,13 @@ class Box:
     dns: Nameserver
     sink: Sink
 
-    def client(self, *, login: str | None = None) -> SmtpClient:
-        """A connection as from example.org's server, or as of a user that has authenticated."""
+    def client(self, *, login: str | None = None, ip: str = GOOD_IP, helo: str = "mail.example.org") -> SmtpClient:
+        """A connection as from example.org's server or another one, or as of a user that has authenticated."""
         client = SmtpClient(PORT, HOST)
         try:
             client.command("EHLO mail.example.org")
-            client.command(f"XCLIENT ADDR={GOOD_IP} HELO=mail.example.org" + (f" LOGIN={login}" if login else ""), 220)
-            client.command("EHLO mail.example.org")
+            client.command(f"XCLIENT ADDR={ip} HELO={helo}" + (f" LOGIN={login}" if login else ""), 220)
+            client.command(f"EHLO {helo}")
         except BaseException:
             client.close()
             raise
@@ -101,6 +101,26 @@ def check_page(queue_id: str) -> None:
     run(*as_page, "mailnotary", "history", "--json")
 
 
+def configure_postfix(sink: Sink) -> None:
+    """An XCLIENT, a port and a destination for these tests. Postfix has to be started again."""
+    run(
+        "postconf",
+        "inet_interfaces=loopback-only",
+        "inet_protocols=ipv4",
+        f"myhostname={MTA}",
+        "smtpd_authorized_xclient_hosts=127.0.0.0/8",
+        "smtpd_peername_lookup=no",
+        "relay_domains=static:all",
+        "smtpd_relay_restrictions=reject_unauth_destination",
+        f"relay_transport=smtp:[127.0.0.1]:{sink.port}",
+        f"default_transport=smtp:[127.0.0.1]:{sink.port}",
+        "smtp_host_lookup=native",
+        "milter_connect_timeout=5s",
+    )
+    run("postconf", "-MX", "smtp/inet")
+    run("postconf", "-Me", f"{HOST}:{PORT}/inet={HOST}:{PORT} inet n - y - - smtpd")
+
+
 def set_up() -> Box:
     """What the README says, with an XCLIENT, a port and a destination for these tests; both services run."""
     sink = Sink()
@@ -119,22 +139,7 @@ def set_up() -> Box:
         "milter_default_action=tempfail",
         "internal_mail_filter_classes=bounce",
     )
-    run(
-        "postconf",
-        "inet_interfaces=loopback-only",
-        "inet_protocols=ipv4",
-        f"myhostname={MTA}",
-        "smtpd_authorized_xclient_hosts=127.0.0.0/8",
-        "smtpd_peername_lookup=no",
-        "relay_domains=static:all",
-        "smtpd_relay_restrictions=reject_unauth_destination",
-        f"relay_transport=smtp:[127.0.0.1]:{sink.port}",
-        f"default_transport=smtp:[127.0.0.1]:{sink.port}",
-        "smtp_host_lookup=native",
-        "milter_connect_timeout=5s",
-    )
-    run("postconf", "-MX", "smtp/inet")
-    run("postconf", "-Me", f"{HOST}:{PORT}/inet={HOST}:{PORT} inet n - y - - smtpd")
+    configure_postfix(sink)
     run("systemctl", "restart", "postfix")
     wait_for(lambda: shown("ActiveState", POSTFIX) == "active", "Postfix runs")
     return Box(dns, sink)
