@@ -212,13 +212,14 @@ def _guard(app: Flask, site: Site) -> None:
     access = site.access
 
     @app.before_request
-    def _check() -> None:
+    def _check() -> tuple[str, int] | None:
         header = access.user_header
         user = request.headers.get(header) if header else None
         refused = access.refusal(request.method, request.headers.get("Host", ""), request.remote_addr or "", user)
         if refused is not None:
-            abort(*refused)
+            return _failed(*refused)
         request.environ["mailnotary.user"] = user
+        return None
 
     @app.after_request
     def _headers(response: Response) -> Response:

@@ -23,6 +23,7 @@ _LIMITS: Final = {
     "cleanup_interval": 10,
     "max_request_header_size": 16_384,
     "max_request_body_size": 1024,  # which nobody reads
+    "clear_untrusted_proxy_headers": True,
     "ident": "mailnotary",
 }
 
