@@ -21,10 +21,20 @@ from mailnotary.keys.histories import KeyHistory, KeyId, save
 from mailnotary.session.comparison import Comparison
 from support.browser import browser, tab
 from support.hostile import HOSTILE, hostile
+from support.incoming import report
 from support.messages import refused, verified
 
-PAGES = ("/", "/?period=month", "/messages", "/messages?q=bank.example", "/keys", "/disagreements", "/what-if")
-NAMES = ("Overview", "Messages", "Keys", "Disagreements", "What if")
+PAGES = (
+    "/",
+    "/?period=month",
+    "/messages",
+    "/messages?q=bank.example",
+    "/keys",
+    "/disagreements",
+    "/what-if",
+    "/reports",
+)
+NAMES = ("Overview", "Messages", "Keys", "Disagreements", "What if", "Reports")
 
 
 def fill(directory: Path) -> None:
@@ -43,6 +53,9 @@ def fill(directory: Path) -> None:
     store.close()
     keys = "{selector: rsa2026, file: keys/a.pem}, {selector: next, file: keys/b.pem, state: auto}"
     (directory / "keystore.yaml").write_text(f"domains: {{example.org: {{keys: [{keys}]}}}}\n")
+    (directory / "reports").mkdir()
+    (directory / "reports/1.xml").write_bytes(report("1"))
+    (directory / "reports/2.xml").write_bytes(report("2", org=HOSTILE[-1], source=HOSTILE[-1]))
     wrong = KeyHistory(bad_looks=2, last_look=now, result="mismatch", reason=f"DNS serves {HOSTILE[0]}")
     save(directory, {KeyId("example.org", "rsa2026", "f"): wrong})
 
@@ -55,7 +68,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     config.write_text(json.dumps({"state_dir": str(directory), "keystore": str(directory / "keystore.yaml")}))
     new.write_text("dmarc: {mode: enforce, reject: reject}\n")
     command = [sys.executable, "-m", "mailnotary", "web", "--listen", "127.0.0.1:0", "-c", str(config)]
-    with subprocess.Popen([*command, "--what-if", str(new)], stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        [*command, "--what-if", str(new), "--reports", str(directory / "reports")], stdout=subprocess.PIPE, text=True
+    ) as running:
         assert running.stdout is not None
         try:
             yield running.stdout.readline().split()[-1].rstrip("/")
@@ -143,13 +158,13 @@ def test_the_keyboard_reaches_everything_in_the_order_of_reading(chromium: Brows
     with tab(chromium, base) as opened:
         opened.go("/messages")
         reached = []
-        for _ in range(16):
+        for _ in range(18):
             opened.page.keyboard.press("Tab")
             focused = "document.activeElement"
             reached.append(opened.page.evaluate(f"{focused}.id || {focused}.textContent.trim()"))
             assert opened.page.evaluate(f"getComputedStyle({focused}).outlineStyle") != "none"
         fields = ["q", "result", "action", "from"]
-        assert reached[: 9 + len(fields)] == ["Skip to the content", "mailnotary", *NAMES, "find", "Find", *fields]
+        assert reached[: 4 + len(NAMES) + len(fields)] == ["Skip to the content", "mailnotary", *NAMES, "find", "Find", *fields]
         opened.go("/messages")
         opened.page.keyboard.press("Tab")
         opened.page.keyboard.press("Enter")

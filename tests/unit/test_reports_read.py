@@ -16,11 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.cli import main
-from mailnotary.cli.reports_read import cost
 from mailnotary.reports import parse as parse_module
 from mailnotary.reports import unpack
 from mailnotary.reports.parse import ReadRecord, parse
-from mailnotary.reports.summary import Reading
+from mailnotary.reports.summary import Reading, cost
 from mailnotary.reports.unpack import ReadError, documents
 
 HEAD = """<report_metadata><org_name>{org}</org_name><email>x@r.example</email><report_id>{name}</report_id>

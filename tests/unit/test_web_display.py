@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.web.display import ago, clock, plural, share, visible
+from mailnotary.web.display import ago, clock, moment, plural, share, visible
 from support.hostile import HIDDEN, HOSTILE, RTL, ZALGO
 
 
@@ -61,3 +61,4 @@ def test_words_for_numbers_and_times() -> None:
     assert [ago(0), ago(1), ago(7300), ago(2 * 86400)] == ["a moment", "1 second", "2 hours", "2 days"]
     assert clock("2026-03-01T10:11:12.345Z") == "2026-03-01 10:11:12"
     assert clock("soon") == "soon"
+    assert [moment(0), moment(1e30)] == ["1970-01-01 00:00", "unknown"]

@@ -14,7 +14,7 @@ from mailnotary.cli.common import print_json
 from mailnotary.cli.messages import read_messages
 from mailnotary.cli.output import Folded, open_console, print_table, say
 from mailnotary.escape import printable
-from mailnotary.reports.summary import Reading, Source, Summary
+from mailnotary.reports.summary import Reading, Source, Summary, cost
 from mailnotary.reports.unpack import ReadError
 
 MAX_FILE = 64 * 1024 * 1024  # octets
@@ -96,23 +96,6 @@ def _row(source: Source) -> tuple[str, ...]:
     names = ", ".join(name for name, _ in source.by.most_common(3))
     numbers = (source.messages, source.passed, source.failed, source.refused + source.held)
     return source.address, *map(str, numbers), names
-
-
-def cost(summary: Summary) -> str:
-    """What p=reject would change, in words."""
-    failed, vouched = summary.total("failed"), summary.total("vouched")
-    if not failed:
-        return "p=reject would cost nothing: all messages passed."
-    text = f"p=reject would refuse {failed} of {summary.total('messages')} messages"
-    text += f"; {refused} of them were refused already." if (refused := summary.total("refused")) else "."
-    if vouched:
-        text += (
-            f" {vouched} had a valid signature or SPF result of another domain: forwarders and lists, or services that "
-            "send for you without a key of yours. Look at these first."
-        )
-    if failed > vouched:
-        text += f" {failed - vouched} had nothing valid: forgeries, or hosts of yours that neither sign nor are in SPF."
-    return text
 
 
 def _count(number: int, noun: str) -> str:

@@ -56,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the field in which the proxy says who has logged in; requests without it are refused",
     )
     parser.add_argument("--what-if", metavar="NEW", type=Path, help="show what this configuration would have done")
+    parser.add_argument(
+        "--reports",
+        metavar="DIRECTORY",
+        type=Path,
+        help="show the DMARC reports of others that are in it, or a Maildir's",
+    )
     add_config(parser)
 
 
@@ -112,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     hosts = frozenset((*LOCAL, address.host, *args.host)) - {""}
     access = Access(hosts, tuple(args.behind_proxy), args.user_header or "")
     try:
-        serving = server(create_app(Site(settings, access, args.what_if)), address)
+        serving = server(create_app(Site(settings, access, args.what_if, args.reports)), address)
     except WebError as error:
         raise CommandError(str(error)) from error
     if not address.path:

@@ -111,3 +111,20 @@ def _note(summary: Summary, report: ReadReport) -> None:
     times = [time for time in (summary.begin, report.begin) if time]
     summary.begin = min(times, default=0)
     summary.end = max(summary.end, report.end)
+
+
+def cost(summary: Summary) -> str:
+    """What p=reject would change, in words."""
+    failed, vouched = summary.total("failed"), summary.total("vouched")
+    if not failed:
+        return "p=reject would cost nothing: all messages passed."
+    text = f"p=reject would refuse {failed} of {summary.total('messages')} messages"
+    text += f"; {refused} of them were refused already." if (refused := summary.total("refused")) else "."
+    if vouched:
+        text += (
+            f" {vouched} had a valid signature or SPF result of another domain: forwarders and lists, or services that "
+            "send for you without a key of yours. Look at these first."
+        )
+    if failed > vouched:
+        text += f" {failed - vouched} had nothing valid: forgeries, or hosts of yours that neither sign nor are in SPF."
+    return text

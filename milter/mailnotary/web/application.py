@@ -17,9 +17,11 @@ from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import location_of
 from mailnotary.history.store import DAY, Search, Store, StoreError
 from mailnotary.history.story import our_reason
+from mailnotary.reports.summary import cost
 from mailnotary.web import display
 from mailnotary.web.access import Access
 from mailnotary.web.comparison import Comparison
+from mailnotary.web.incoming import TOP_SOURCES, ReportDirectory
 from mailnotary.web.keys import KeyPage
 from mailnotary.web.overview import ACTIONS, PERIODS, overview
 from mailnotary.web.search import ACTIONS as ACTION_WORDS
@@ -60,6 +62,7 @@ class Site:
     settings: Settings
     access: Access = field(default_factory=Access)
     what_if: Path | None = None
+    reports: Path | None = None
     clock: Callable[[], float] = time.time
 
     @contextmanager
@@ -110,6 +113,9 @@ def pages(site: Site) -> list[Page]:
     if site.what_if is not None:
         comparison = Comparison(site.what_if, site.open_store, site.clock)
         shown.append(Page("/what-if", "What if", lambda: _what_if(comparison)))
+    if site.reports is not None:
+        directory = ReportDirectory(site.reports, site.clock)
+        shown.append(Page("/reports", "Reports", lambda: _reports(directory)))
     return shown
 
 
@@ -203,6 +209,10 @@ def _totals(agreement: list[tuple[str, str, str, str, int]]) -> list[tuple[str, 
 
 def _what_if(comparison: Comparison) -> str:
     return render_template("what_if.html", file=comparison.file.name, found=comparison.findings(), words=ACTIONS)
+
+
+def _reports(directory: ReportDirectory) -> str:
+    return render_template("reports.html", found=directory.found(), cost=cost, sources=TOP_SOURCES)
 
 
 # --- every request --------------------------------------------------------------------------------------------------

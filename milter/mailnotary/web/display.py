@@ -60,8 +60,11 @@ def share(part: float, whole: float) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A time in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+    """A time in UTC; "unknown" where there cannot be such a time."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "unknown"
 
 
 def ago(seconds: float) -> str:
