@@ -164,7 +164,8 @@ def test_the_keyboard_reaches_everything_in_the_order_of_reading(chromium: Brows
             reached.append(opened.page.evaluate(f"{focused}.id || {focused}.textContent.trim()"))
             assert opened.page.evaluate(f"getComputedStyle({focused}).outlineStyle") != "none"
         fields = ["q", "result", "action", "from"]
-        assert reached[: 4 + len(NAMES) + len(fields)] == ["Skip to the content", "mailnotary", *NAMES, "find", "Find", *fields]
+        expected = ["Skip to the content", "mailnotary", *NAMES, "find", "Find", *fields]
+        assert reached[: len(expected)] == expected
         opened.go("/messages")
         opened.page.keyboard.press("Tab")
         opened.page.keyboard.press("Enter")
