@@ -160,6 +160,7 @@ def test_opendmarc_refuses_and_holds_as_it_was_told(place: Place) -> None:
     [
         ("RejectFailures false\n", DmarcMode.MONITOR, DmarcAction.TAG),
         ("PublicSuffixList /x\n", DmarcMode.MONITOR, DmarcAction.TAG),
+        ("HoldQuarantinedMessages true\n", DmarcMode.MONITOR, DmarcAction.TAG),
         ("RejectFailures true\n", DmarcMode.ENFORCE, DmarcAction.TAG),
     ],
 )

@@ -96,7 +96,7 @@ def _network(text: str, form: Form) -> tuple[Network | None, str]:
     if slash and host != network.network_address:
         return network, f"host bits are set, so it never matches: write {network}, or {host} for one address"
     if address != str(host) or (slash and length != str(network.prefixlen)):
-        return network, f"in this form it never matches: write {network}"
+        return network, f"not taken over in this form: write {network}"
     return network, ""
 
 

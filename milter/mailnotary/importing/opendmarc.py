@@ -70,17 +70,19 @@ def read(path: Path) -> Draft:
 
 
 def _policy(draft: Draft, conf: Conf) -> None:
-    """What a domain's policy does. Without RejectFailures OpenDMARC refuses nothing, and puts nothing off."""
+    """What a domain's policy does. Without RejectFailures OpenDMARC refuses nothing, puts nothing off, and, whatever
+    its manual says, holds nothing (1.4.2, tried)."""
     reject, hold = conf.is_on("RejectFailures"), conf.is_on("HoldQuarantinedMessages")
     rejecting, holding = conf.get("RejectFailures"), conf.get("HoldQuarantinedMessages")
-    enforce = reject or hold
-    decisive = rejecting if reject or not hold else holding
-    draft.put("dmarc.mode", "enforce" if enforce else "monitor", decisive, beside="reject: tag")
-    if enforce:
-        draft.put("dmarc.reject", "reject" if reject else "tag", rejecting)
-        draft.put("dmarc.quarantine", "hold" if hold else "tag", holding)
+    draft.put("dmarc.mode", "enforce" if reject else "monitor", rejecting, beside="reject: tag")
     if reject:
+        draft.put("dmarc.reject", "reject", rejecting)
+        draft.put("dmarc.quarantine", "hold" if hold else "tag", holding)
         draft.put("dmarc.temperror", "tempfail", rejecting, beside="mode: enforce, reject: tag")
+    elif holding is not None and hold:
+        draft.note(
+            holding, "OpenDMARC holds nothing without RejectFailures: write dmarc.quarantine: hold to have it so"
+        )
 
 
 def _authors(draft: Draft, conf: Conf) -> None:
