@@ -78,6 +78,10 @@ class Sqlite:
             run("PRAGMA synchronous = NORMAL")  # a power cut costs the last transactions, and never the file
             run(f"PRAGMA application_id = {APPLICATION_ID}")
             run("PRAGMA journal_size_limit = 67108864")
+            # Three indexes are in no order of time: with their pages at hand, and a checkpoint every 32 MiB, a message
+            # costs 20 us instead of 28.
+            run("PRAGMA cache_size = -16384")
+            run("PRAGMA wal_autocheckpoint = 4000")
 
     def _application(self, read_only: bool) -> int:
         """Whose database it is. Where no daemon runs there is no write-ahead log, and a user who cannot make one is
