@@ -1,5 +1,6 @@
 """Which connection is on which socket, and which of them may be ended."""
 
+import errno
 import os
 import select
 import socket
@@ -7,6 +8,9 @@ import time
 from contextlib import ExitStack
 from typing import cast
 
+import pytest
+
+from mailnotary.daemon import descriptors
 from mailnotary.daemon.connection import Connection
 from mailnotary.daemon.descriptors import Sessions, unread
 from mailnotary.daemon.room import Pairs
@@ -97,3 +101,17 @@ def test_sessions_are_what_was_accepted_at_the_listener_and_nothing_else() -> No
         assert accepted.recv(4) == b"four"  # what was only looked at stays open
         accepted.close()
         assert sessions.look() == {}
+
+
+def test_where_no_file_can_be_opened_all_count_as_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listdir(_: str) -> list[str]:
+        raise OSError(errno.ENFILE, "the whole system's table is full")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            monkeypatch.setattr(os, "listdir", listdir)
+            monkeypatch.setattr(descriptors, "limit", lambda: 1 << 30)
+            sessions = Sessions(listener)
+            assert list(sessions.look()) == [accepted.fileno()]
+            assert sessions.open == 1 << 30

@@ -8,11 +8,12 @@ import socket
 import stat
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
 ENOUGH: Final = 1024  # for each worker of a busy host: Postfix has 100 processes of a kind, and each has a session
+_PROBED: Final = 65_536  # descriptors that are looked at by their number: the limit may be a billion
 
 
 def raise_limit() -> int:
@@ -29,20 +30,14 @@ def limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def all_open() -> list[int]:
-    """The open descriptors of this process; that of the listing itself may be among them. Never raises: it needs no
-    descriptor where none is left."""
+def _all_open() -> tuple[Sequence[int], int]:
+    """The open descriptors of this process, and how many they are; some may be closed by now. Never raises: where not
+    one more file can be opened, these are all numbers that a descriptor may have, and as many are open as may be."""
     try:
-        return [int(name) for name in os.listdir("/proc/self/fd")]
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
-        return [number for number in range(limit()) if _is_open(number)]
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        return os.get_inheritable(descriptor) is not None
-    except OSError:
-        return False
+        return range(min(limit(), _PROBED)), limit()
+    return numbers, len(numbers)
 
 
 class Sessions:
@@ -56,10 +51,9 @@ class Sessions:
     def look(self) -> dict[int, int]:
         """The number of each one's socket (its inode, of which no two are the same), by descriptor."""
         found, known = {}, {}
-        descriptors = all_open()
-        self.open = len(descriptors)
-        for descriptor in descriptors:
-            with suppress(OSError):  # closed meanwhile; the descriptor of the listing itself
+        numbers, self.open = _all_open()
+        for descriptor in numbers:
+            with suppress(OSError):  # not open any more
                 status = os.fstat(descriptor)
                 if not stat.S_ISSOCK(status.st_mode):
                     continue
