@@ -59,7 +59,7 @@ def test_a_dry_run_writes_each_report_and_says_where_it_would_go(
     said = capsys.readouterr().out
     assert "example.org 2023-11-14: 3 messages\n  own: dmarc@example.org (within" in said
     assert "refused: mailto:dmarc@example.org (no record at other.example._report._dmarc.example.org confirms" in said
-    assert "bank.example 2023-11-14: 1 messages; no report: its record asks for none" in said
+    assert "bank.example 2023-11-14: 1 message; no report: its record asks for none" in said
 
 
 def test_the_current_day_works_too(run: Callable[..., int], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
-from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, print_json
+from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, counted, print_json
 from mailnotary.config.keystore import KeyState, KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
@@ -89,11 +89,11 @@ def _signing(keystore: KeyStore) -> Iterator[str]:
         yield "signs nothing: the keystore has no domains"
         return
     states = Counter(key.state for entry in keystore.entries.values() for key in entry.keys)
-    yield f"signs for {_count(len(keystore.entries), 'domain')}: {_count(states[KeyState.ACTIVE], 'active key')}"
+    yield f"signs for {counted(len(keystore.entries), 'domain')}: {counted(states[KeyState.ACTIVE], 'active key')}"
     if waiting := states[KeyState.AUTO]:
-        yield f"{_count(waiting, 'auto key')}: each signs once the daemon has seen its record in DNS"
+        yield f"{counted(waiting, 'auto key')}: each signs once the daemon has seen its record in DNS"
     if retired := states[KeyState.RETIRED]:
-        yield f"{_count(retired, 'retired key')}: never sign"
+        yield f"{counted(retired, 'retired key')}: never sign"
 
 
 def _verifying(settings: Settings) -> str:
@@ -115,7 +115,3 @@ def _verifying(settings: Settings) -> str:
         done += [f"DMARC p=reject: {dmarc.reject}", f"DMARC p=quarantine: {dmarc.quarantine}"]
     checks = "SPF and DKIM" if dmarc.mode is DmarcMode.OFF else "SPF, DKIM and DMARC"
     return f"verifies {checks}; " + (", ".join(done) if done else "rejects nothing for it")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -237,6 +237,11 @@ def to_json(value: Any) -> Any:
     return str(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """The number with its noun: "1 key", "2 keys"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 _STYLES = {"pass": "green", "fail": "red", "softfail": "yellow", "policy": "yellow", "permerror": "red"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import nameservers, nameservers_json, print_json, read_settings, resolver_for
+from mailnotary.cli.common import counted, nameservers, nameservers_json, print_json, read_settings, resolver_for
 from mailnotary.cli.output import Folded, open_console, with_progress
 from mailnotary.config.settings import Settings
 from mailnotary.history.keeper import location_of
@@ -83,7 +83,7 @@ def _write(directory: Path, one: Outgoing, reporter: Reporter) -> Path:
 def _show(one: Outgoing, written: Path | None) -> None:
     console = open_console()
     report = one.report
-    head = Text.assemble((report.domain, "bold"), f" {one.period}: {report.messages} messages")
+    head = Text.assemble((report.domain, "bold"), f" {one.period}: {counted(report.messages, 'message')}")
     console.print(Folded("", Text.assemble(head, f"; no report: {one.skipped}" if one.skipped else "")))
     for destination in one.destinations:
         to = ", ".join(map(str, destination.mailboxes)) or destination.uri

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import print_json
+from mailnotary.cli.common import counted, print_json
 from mailnotary.cli.messages import read_messages
 from mailnotary.cli.output import Folded, open_console, print_table, say
 from mailnotary.escape import printable
@@ -45,7 +45,7 @@ def read(args: argparse.Namespace, names: list[str]) -> int:
         for summary in reading.summaries.values():
             _show(summary)
         if reading.duplicates:
-            say(f"{reading.duplicates} reports came twice and were counted once.")
+            say(f"{counted(reading.duplicates, 'report')} came again and did not count.")
     return 1 if errors else 0
 
 
@@ -76,7 +76,7 @@ def _files(name: str) -> Iterator[tuple[str, bytes]]:
 def _show(summary: Summary) -> None:
     console = open_console()
     days = f"{_day(summary.begin)} to {_day(summary.end)}"
-    reports, organizations = _count(summary.reports, "report"), _count(len(summary.organizations), "organization")
+    reports, organizations = counted(summary.reports, "report"), counted(len(summary.organizations), "organization")
     head = f"{reports} of {organizations}, {days}; p={', '.join(summary.policies)}"
     console.print(Folded(f"{summary.domain}: ", head), style="bold")
     table = Table(box=None, pad_edge=False)
@@ -96,10 +96,6 @@ def _row(source: Source) -> tuple[str, ...]:
     names = ", ".join(name for name, _ in source.by.most_common(3))
     numbers = (source.messages, source.passed, source.failed, source.refused + source.held)
     return source.address, *map(str, numbers), names
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _day(seconds: int) -> str:
