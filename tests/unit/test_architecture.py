@@ -132,6 +132,9 @@ BOUNDS = {
     "session.received": ["MAX_RELAYS"],
     "spf.limits": ["MAX_LOOKUPS", "MAX_MX_HOSTS", "MAX_PTR_NAMES", "MAX_RECORD_OCTETS", "MAX_VOID_LOOKUPS"],
     "spf.record": ["MAX_RECORD"],
+    "web.application": ["PAGE_ROWS"],
+    "web.comparison": ["MAX_DOMAINS"],
+    "web.incoming": ["MAX_FILES"],
 }
 
 
