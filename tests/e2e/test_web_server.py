@@ -91,8 +91,7 @@ def test_requests(local: str, lines: list[str], status: int) -> None:
 
 def test_a_request_without_end_is_cut_off(local: str) -> None:
     with connected(local) as client, pytest.raises(OSError, match=r"reset|Broken pipe"):
-        for _ in range(1000):
-            client.sendall(b"X-Long: " + b"x" * 65_536)
+        client.sendall((b"X-Long: " + b"x" * 65_536) * 1000)
     assert ask(local, "GET / HTTP/1.1", "Host: localhost").startswith("HTTP/1.1 200")
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 DAYS: Final = 30
 OLD: Final = 3600.0  # seconds after which it is worked out anew when somebody asks
+RETRY: Final = 60.0  # the same after a failure
 MAX_EXAMPLES: Final = 100
 MAX_DOMAINS: Final = 50_000  # counted; messages of further ones are counted together
 TOP: Final = 20
@@ -49,8 +50,19 @@ class Findings:
 
     @property
     def top(self) -> list[tuple[str, int, str]]:
-        """The domains with most changed messages, how many, and why one of them."""
-        return [(name, count, self.why.get(name, "")) for name, count in self.domains.most_common(TOP)]
+        """The domains with most changed messages, how many, and why one of them. None before all is done, since another
+        thread counts until then."""
+        found = self.domains.most_common(TOP) if self.done else []
+        return [(name, count, self.why.get(name, "")) for name, count in found]
+
+    @property
+    def changes(self) -> list[tuple[tuple[str, str], int]]:
+        """How many messages changed from what to what; none before all is done."""
+        return self.kinds.most_common() if self.done else []
+
+    def is_old(self, now: float) -> bool:
+        """Whether to begin anew."""
+        return now - self.began > OLD if self.done else bool(self.problem) and now - self.began > RETRY
 
     def add(self, change: Change) -> None:
         """Counts one."""
@@ -80,7 +92,7 @@ class Comparison:
         """What is known by now. Begins to work where nothing is, or where that is old."""
         with self._lock:
             found = self._findings
-            if found is None or ((found.done or found.problem) and self._clock() - found.began > OLD):
+            if found is None or found.is_old(self._clock()):
                 found = self._findings = Findings(self._clock())
                 threading.Thread(target=self._work, args=(found,), name="what-if", daemon=True).start()
             return found

@@ -19,6 +19,7 @@ from mailnotary.reports.unpack import MAX_UNPACKED, ReadError
 log = logging.getLogger(__name__)
 
 OLD: Final = 3600.0  # seconds after which the directory is read anew when somebody asks
+RETRY: Final = 60.0  # the same after a failure
 MAX_FILES: Final = 20_000  # the newest
 MAX_ERRORS: Final = 20  # that are told
 TOP_DOMAINS: Final = 20
@@ -44,6 +45,10 @@ class Incoming:
         found = list(self.reading.summaries.values()) if self.done else []
         return sorted(found, key=lambda one: (-one.total("failed"), one.domain))[:TOP_DOMAINS]
 
+    def is_old(self, now: float) -> bool:
+        """Whether to begin anew."""
+        return now - self.began > OLD if self.done else bool(self.problem) and now - self.began > RETRY
+
     def fail(self, name: str, text: str) -> None:
         """Notes a file that cannot be read."""
         self.unreadable += 1
@@ -64,7 +69,7 @@ class ReportDirectory:
         """What is known by now. Begins to read where nothing is, or where that is old."""
         with self._lock:
             found = self._found
-            if found is None or ((found.done or found.problem) and self._clock() - found.began > OLD):
+            if found is None or found.is_old(self._clock()):
                 found = self._found = Incoming(self._clock())
                 threading.Thread(target=self._work, args=(found,), name="reports", daemon=True).start()
             return found
