@@ -23,10 +23,14 @@ def told(record: MessageRecord, seconds: float = BEGIN) -> dict[str, Any]:
 
 def asking(record: MessageRecord, *rua: str) -> MessageRecord:
     """The message under a record that asks for reports there."""
+    return under(record, f"v=DMARC1; p=reject; rua={','.join(rua)}")
+
+
+def under(record: MessageRecord, policy: str) -> MessageRecord:
+    """The message as if this policy record had been found."""
     dmarc = record.results.dmarc
     assert dmarc is not None
-    published = parse(f"v=DMARC1; p=reject; rua={','.join(rua)}".encode())
-    return replace(record, results=replace(record.results, dmarc=replace(dmarc, record=published)))
+    return replace(record, results=replace(record.results, dmarc=replace(dmarc, record=parse(policy.encode()))))
 
 
 def entries(records: Iterable[MessageRecord], number: Numbering, seconds: float = BEGIN + 1) -> Iterator[Message]:

@@ -13,7 +13,8 @@ import pytest
 
 from mailnotary.cli import main
 from mailnotary.history.store import Store
-from mailnotary.reports.ledger import Ledger
+from mailnotary.reports.ledger import Ledger, State
+from support.daemon import free_port
 from support.mail import rsa_pem
 from support.messages import refused, verified
 from support.postfix import Sink
@@ -227,6 +228,53 @@ def test_a_key_that_signs_for_everybody_does_not_make_reports_pass(
     (tmp_path / "keystore.yaml").write_text(text)
     assert sending() == 1
     assert "the keystore signs example.net, the domain of reports.from, as other.example" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (
+            ("file: k.pem}", "file: k.pem, state: retired}"),
+            "no key of example.net signs, so that reports can't be signed",
+        ),
+        (("k.pem", "nowhere.pem"), "can't be signed: "),
+    ],
+)
+def test_without_a_key_that_signs_nothing_is_sent(
+    sending: Callable[..., int],
+    tmp_path: Path,
+    change: tuple[str, str],
+    error: str,
+    capsys: pytest.CaptureFixture[str],
+    sink: Sink,
+) -> None:
+    keystore = tmp_path / "keystore.yaml"
+    keystore.write_text(keystore.read_text().replace(*change))
+    assert sending() == 1
+    assert error in capsys.readouterr().err
+    assert sink.take_all() == []
+
+
+def test_what_is_given_up_is_said(
+    sending: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(str(tmp_path / "history.db"))
+    ledger, period = Ledger(store.database, "mx7", lambda: time.time() - 10 * 86_400), int(time.time()) - 11 * 86_400
+    ledger.claim(period)
+    ledger.begin(period, "a.example", "d@a.example", "1@x")
+    ledger.note(period, "a.example", "d@a.example", State.LATER, "451 busy")
+    store.close()
+    assert sending("--at-once") == 0
+    assert "failed: a.example to d@a.example (given up: 451 busy)" in capsys.readouterr().out
+
+
+def test_where_all_has_to_wait_the_command_fails(
+    sending: Callable[..., int], tmp_path: Path, sink: Sink, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(file.read_text().replace(f"127.0.0.1:{sink.port}", f"127.0.0.1:{free_port()}"))
+    assert sending("--at-once") == 1
+    assert "later: example.org to dmarc@example.org (127.0.0.1:" in capsys.readouterr().out
 
 
 def test_a_day_that_is_not_over_is_not_sent(

@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 
 from mailnotary.authres import Results
-from mailnotary.dmarc.policy_record import parse
 from mailnotary.reports import gather
 from mailnotary.reports.gather import Gathered, gathering
 from mailnotary.reports.period import Period, ended, periods_of
-from mailnotary.session.outcome import MessageRecord
 from support.messages import refused, verified
-from support.reports import BEGIN, told
+from support.reports import BEGIN, told, under
 
 
 def gathered(messages: Iterable[dict[str, Any]]) -> dict[str, tuple[Gathered, list[Any]]]:
@@ -26,12 +24,6 @@ def gathered(messages: Iterable[dict[str, Any]]) -> dict[str, tuple[Gathered, li
         found = {report.domain: (report, list(report.records())) for report in gatherer.reports()}
     assert len(found) == count
     return found
-
-
-def under(record: MessageRecord, policy: str) -> MessageRecord:
-    dmarc = record.results.dmarc
-    assert dmarc is not None
-    return replace(record, results=replace(record.results, dmarc=replace(dmarc, record=parse(policy.encode()))))
 
 
 def test_messages_are_counted_by_domain_source_and_identifiers() -> None:

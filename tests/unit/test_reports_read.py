@@ -264,6 +264,21 @@ def test_json_an_mbox_and_standard_input(
     assert domain["sources"][1]["valid_for"] == {"list.example": 6}
 
 
+def test_a_maildir_and_a_report_that_came_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for directory in ("cur", "new", "tmp"):
+        (tmp_path / directory).mkdir()
+    for place in ("cur/1", "new/2"):
+        (tmp_path / place).write_bytes(attached(gzip.compress(old())))
+    assert main(["reports", "read", str(tmp_path)]) == 0
+    assert "1 report came again and did not count." in capsys.readouterr().out
+
+
+def test_many_sources_are_not_all_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.xml").write_bytes(old(records="".join(record(f"192.0.2.{n}", 1) for n in range(40))))
+    assert main(["reports", "read", str(tmp_path / "a.xml")]) == 0
+    assert "and 10 more sources" in capsys.readouterr().out
+
+
 def test_where_all_passes_reject_costs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     reading = Reading()
     reading.file(old(records=record("192.0.2.1", 4, spf="pass")))
