@@ -1,5 +1,6 @@
 """`mailnotary import`: which program a file is for, what each program's configuration means, several together."""
 
+import cProfile
 import json
 from ipaddress import ip_address
 from pathlib import Path
@@ -310,6 +311,7 @@ def test_amavis_signs_for_those_that_its_options_choose(place: Place) -> None:
             "no key is taken over",
         ),
         ("$enable_dkim_signing = 1;\ndkim_key('a.example', 's');\n", "not (domain, selector, file)"),
+        ("$enable_dkim_signing = 1;\nif (0) { dkim_key('a.example', 's', 'DIR/k'); }\n", "only one that begins a line"),
     ],
 )
 def test_amavis_grants_nothing_that_is_not_known(place: Place, text: str, word: str) -> None:
@@ -399,6 +401,7 @@ def test_rspamd_without_its_checks_of_users_and_senders(place: Place) -> None:
         'use_domain = "auth";',
         'use_domain_sign_local = "x.org";',
         'signing_table = ["*@a.org a.org"];',
+        "enabled = false;",
     ],
 )
 def test_rspamd_grants_nothing_where_something_else_decides(place: Place, line: str) -> None:
@@ -406,7 +409,15 @@ def test_rspamd_grants_nothing_where_something_else_decides(place: Place, line: 
     path = place.file("dkim_signing.conf", f'domain {{ a.org {{ path = "DIR/k"; selector = "s"; }} }}\n{line}\n')
     assert place.imported(path).keystore.entries == {}
     assert f"{path}:2: " in place.notes
-    assert "no key is taken over" in place.notes
+    assert "no key is taken over" in place.notes or "nothing is signed" in place.notes
+
+
+def test_rspamd_with_one_key_for_all_and_a_name_in_capitals(place: Place) -> None:
+    place.key("k")
+    path = place.file("dkim_signing.conf", 'path = "DIR/k";\ndomain { A.org { selector = "s"; } }\n')
+    assert place.imported(path).keystore.entries == {}
+    assert f"{path}:1: path: signing any author's domain" in place.notes
+    assert f"{path}:2: domain: A.org is compared as it is written" in place.notes
 
 
 @pytest.mark.parametrize("text", ["path = [", "path {", "domain { a {" * 50, "path = [[" * 50, "path }", "= x"])
@@ -414,6 +425,24 @@ def test_a_broken_file_of_rspamd_is_told_with_its_line(place: Place, text: str) 
     path = place.file("dkim_signing.conf", 'selector = "s";\n' + text)
     with pytest.raises(SourceError, match=f"{path}:2: "):
         convert([path])
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "row", "last"),
+    [
+        ("50-user", "$enable_dkim_signing = 1;\n", "dkim_key('d{n}.example', 's', '/k{n}');\n", ""),
+        ("dkim_signing.conf", "domain {{\n", 'd{n}.example {{ path = "/k{n}"; selector = "s"; }}\n', "}\n"),
+    ],
+)
+def test_the_time_grows_as_the_number_of_keys_does(place: Place, name: str, first: str, row: str, last: str) -> None:
+    def calls(count: int) -> int:
+        path = place.file(name, first.format() + "".join(row.format(n=n) for n in range(count)) + last)
+        profile = cProfile.Profile()
+        profile.runcall(convert, [path])
+        return sum(entry.callcount for entry in profile.getstats())
+
+    few, many = calls(200), calls(1000)
+    assert many < 7 * few
 
 
 # --- several --------------------------------------------------------------------------------------------------------

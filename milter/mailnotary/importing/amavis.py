@@ -5,6 +5,7 @@ It is a Perl program, of which the usual statements are read: dkim_key(...), @dk
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ _START = re.compile(
     r"\$(?P<scalar>enable_dkim_signing|enable_dkim_verification|mydomain|myhostname)\s*=|"
     r"(?P<bank>\$policy_bank\{\s*['\"]?(?P<name>[\w.-]+)['\"]?\s*\})\s*=)"
 )
+_HIDDEN_KEY = re.compile(r"^(?!\s*#)\s*[^\s#][^#]*\bdkim_key\s*\(")
 _LABEL = "some-name-that-no-key-has"
 
 
@@ -51,7 +53,7 @@ class _Source:
 
 def read(paths: Sequence[Path]) -> Draft:
     """Reads the files. Raises SourceError."""
-    draft = Draft("Amavis", paths[0], Mode.SIGN)
+    draft = Draft("Amavis", paths[0], Mode.SIGN, others=paths[1:])
     source = _Source()
     for path in paths:
         _read_file(path, source, draft)
@@ -72,7 +74,13 @@ def _is_on(switch: Directive | None) -> bool:
 
 
 def _read_file(path: Path, source: _Source, draft: Draft) -> None:
-    for match, statement in statements(read_lines(path), _START):
+    lines = read_lines(path)
+    for number, line in enumerate(lines, 1):
+        if _HIDDEN_KEY.search(line):
+            draft.key_notes.append(
+                Note(f"{path}:{number}", "dkim_key: not taken over: only one that begins a line is read")
+            )
+    for match, statement in statements(lines, _START):
         place = f"{path}:{statement.line}"
         end = statement.text.partition(";\n")[0]
         if match["bank"]:
@@ -124,6 +132,9 @@ class _Entries:
 
     def __init__(self, source: _Source, draft: Draft) -> None:
         self._keys, self._draft = source.keys, draft
+        self._of_domain: dict[str, list[_Key]] = defaultdict(list)
+        for key in source.keys:
+            self._of_domain[key.domain].append(key)
         self._options = source.options or []
         self._place = source.options_place
         self._records = Records(draft.key_notes)
@@ -181,8 +192,7 @@ class _Entries:
         domain, selector = str(found.get("d", name)).lower(), found.get("s")
         if not str(found.get("a", "rsa")).lower().startswith("rsa"):
             return None
-        matching = (key for key in self._keys if key.domain == domain and selector in (None, key.selector))
-        return next(matching, None)
+        return next((key for key in self._of_domain.get(domain, ()) if selector in (None, key.selector)), None)
 
     def _entry(self, name: str, key: _Key) -> Entry | None:
         domain = entry_name(key.domain, key.place, self._draft.key_notes)

@@ -62,7 +62,8 @@ def combine(drafts: Sequence[Draft]) -> Combined:
     if not signers and (len(_filters(drafts)) > 1 or "sign_for.networks" not in settings):
         _trust_this_host_alone(ordered, settings)
     settings = {"mode": _mode(ordered), **settings}
-    source = ", ".join(f"{draft.path} ({draft.program})" for draft in ordered)
+    files = (" ".join(map(str, (draft.path, *draft.others))) for draft in ordered)
+    source = ", ".join(f"{names} ({draft.program})" for names, draft in zip(files, ordered, strict=True))
     return Combined(
         source,
         settings,

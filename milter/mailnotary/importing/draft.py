@@ -26,9 +26,10 @@ class Setting:
 
 @dataclass(slots=True)
 class Draft:
-    """What is to be written for one program. `mode`: which half of our work it does. `settings` by their keys in
-    mailnotary.yaml, "section.name". `entries` of the keystore. `socket_notes` are those on its socket. `ignored`:
-    networks whose mail it does not judge. `safe`: whether it refuses key files that others can read."""
+    """What is to be written for one program, out of the file `path` and `others`. `mode`: which half of our work it
+    does. `settings` by their keys in mailnotary.yaml, "section.name". `entries` of the keystore. `socket_notes`: those
+    on its socket. `ignored`: networks whose mail it does not judge. `safe`: whether it refuses key files that others
+    can read."""
 
     program: str
     path: Path
@@ -38,6 +39,7 @@ class Draft:
     notes: list[Note] = field(default_factory=list)
     key_notes: list[Note] = field(default_factory=list)
     socket_notes: list[Note] = field(default_factory=list)
+    others: Sequence[Path] = ()
     ignored: Sequence[str] = ()
     safe: bool = True
 

@@ -9,6 +9,7 @@ from mailnotary.errors import SetupError
 
 Value = str | int | list["Value"] | dict[str, "Value"] | None
 MAX_DEPTH = 20  # of lists in lists
+MAX_LINES = 2000  # of one statement
 _TOKEN = re.compile(
     r"""\s+ | \#[^\n]*
       | (?P<single>'(?:[^'\\]|\\.)*') | (?P<double>"(?:[^"\\]|\\.)*")
@@ -26,7 +27,7 @@ class PerlError(SetupError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement that begins a line: its first line's number, and its text from there to the end of the file."""
+    """A statement that begins a line: the number of that line, and the text from there to the line that ends it."""
 
     line: int
     text: str
@@ -41,8 +42,15 @@ def statements(lines: list[str], start: re.Pattern[str]) -> Iterator[tuple[re.Ma
         if re.match(r"=[a-zA-Z]", line):
             documentation = not line.startswith("=cut")
         elif not documentation and (match := start.match(line)):
-            rest = "\n".join([line[match.end() :], *lines[number : number + 500]])
-            yield match, Statement(number, rest)
+            end = next(
+                (at for at, text in enumerate(lines[number - 1 : number + MAX_LINES], number) if _ends(text)), number
+            )
+            yield match, Statement(number, "\n".join([line[match.end() :], *lines[number:end]]))
+
+
+def _ends(line: str) -> bool:
+    """Whether a statement ends with a line."""
+    return line.partition("#")[0].rstrip().endswith(";")
 
 
 def read_value(text: str, variables: Mapping[str, str]) -> Value:

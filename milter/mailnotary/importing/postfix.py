@@ -24,7 +24,7 @@ _SPF_SERVICE = re.compile(r"^\S*(spf)\S*\s+unix\s.*\sspawn\b", re.IGNORECASE)
 
 def read(paths: Sequence[Path]) -> Draft:
     """Reads main.cf and master.cf. Raises SourceError."""
-    draft = Draft("Postfix", paths[0], Mode.VERIFY)
+    draft = Draft("Postfix", paths[0], Mode.VERIFY, others=paths[1:])
     for path in paths:
         for place, line in _logical_lines(path):
             draft.notes += _look(place, line)

@@ -39,7 +39,6 @@ _ELSEWHERE = {
     "use_milter_headers": "it is the milter",
     "key_prefix": "there are no keys in Redis",
     "sign_headers": "rspamd's list has signs of its own for oversigning: see signing.headers and signing.oversign",
-    "enabled": "",
 }
 _TAKEN = {
     "allow_envfrom_empty",
@@ -61,7 +60,7 @@ _LOCAL = ("allow_hdrfrom_mismatch_local", "allow_hdrfrom_mismatch_sign_networks"
 
 def read(paths: Sequence[Path]) -> Draft:
     """Reads the files; a later one adds to those before. Raises SourceError."""
-    draft = Draft("rspamd", paths[0], Mode.SIGN, ignored=THIS_HOST)
+    draft = Draft("rspamd", paths[0], Mode.SIGN, others=paths[1:], ignored=THIS_HOST)
     options: Section = {}
     for path in paths:
         for key, nodes in _options_of(read_section(path)).items():
@@ -157,15 +156,13 @@ class _Reader:
 
     def decides(self) -> bool:
         """Whether these options say who signs for whom."""
-        stops = [
-            name
-            for name in _NO_MATCH
-            if name in self._options
-            and (self._text(name) or True)
-            and self._text(name).lower() not in ("false", "no", "off")
-        ]
+        off = ("false", "no", "off")
+        stops = [name for name in _NO_MATCH if name in self._options and self._text(name).lower() not in off]
         for name in stops:
             self._draft.key_notes.append(self._directive(name).note(f"{_NO_MATCH[name]}: no key is taken over"))
+        if not self._is_on("enabled", default=True):
+            self._draft.key_notes.append(self._directive("enabled", "false").note("nothing is signed"))
+            stops.append("enabled")
         same = not self._is_on("allow_hdrfrom_mismatch", default=False)
         for name in _DOMAINS:
             value = self._text(name, "header")
@@ -183,11 +180,15 @@ class _Reader:
         found: dict[str, Entry] = {}
         for text, place in self._names().items():
             name = entry_name(text, place, self._draft.key_notes)
+            if name and name != text:
+                why = f"{text} is compared as it is written, and never matches: write {name}"
+                self._draft.key_notes.append(Note(place.place, f"{place.text}: {why}"))
+                continue
             covers = self._covers(name, place) if name else None
-            if covers is None or name in found:
+            if covers is None:
                 continue
             keys = []
-            for selector, file, where in self._keys(text, name):
+            for selector, file, where in self._keys(name):
                 key = self._records.key(name, selector, file, Note(where, f"the key of {name}"))
                 keys += [key] if key is not None and key not in keys else []
             if keys:
@@ -210,6 +211,9 @@ class _Reader:
             place = self._directive("path").place
             for name in domains_with_files(pattern, "$domain"):
                 found.setdefault(name, Note(place, f"path {pattern}"))
+        elif self._is_on("try_fallback", default=True):
+            why = "signing any author's domain as itself with one key has no match: name the domains"
+            self._draft.key_notes.append(self._directive("path").note(why))
         return found
 
     def _covers(self, name: str, place: Note) -> bool | None:
@@ -231,11 +235,11 @@ class _Reader:
             return None
         return self._suffixes.knows(name) and not self._suffixes.has_suffix_below(name)
 
-    def _keys(self, text: str, name: str) -> Iterator[tuple[str, str, str]]:
+    def _keys(self, name: str) -> Iterator[tuple[str, str, str]]:
         """The selectors, files and places of a domain's keys."""
         pairs: list[tuple[str, str, str]] = []
         for section in _sections(self._options.get("domain", [])):
-            for node in section.get(text, []):
+            for node in section.get(name, []):
                 for one in (node, *(selector for every in _of(node, "selectors") for selector in _items(every))):
                     selector, path = (
                         nodes[-1].text if (nodes := _of(one, key)) else "" for key in ("selector", "path")
@@ -282,7 +286,7 @@ class _Reader:
 
     def look_at_rest(self) -> None:
         """A note on every option that none of the above has taken."""
-        about_signing = _TAKEN | set(_DOMAINS) | set(_NO_MATCH) | set(_LOCAL) | {"local_addrs"}
+        about_signing = _TAKEN | set(_DOMAINS) | set(_NO_MATCH) | set(_LOCAL) | {"local_addrs", "enabled"}
         for name, nodes in self._options.items():
             if name == ".include":
                 for node in nodes:
