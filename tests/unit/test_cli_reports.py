@@ -305,6 +305,6 @@ def test_another_host_at_work_is_left_alone(
     assert sink.take_all() == []
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["bounced", "a", "b"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["bounced", "a", "b"], ["--out", "/nowhere"]])
 def test_an_unknown_action(sending: Callable[..., int], arguments: list[str]) -> None:
     assert sending(*arguments) == 1

@@ -36,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--date", metavar="D", type=_day, help="of this UTC day, like 2026-03-01, today or yesterday")
     parser.add_argument("--domain", metavar="D", type=_domain, action="append", default=[], help="only to this domain")
     parser.add_argument("--dry-run", action="store_true", help="send nothing, and note nothing")
-    parser.add_argument("--out", metavar="DIR", help="write each report as NAME.xml into this directory")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write each report as NAME.xml into this directory (with --dry-run)"
+    )
     parser.add_argument("--at-once", action="store_true", help="send all now, whatever reports.spread_seconds says")
     add_zone(parser)
     add_config(parser)
@@ -62,6 +64,8 @@ def _domain(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Makes, sends or reads reports."""
+    if args.out is not None and not args.dry_run:
+        raise CommandError("--out needs --dry-run: reports that are sent are not written to files")
     match args.action:
         case []:
             return dry_run(args) if args.dry_run else send(args)
