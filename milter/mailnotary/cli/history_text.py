@@ -10,7 +10,7 @@ from rich.text import Text
 from mailnotary.cli.common import result_style
 from mailnotary.cli.output import Folded, open_console, print_section, print_table
 from mailnotary.escape import printable
-from mailnotary.history.story import our_reason
+from mailnotary.history.story import our_reason, totals_of
 
 _WIDE = 110  # columns
 _ACTION_STYLE = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "reject": "red"}
@@ -103,12 +103,7 @@ def render_disagreements(
 ) -> None:
     """How far other filters agree with us, and each message in which one does not, with both reasons."""
     console = open_console()
-    totals: dict[tuple[str, str], list[int]] = {}
-    for other, method, theirs, ours, count in agreement:
-        same = totals.setdefault((other, method), [0, 0])
-        same[0] += count if theirs == ours else 0
-        same[1] += count
-    for (other, method), (same_count, count) in sorted(totals.items()):
+    for other, method, same_count, count in totals_of(agreement):
         share = f"{100 * same_count / count:.1f} %"
         agreed = f"{printable(other)} {method}: the same in {same_count} of {count} messages ({share})"
         console.print(Folded("", Text(agreed, "bold")))

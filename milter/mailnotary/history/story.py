@@ -8,7 +8,7 @@ recipients or the words around the author's address.
 import json
 import operator
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from mailnotary.authres import Results
@@ -258,3 +258,13 @@ def our_reason(message: Mapping[str, Any], method: str) -> str:
     }.get(method, [])
     reasons = [f"{result['domain']} {result['status']} {result['reason']}".strip() for result in results]
     return "; ".join(reasons) or "no reason"
+
+
+def totals_of(agreement: Iterable[tuple[str, str, str, str, int]]) -> list[tuple[str, str, int, int]]:
+    """Of `Store.agreement`: (other filter, method, messages with the same result, messages)."""
+    totals: dict[tuple[str, str], list[int]] = {}
+    for other, method, theirs, ours, count in agreement:
+        same = totals.setdefault((other, method), [0, 0])
+        same[0] += count if theirs == ours else 0
+        same[1] += count
+    return [(other, method, same, count) for (other, method), (same, count) in sorted(totals.items())]

@@ -16,7 +16,7 @@ from mailnotary.config.settings import Settings
 from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import location_of
 from mailnotary.history.store import DAY, Search, Store, StoreError
-from mailnotary.history.story import our_reason
+from mailnotary.history.story import our_reason, totals_of
 from mailnotary.reports.summary import cost
 from mailnotary.web import display
 from mailnotary.web.access import Access
@@ -190,21 +190,11 @@ def _disagreements(site: Site) -> str:
         messages = list(store.newest(search, PAGE_ROWS + 1))
     return render_template(
         "disagreements.html",
-        totals=_totals(agreement),
+        totals=totals_of(agreement),
         messages=messages[:PAGE_ROWS],
         older=messages[PAGE_ROWS - 1]["id"] if len(messages) > PAGE_ROWS else "",
         our_reason=our_reason,
     )
-
-
-def _totals(agreement: list[tuple[str, str, str, str, int]]) -> list[tuple[str, str, int, int]]:
-    """(other filter, method, messages with the same result, messages)."""
-    totals: dict[tuple[str, str], list[int]] = {}
-    for other, method, theirs, ours, count in agreement:
-        same = totals.setdefault((other, method), [0, 0])
-        same[0] += count if theirs == ours else 0
-        same[1] += count
-    return [(other, method, same, count) for (other, method), (same, count) in sorted(totals.items())]
 
 
 def _what_if(comparison: Comparison) -> str:
