@@ -166,7 +166,8 @@ class Room:
         for number in idlest:
             if wanted <= 0:
                 return
-            if number not in self._ending and _end(by_number[number], number):
+            # One that is not there was seen by another thread alone, and is too young.
+            if number in by_number and number not in self._ending and _end(by_number[number], number):
                 self._ending.add(number)
                 self._ended += 1
                 wanted -= 1
