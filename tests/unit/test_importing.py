@@ -474,6 +474,11 @@ def test_several_make_one_configuration(place: Place) -> None:
     )
     assert signed(configuration.keystore, "a.example") == [("a.example", "s")]
     assert f"{opendkim}:6: PeerList 198.51.100.1: not taken over" in place.notes
+    for program in ("OpenDMARC", "policyd-spf"):
+        assert (
+            f"{opendkim}:5: InternalHosts 192.0.2.0/24: mail of these is signed, and not checked as {program}"
+            in place.notes
+        )
     assert f"{opendmarc}:4: AuthservID other.example.org: authserv_id is mx.example.org, for OpenDKIM" in place.notes
     assert "/run/mailnotary" not in place.notes  # nothing of the socket that is not ours
 

@@ -233,6 +233,7 @@ def _clients(source: _Source, draft: Draft) -> None:
         hosts = read_hosts(items, directive.name, AMAVIS)
         draft.notes += hosts.notes
         draft.put("sign_for.networks", flow(hosts.networks), directive)
+        draft.ignored = hosts.networks
     else:
         draft.put("sign_for.networks", flow(THIS_HOST), None, "this host alone, as @mynetworks is not taken over")
         why = "without @mynetworks in these files, mail of this host alone is signed: name others in sign_for.networks"

@@ -1,6 +1,6 @@
 """One configuration out of the drafts of several programs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mailnotary.config.settings import Mode
@@ -61,6 +61,7 @@ def combine(drafts: Sequence[Draft]) -> Combined:
     notes[:0] = listening.socket_notes
     if not signers and (len(_filters(drafts)) > 1 or "sign_for.networks" not in settings):
         _trust_this_host_alone(ordered, settings)
+    notes += [note for draft in drafts if signers and draft is not signers[0] for note in _unchecked(signers[0], draft)]
     settings = {"mode": _mode(ordered), **settings}
     files = (" ".join(map(str, (draft.path, *draft.others))) for draft in ordered)
     source = ", ".join(f"{names} ({draft.program})" for names, draft in zip(files, ordered, strict=True))
@@ -103,6 +104,18 @@ def _settings(ordered: Sequence[Draft], notes: list[Note]) -> dict[str, Setting]
     return settings
 
 
+def _unchecked(signer: Draft, checker: Draft) -> Iterator[Note]:
+    """A note on mail that is signed here, and so not checked, although a program did check it."""
+    if checker.program == "Postfix" or (networks := signer.settings.get("sign_for.networks")) is None:
+        return
+    signed = {address for address in signer.ignored if address not in {*THIS_HOST, *checker.ignored}}
+    if signed:
+        why = (
+            f"mail of these is signed, and not checked as {checker.program} did: leave out whom you would not vouch for"
+        )
+        yield Note(networks.place, f"{networks.origin}: {why}")
+
+
 def _mode(drafts: Sequence[Draft]) -> Setting:
     filters = _filters(drafts)
     wanted = {draft.mode for draft in filters}
@@ -116,5 +129,5 @@ def _trust_this_host_alone(drafts: Sequence[Draft], settings: dict[str, Setting]
     for key in ("sign_for.networks", "sign_for.daemon_names"):
         settings.pop(key, None)
     judged = [ignores_this_host(draft) for draft in _filters(drafts)]
-    networks = [one for one in THIS_HOST if all(one in ignored for ignored in judged)]
+    networks = [address for address in THIS_HOST if all(address in ignored for ignored in judged)]
     settings["sign_for.networks"] = Setting(flow(networks), "whose mail none of them judged", "")

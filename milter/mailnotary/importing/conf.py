@@ -20,12 +20,12 @@ class Conf:
 
     def get(self, name: str) -> Directive | None:
         """A directive by its name."""
-        return next((one for one in reversed(self.directives) if one.key == name.lower()), None)
+        return next((directive for directive in reversed(self.directives) if directive.key == name.lower()), None)
 
     def value(self, name: str, default: str = "") -> str:
         """The value of a directive."""
-        one = self.get(name)
-        return default if one is None else one.value
+        directive = self.get(name)
+        return default if directive is None else directive.value
 
     def is_on(self, name: str, *, default: bool = False) -> bool:
         """A Boolean: only its first character counts."""

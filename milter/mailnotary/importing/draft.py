@@ -90,8 +90,8 @@ class Draft:
 
 def ignores_this_host(draft: Draft) -> set[str]:
     """The loopback addresses of this host whose mail a program does not judge."""
-    networks = [ip_network(one) for one in draft.ignored]
-    return {one for one in THIS_HOST if any(ip_address(one) in network for network in networks)}
+    networks = [ip_network(text) for text in draft.ignored]
+    return {address for address in THIS_HOST if any(ip_address(address) in network for network in networks)}
 
 
 def _problem(key: str, value: str, beside: str = "") -> str:

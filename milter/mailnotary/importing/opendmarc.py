@@ -102,10 +102,10 @@ def _clients(draft: Draft, conf: Conf) -> None:
     draft.ignored = ["127.0.0.1"]  # opendmarc.conf(5), IgnoreHosts
     hosts = conf.get("IgnoreHosts")
     if hosts is not None:
-        found = read_hosts(_host_list(draft, conf, hosts).items, hosts.name, OPENDMARC)
-        draft.notes += found.notes
-        draft.ignored = found.networks
-        draft.put("dmarc.exempt", f"{{networks: {flow(found.networks)}}}", hosts)
+        spared = read_hosts(_host_list(draft, conf, hosts).items, hosts.name, OPENDMARC)
+        draft.notes += spared.notes
+        draft.ignored = spared.networks
+        draft.put("dmarc.exempt", f"{{networks: {flow(spared.networks)}}}", hosts)
     domains = conf.get("IgnoreMailFrom")
     if domains is not None:
         why = "it is about these names alone, and dmarc.domains would exempt all names below them as well"

@@ -60,7 +60,7 @@ _LOCAL = ("allow_hdrfrom_mismatch_local", "allow_hdrfrom_mismatch_sign_networks"
 
 def read(paths: Sequence[Path]) -> Draft:
     """Reads the files; a later one adds to those before. Raises SourceError."""
-    draft = Draft("rspamd", paths[0], Mode.SIGN, others=paths[1:], ignored=THIS_HOST)
+    draft = Draft("rspamd", paths[0], Mode.SIGN, others=paths[1:])
     options: Section = {}
     for path in paths:
         for key, nodes in _options_of(read_section(path)).items():
@@ -123,6 +123,7 @@ class _Reader:
         networks += self._hosts("sign_networks")
         directive = self._directive("sign_networks" if "sign_networks" in self._options else "sign_local")
         self._draft.put("sign_for.networks", flow(dict.fromkeys(networks)), directive)
+        self._draft.ignored = networks
         login = self._is_on("sign_authenticated", default=True)
         self._draft.put(
             "sign_for.authenticated", str(login).lower(), self._directive("sign_authenticated", str(login).lower())

@@ -31,8 +31,8 @@ def read_keys(conf: Conf) -> tuple[list[Entry], list[Note]]:
 
 def not_used(conf: Conf, *names: str, beside: str) -> list[Note]:
     """Notes on directives that another one keeps from being used."""
-    found = (conf.get(name) for name in names)
-    return [one.note(f"not used beside {beside}, which chooses the keys") for one in found if one is not None]
+    unused = [directive for name in names if (directive := conf.get(name)) is not None]
+    return [directive.note(f"not used beside {beside}, which chooses the keys") for directive in unused]
 
 
 def _one_key(conf: Conf, file: Directive) -> tuple[list[Entry], list[Note]]:

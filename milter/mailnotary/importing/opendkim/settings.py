@@ -88,9 +88,11 @@ class _Settings:
         if self._conf.get("InternalHosts") is None:
             self._draft.put("sign_for.networks", flow(THIS_HOST), None)
         for name, key in (("InternalHosts", "sign_for.networks"), ("PeerList", "exempt.networks")):
-            directive, found = self._conf.get(name), self._set(name)
+            directive, dataset = self._conf.get(name), self._set(name)
             if directive is not None:
-                networks = put_hosts(self._draft, key, directive, found[1].items if found is not None else (), OPENDKIM)
+                networks = put_hosts(
+                    self._draft, key, directive, dataset[1].items if dataset is not None else (), OPENDKIM
+                )
                 if name == "InternalHosts":
                     self._draft.ignored = networks
         self._daemon_names()
@@ -98,16 +100,16 @@ class _Settings:
     def _daemon_names(self) -> None:
         """MTA, and the macro of MacroList that is the same."""
         names: dict[str, None] = {}
-        found, macros = self._set("MTA"), self._set("MacroList")
-        if found is not None:
-            names |= dict.fromkeys(found[1].keys)
+        dataset, macros = self._set("MTA"), self._set("MacroList")
+        if dataset is not None:
+            names |= dict.fromkeys(dataset[1].keys)
         for item in macros[1].items if macros is not None else ():
             name, _, more = item.key.partition("=")
             if name.strip("{}") == "daemon_name" and (item.value or more):
                 names |= dict.fromkeys(part.strip() for part in (item.value or more).split("|"))
             elif macros is not None:
                 self._draft.note(macros[0], f"{item.key}: of the macros, only the values of daemon_name have a match")
-        directive = (found or macros or (None,))[0]
+        directive = (dataset or macros or (None,))[0]
         if directive is not None:
             self._draft.put_list("sign_for.daemon_names", [name for name in names if name], directive)
 
@@ -159,13 +161,13 @@ class _Settings:
         self._draft.put_number(
             most, "verify.max_signatures", lambda n: str(n) if 1 <= n <= 100 else None, "must be 1 to 100"
         )
-        found = self._set("RemoveARFrom")
-        if found is not None:
-            names = [name for name in found[1].keys if not name.startswith(".")]
-            self._draft.put_list("authentication_results.remove_from", names, found[0])
-            for name in found[1].keys:
+        dataset = self._set("RemoveARFrom")
+        if dataset is not None:
+            names = [name for name in dataset[1].keys if not name.startswith(".")]
+            self._draft.put_list("authentication_results.remove_from", names, dataset[0])
+            for name in dataset[1].keys:
                 if name.startswith("."):
-                    self._draft.note(found[0], f"{name}: names below a domain have no match: write them out")
+                    self._draft.note(dataset[0], f"{name}: names below a domain have no match: write them out")
         put_authserv_id(self._draft, self._conf)
 
     def others(self) -> None:
@@ -241,8 +243,8 @@ def _delta(names: Sequence[str], default: Sequence[str]) -> list[str]:
         return [name.lstrip("+") for name in names if not name.startswith("-") and name != "."]
     gone = {name[1:].lower() for name in names if name.startswith("-")}
     added = [name.lstrip("+") for name in names if name != "*" and not name.startswith("-")]
-    found = [*(name for name in default if name.lower() not in gone), *added]
-    return list(dict.fromkeys(found))
+    changed = [*(name for name in default if name.lower() not in gone), *added]
+    return list(dict.fromkeys(changed))
 
 
 def _fold_once(names: Sequence[str]) -> list[str]:
