@@ -9,9 +9,12 @@ from html.parser import HTMLParser
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mailnotary.config.settings import Settings
 from mailnotary.history.keeper import FILE
@@ -23,6 +26,7 @@ from mailnotary.session.policy import InsertHeader
 from mailnotary.web import application
 from mailnotary.web.access import Access
 from mailnotary.web.application import HEADERS, Site, create_app
+from mailnotary.web.search import FIELDS
 from support.hostile import HOSTILE, hostile
 from support.messages import refused, verified
 
@@ -64,8 +68,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def site(tmp_path: Path) -> Site:
     what_if = tmp_path / "new.yaml"
     what_if.write_text("dmarc: {mode: enforce, reject: reject}\n")
-    settings = Settings(state_dir=tmp_path, keystore=tmp_path / "keystore.yaml")
-    return Site(settings, what_if=what_if, clock=lambda: NOW)
+    chosen = Settings(state_dir=tmp_path, keystore=tmp_path / "keystore.yaml")
+    return Site(chosen, what_if=what_if, clock=lambda: NOW)
 
 
 @pytest.fixture
@@ -306,3 +310,25 @@ def test_the_page_cannot_write(site: Site, store: Store) -> None:
     assert sqlite3.connect(f"{site.settings.state_dir / FILE}").execute("SELECT count(*) FROM message").fetchone() == (
         1,
     )
+
+
+@pytest.mark.parametrize("story", ["[]", '["mail.example.org","a@example.org"]'])
+def test_a_story_of_which_little_was_kept_is_told_as_far_as_it_goes(
+    client: FlaskClient, store: Store, story: str
+) -> None:
+    row = row_of(refused("SHORT"), NOW)._replace(compared="old.example/dmarc/pass/fail", differs="dmarc")
+    store.add([(NUMBER(row), row, story)])
+    link = re.search(r'href="(/message/[^"]*)"', client.get("/messages").text)
+    assert link is not None
+    for path in (link[1], *PAGES):
+        assert client.get(path).status_code == 200, path
+    assert "None" not in text(client, link[1])
+
+
+@given(
+    st.text(max_size=30), st.dictionaries(st.sampled_from([*FIELDS, "before", "page", "period", "domain"]), st.text())
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_address_makes_the_page_fail(client: FlaskClient, name: str, query: dict[str, str]) -> None:
+    for path in ("/", "/messages", "/keys", "/disagreements", f"/message/{quote(name)}", f"/message/1@{quote(name)}"):
+        assert client.get(path, query_string=query).status_code in (200, 308, 400, 404)
