@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from mailnotary.history.store import Store
 from support.box import CONFIG, HOST, configure, journal, run, shown, wait_for
 from support.box_mail import MTA, PORT, POSTFIX, SOCKET, Box, Load, check_page, set_up
 from support.daemon import children, name_of
 from support.mail import MESSAGE, signed
+from support.messages import verified as verified_message
+from support.reports import asking, fill
 from support.rig import results, verified
+
+HISTORY = Path("/var/lib/mailnotary/history/history.db")
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +247,31 @@ def test_the_page_reads_the_history_and_no_key(box: Box) -> None:
     assert float(re.findall(r"\b\d+\.\d+\b", last)[0]) <= 2.0
     run("systemctl", "stop", "mailnotary-web")
     assert box.signatures() == ["rsa2026", "ed2026"]
+
+
+def test_reports_are_sent_by_their_unit_in_its_sandbox(box: Box) -> None:
+    reports = {"enabled": True, "org_name": "Box", "from": "dmarc@example.org", "submit_to": f"{HOST}:{PORT}"}
+    configure(history={"enabled": True}, reports=reports)
+    reload()
+    wait_for(HISTORY.exists, "there is a history")
+    store = Store.open(str(HISTORY))
+    fill(store, [asking(verified_message(), "mailto:reader@example.org")], time.time() // 86_400 * 86_400 - 3600)
+    store.close()
+    run("systemd-analyze", "verify", "mailnotary-reports.timer")
+    run("systemctl", "start", "mailnotary-reports")
+    assert shown("Result", "mailnotary-reports") == "success"
+    mail = box.sink.wait_for(lambda one: one.recipients == ("reader@example.org",))
+    assert mail.sender == ""
+    ours, dkimpys = verified(mail.data, box.dns.zone)
+    assert ours
+    assert all(one.startswith("pass ") for one in ours), ours
+    assert all(dkimpys), dkimpys
+    last = run("systemd-analyze", "security", "--no-pager", "mailnotary-reports.service").strip().splitlines()[-1]
+    print("\n" + last)
+    assert float(re.findall(r"\b\d+\.\d+\b", last)[0]) <= 2.0
+    run("systemctl", "enable", "--now", "mailnotary-reports.timer")
+    assert shown("ActiveState", "mailnotary-reports.timer") == "active"
+    assert "rsa2026" in box.signatures()
 
 
 def test_the_doctor_finds_nothing_wrong(box: Box) -> None:
