@@ -55,4 +55,4 @@ def host_name(host: str) -> str:
 
 def _is_user(user: str | None) -> bool:
     """Whether a user header names one user. Two fields, of which a client has sent one, come with a comma between."""
-    return bool(user) and user is not None and len(user) <= _MAX_USER and user.isprintable() and "," not in user
+    return user is not None and 0 < len(user) <= _MAX_USER and user.isprintable() and "," not in user

@@ -83,7 +83,7 @@ class Site:
 def create_app(site: Site) -> Flask:
     """The application, for any WSGI server."""
     app = Flask(__name__)
-    app.jinja_env.filters.update(display.FILTERS | {"clock": display.clock})
+    app.jinja_env.filters.update(display.FILTERS)
     app.jinja_env.globals.update(share=display.share, plural=display.plural, version=mailnotary.__version__)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     shown = pages(site)

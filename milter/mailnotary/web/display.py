@@ -18,6 +18,7 @@ LONG: Final = 300  # characters of a text that are shown
 _INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _HIDDEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
 _MAX_MARKS: Final = 2  # on one character; more of them cover the lines around
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)")
 _UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -29,7 +30,7 @@ def visible(text: object, limit: int = LONG) -> Markup:
     return Markup("<bdi>{}</bdi>").format(shown)
 
 
-def _each(text: str) -> "list[str]":
+def _each(text: str) -> list[str]:
     shown, marks = [], 0
     for character in text:
         category = unicodedata.category(character)
@@ -81,11 +82,10 @@ def plural(count: int, word: str) -> str:
     return f"{number(count)} {word}{'s' * (count != 1)}"
 
 
-FILTERS: Final = {"visible": visible, "number": number, "moment": moment, "ago": ago}
-_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)")
-
-
 def clock(iso: str) -> str:
     """The time of a message, as the history has it, to the second."""
     found = _TIME.match(iso)
     return f"{found[1]} {found[2]}" if found else iso
+
+
+FILTERS: Final = {"visible": visible, "number": number, "moment": moment, "ago": ago, "clock": clock}
