@@ -412,6 +412,13 @@ def test_rspamd_grants_nothing_where_something_else_decides(place: Place, line: 
     assert "no key is taken over" in place.notes or "nothing is signed" in place.notes
 
 
+def test_a_key_in_the_file_of_rspamd_is_not_shown(place: Place) -> None:
+    path = place.file("dkim_signing.conf", 'domain { a.org { path = "MC4CAQAw"; selector = "s"; } }\n')
+    assert place.imported(path).keystore.entries == {}
+    assert "MC4CAQAw" not in place.notes
+    assert f"{path}:1: the key of a.org: not an absolute path" in place.notes
+
+
 def test_rspamd_with_one_key_for_all_and_a_name_in_capitals(place: Place) -> None:
     place.key("k")
     path = place.file("dkim_signing.conf", 'path = "DIR/k";\ndomain { A.org { selector = "s"; } }\n')

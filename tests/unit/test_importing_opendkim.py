@@ -213,7 +213,7 @@ def test_odd_rows_of_the_tables_are_notes(tmp_path: Path) -> None:
     conf.write_text(f"KeyTable {tmp_path}/keys\nSigningTable refile:{tmp_path}/signing\nMultipleSignatures yes\n")
     notes = "\n".join(map(str, convert(conf).notes))
     for word in (
-        "short: not domain:selector:file",
+        "keys:1: KeyTable: this row is not NAME domain:selector:file",
         "ex..ample is not a domain name",
         "s s is not a selector",
         "save it as a file",
@@ -481,6 +481,14 @@ def test_no_password_of_a_database_is_shown(tmp_path: Path, conf: str) -> None:
     with pytest.raises(SourceError) as raised:
         case(tmp_path, "KeyTable dsn:mysql://u:secret@h/d\nSigningTable x\n")
     assert "secret" not in str(raised.value)
+
+
+def test_no_line_of_a_private_key_is_shown(tmp_path: Path) -> None:
+    conf = "KeyTable DIR/keys\nSigningTable refile:DIR/rules\n"
+    case(tmp_path, conf, keys="k d.example:s:" + ed_pem().decode(), rules="*@d.example k\n")
+    imported = convert(tmp_path / "opendkim.conf")
+    shown = imported.settings + imported.keystore + "".join(map(str, imported.notes))
+    assert not any(line in shown for line in ed_pem().decode().splitlines())
 
 
 def test_the_time_grows_as_the_number_of_domains_does(tmp_path: Path) -> None:

@@ -254,7 +254,11 @@ class _Reader:
             chosen = selector or (mapped[0].value if mapped[0] is not None else "") or self._text("selector", "dkim")
             file = path or (mapped[1].value if mapped[1] is not None else "") or self._text("path", _PATH)
             where = place or next((item.place for item in mapped if item is not None), self._directive("path").place)
-            yield chosen, file.replace("$domain", name).replace("$selector", chosen), where
+            if file.startswith("/"):
+                yield chosen, file.replace("$domain", name).replace("$selector", chosen), where
+            else:  # not shown: it may be the key
+                why = f"the key of {name}: not an absolute path: save the key as a file, and name that"
+                self._draft.key_notes.append(Note(where, why))
 
     def _allow(self, entry: Entry) -> Entry:
         own = [f"*@{entry.name}", *([f"*@*.{entry.name}"] if entry.subdomains else [])]

@@ -37,7 +37,8 @@ def key_table(table: DataSet) -> tuple[dict[str, TableKey], list[Note]]:
         domain, selector, file = [*parts, "", "", ""][:3]
         row = TableKey(item.key, domain, selector, file, item.place)
         if len(parts) < 3 or not all(parts[:3]):
-            problems.append(row.note("not domain:selector:file"))
+            # Not the row itself, which may be a line of a private key.
+            problems.append(Note(item.place, "KeyTable: this row is not NAME domain:selector:file"))
             continue
         if row.name in rows:
             problems.append(row.note("duplicated; the first of them counts"))
