@@ -167,6 +167,18 @@ fetch_suites() {  # what tests/support/suites.py takes where there are no others
 	rm -r "$sdist"
 }
 
+install_parsedmarc() (  # which has requirements of its own, and so an environment
+	[[ ! $VENV/parsedmarc/ready -nt tests/parsedmarc.txt ]] || return 0
+	locked build >"$requirements"
+	VENV=$VENV/parsedmarc
+	say "installing parsedmarc into $VENV"
+	"${VENV%/*}/bin/python" -m venv --clear "$VENV"
+	for file in "$requirements" tests/parsedmarc.txt; do
+		pip install --no-compile --no-deps --no-build-isolation --use-pep517 --require-hashes --requirement "$file"
+	done
+	touch "$VENV/ready"
+)
+
 log=$(mktemp) requirements=$(mktemp)
 trap 'rm -f "$log" "$requirements"' EXIT
 
@@ -205,6 +217,7 @@ test)
 		postfix postfix-policyd-spf-python postgresql prometheus spamassassin zsh
 	make_environment
 	install_mailnotary dev
+	install_parsedmarc
 	[[ -n ${MAILNOTARY_SUITES:-} || -d ../shared/suites ]] || fetch_suites ;;
 *) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The versions of the Python packages that mailnotary is installed and tested with.
 #
-#   tests/versions.sh lock            write config/lock.txt anew: the newest versions, each with its hashes
+#   tests/versions.sh lock            write config/lock.txt and tests/parsedmarc.txt anew: the newest versions, with hashes
 #   tests/versions.sh oldest DIR      an environment in DIR with the lowest version of every range in pyproject.toml
 #   tests/versions.sh newest DIR      an environment in DIR with the newest ones; prints what is new since the lock
 #
@@ -48,6 +48,10 @@ write_lock() {
 		compile - --constraints "$all" <<<setuptools
 		cat "$parts"
 	} >"$LOCK"
+	{
+		echo "# Written by \`make lock\`: a reader of DMARC reports that other people use, for tests, in an environment of its own."
+		compile - <<<parsedmarc
+	} >tests/parsedmarc.txt
 }
 
 environment() {  # environment DIR [OPTION...]: always a new one, so that nothing stays of what was there
