@@ -273,7 +273,8 @@ def children(pid: int) -> list[int]:
     """The living children of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in task.read_text().split() if _alive(int(child))]
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found += [int(child) for child in task.read_text().split() if _alive(int(child))]
     return sorted(found)
 
 
