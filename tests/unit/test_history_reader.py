@@ -16,9 +16,14 @@ from support.messages import verified
 
 READER, GROUP = 65533, 65532  # nobody has them
 _NUMBER = Numbering()
-READ = """
-import sys
+# The account need not be able to read this tree: what it runs is loaded before.
+BECOME = f"""
+import os, sys
+import mailnotary.history.sqlite
 from mailnotary.history.store import Search, Store
+os.setgroups([]); os.setgid({{group}}); os.setuid({READER})
+"""
+READ = """
 store = Store.open(sys.argv[1], read_only=True)
 print(*(found["queue_id"] for found in store.each(Search())))
 """
@@ -46,10 +51,7 @@ def add(store: Store, *queue_ids: str) -> None:
 def read(path: str, group: int = GROUP) -> tuple[str, str]:
     """What another account reads, and its complaint."""
     done = subprocess.run(
-        [sys.executable, "-c", READ, path],
-        user=READER,
-        group=group,
-        extra_groups=[],
+        [sys.executable, "-c", BECOME.format(group=group) + READ, path],
         capture_output=True,
         text=True,
         check=False,
@@ -112,17 +114,13 @@ def test_what_is_written_while_nobody_was_thought_to_write_is_noticed(path: str)
     add(store, "A")
     store.close()
     program = f"""
-import os, sys
-from mailnotary.history.store import Search, Store
 store = Store.open({path!r}, read_only=True)
 print("ready", flush=True)
 sys.stdin.readline()
 print(store.count(Search()))
 """
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        command, user=READER, group=GROUP, extra_groups=[], stdin=-1, stdout=-1, stderr=-1, text=True
-    ) as reader:
+    command = [sys.executable, "-c", BECOME.format(group=GROUP) + program]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"
         store = Store.open(path)

@@ -4,6 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from ipaddress import ip_network
@@ -307,9 +308,8 @@ def test_the_page_cannot_write(site: Site, store: Store) -> None:
         cursor: Any
         with pytest.raises(Exception, match="readonly"), opened._database.transaction() as cursor:
             cursor.execute("DELETE FROM message")
-    assert sqlite3.connect(f"{site.settings.state_dir / FILE}").execute("SELECT count(*) FROM message").fetchone() == (
-        1,
-    )
+    with closing(sqlite3.connect(site.settings.state_dir / FILE)) as connection:
+        assert connection.execute("SELECT count(*) FROM message").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("story", ["[]", '["mail.example.org","a@example.org"]'])
