@@ -3,7 +3,9 @@
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -295,3 +297,16 @@ def test_each_message_since_a_time_is_read_once_in_whatever_pieces(store: Store)
     search = Search(evaluated=True, since=NOW + 3, until=NOW + 9)
     for chunk in (1, 2, 5, 6, 7):
         assert [found["queue_id"] for found in store.each(search, chunk)] == [f"Q{place}" for place in range(3, 9)]
+
+
+def test_several_that_begin_the_same_store_at_once_all_open_it(tmp_path: Path) -> None:
+    for attempt in range(10):
+        location = str(tmp_path / f"{attempt}.db")
+        together = Barrier(6)
+
+        def begin(host: str, location: str = location, together: Barrier = together) -> None:
+            together.wait(60)
+            Store.open(location, host=host).close()
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(begin, [f"mx{number}" for number in range(6)]))  # raises what any of them raised

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -85,21 +87,16 @@ def test_one_host_at_a_time_has_a_period(ledgers: Two, clock: Clock) -> None:
 
 
 def test_two_hosts_that_begin_at_once(location: str, clock: Clock) -> None:
-    barrier, won = threading.Barrier(6), list[str]()
+    barrier = threading.Barrier(6)
 
-    def claim(host: str) -> None:
-        store = Store.open(location, host=host)
-        barrier.wait()
-        if Ledger(store.database, host, clock).claim(BEGIN) is not None:
-            won.append(host)
-        store.close()
+    def claim(host: str) -> bool:
+        with closing(Store.open(location, host=host)) as store:
+            barrier.wait(60)
+            return Ledger(store.database, host, clock).claim(BEGIN) is not None
 
-    threads = [threading.Thread(target=claim, args=(f"mx{n}",)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(claim, [f"mx{n}" for n in range(6)]))
+    assert sum(won) == 1
 
 
 def test_a_mail_that_was_sent_is_not_sent_again_by_anybody(ledgers: Two) -> None:

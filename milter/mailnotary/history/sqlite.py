@@ -63,18 +63,17 @@ class Sqlite:
         return connection
 
     def _set_up(self, read_only: bool) -> None:
-        application = self._application(read_only)
+        # In this order: who begins the same file at this moment gives it its id first, and tables then.
+        tables, application = self._read(read_only)
         with self._errors():
             run = self._connection.execute
-            if application not in (0, APPLICATION_ID) or not (
-                application or run("PRAGMA schema_version").fetchone()[0] == 0
-            ):
+            if application not in (0, APPLICATION_ID) or (tables and not application):
                 raise StoreError(f"{self.name} is a database of another program: name another file in history.store")
             if read_only:
                 return
             run("PRAGMA page_size = 8192")
             run("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect only in a new file
-            run("PRAGMA journal_mode = WAL")
+            self._use_wal()
             run("PRAGMA synchronous = NORMAL")  # a power cut costs the last transactions, and never the file
             run(f"PRAGMA application_id = {APPLICATION_ID}")
             run("PRAGMA journal_size_limit = 67108864")
@@ -83,19 +82,39 @@ class Sqlite:
             run("PRAGMA cache_size = -16384")
             run("PRAGMA wal_autocheckpoint = 4000")
 
-    def _application(self, read_only: bool) -> int:
-        """Whose database it is. Where no daemon runs there is no write-ahead log, and a user who cannot make one is
-        not let in by SQLite (https://sqlite.org/wal.html#readonly) unless the file is said to be immutable."""
+    def _read(self, read_only: bool) -> tuple[bool, int]:
+        """Whether it has tables, and whose database it is. Where no daemon runs there is no write-ahead log, and a user
+        who cannot make one is not let in by SQLite (https://sqlite.org/wal.html#readonly) unless the file is said to be
+        immutable."""
         with self._errors():
             try:
-                return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
+                return self._begun()
             except sqlite3.OperationalError as error:
                 if not read_only or error.sqlite_errorcode & 0xFF not in _CLOSED or self._is_written():
                     raise
             self._still = self._identity()
             self._connection.close()
             self._connection = self._connect("ro&immutable=1")
-            return int(self._connection.execute("PRAGMA application_id").fetchone()[0])
+            return self._begun()
+
+    def _use_wal(self) -> None:
+        """Begins the write-ahead log. For this alone SQLite does not wait where another process does the same."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
+
+    def _begun(self) -> tuple[bool, int]:
+        tables, application = [
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("schema_version", "application_id")
+        ]
+        return tables > 0, application
 
     def _is_written(self) -> bool:
         return os.path.exists(f"{self.name}-wal")
