@@ -158,8 +158,12 @@ def test_mail_that_is_refused_at_mail_from_has_its_queue_id_in_the_log(box: Box)
         with pytest.raises(SmtpError) as caught:
             box.send(MESSAGE, ip=BAD)
         assert caught.value.code == 550, caught.value
-        lines = [line for line in journal().splitlines() if " message queue_id=" in line and "action=reject" in line]
-        assert re.search(r" queue_id=[0-9A-Za-z]{10,} ", lines[-1]), lines[-1]
+
+        def refused() -> list[str]:
+            return [line for line in journal().splitlines() if " message queue_id=" in line and "action=reject" in line]
+
+        wait_for(refused, "the refusal is in the journal")
+        assert re.search(r" queue_id=[0-9A-Za-z]{10,} ", refused()[-1]), refused()[-1]
     finally:
         configure(spf={})
         run("systemctl", "reload", "mailnotary")
