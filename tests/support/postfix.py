@@ -110,6 +110,10 @@ class Sink(socketserver.ThreadingTCPServer):
         self._arrival = threading.Condition()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
     @property
     def port(self) -> int:
         return int(self.server_address[1])

@@ -144,10 +144,8 @@ def test_without_a_history_it_says_what_is_missing(tmp_path: Path, capsys: pytes
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    server = Sink()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Sink() as server:
+        yield server
 
 
 @pytest.fixture

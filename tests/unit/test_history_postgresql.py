@@ -31,9 +31,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
 @pytest.fixture
 def server(running: Postgresql) -> Postgresql:
     """The server with an empty database."""
-    with psycopg.connect(running.url, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA public CASCADE")
-        connection.execute("CREATE SCHEMA public")
+    running.empty()
     return running
 
 

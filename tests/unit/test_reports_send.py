@@ -11,7 +11,6 @@ from email.utils import unquote
 from pathlib import Path
 from typing import Any, cast
 
-import psycopg
 import pytest
 
 from mailnotary import dkim
@@ -70,18 +69,13 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / "history.db")
     server: Postgresql = request.getfixturevalue("server")
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA public CASCADE")
-        connection.execute("CREATE SCHEMA public")
-    return server.url
+    return server.empty()
 
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    server = Sink()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Sink() as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What OpenDKIM, OpenDMARC and dkimpy-milter have in common: the socket, the log, lists of hosts."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 
 from mailnotary.importing.conf import Conf, Item
 from mailnotary.importing.draft import Draft
@@ -26,6 +26,17 @@ ELSEWHERE = {
     "enablecoredumps": "it writes no core dumps",
     "milterdebug": "log: {level: debug} says what it does",
 }
+
+
+def note_rest(
+    draft: Draft, directives: Iterable[Directive], taken: Container[str], elsewhere: Mapping[str, str]
+) -> None:
+    """Notes what has no match, or what takes its place; `taken` are the keys of what was read."""
+    for directive in directives:
+        if directive.key in elsewhere:
+            draft.note(directive, elsewhere[directive.key])
+        elif directive.key not in taken:
+            draft.note(directive, "has no match")
 
 
 def put_socket(draft: Draft, conf: Conf) -> None:

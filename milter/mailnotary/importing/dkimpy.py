@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mailnotary.config.settings import Mode
-from mailnotary.importing.common import ELSEWHERE, put_authserv_id, put_hosts, put_log, put_socket
+from mailnotary.importing.common import ELSEWHERE, note_rest, put_authserv_id, put_hosts, put_log, put_socket
 from mailnotary.importing.conf import Conf, DataSet, Item, data_set, read_conf
 from mailnotary.importing.draft import THIS_HOST, Draft
 from mailnotary.importing.entries import Entry, Records, entry_name, once
@@ -67,11 +67,7 @@ def read(path: Path) -> Draft:
     put_authserv_id(draft, conf)
     put_log(draft, conf)
     draft.entries = _entries(conf, draft)
-    for directive in conf.directives:
-        if directive.key in _ELSEWHERE:
-            draft.note(directive, _ELSEWHERE[directive.key])
-        elif directive.key not in _TAKEN:
-            draft.note(directive, "has no match")
+    note_rest(draft, conf.directives, _TAKEN, _ELSEWHERE)
     return draft
 
 

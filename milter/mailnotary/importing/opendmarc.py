@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mailnotary.config.settings import Mode
-from mailnotary.importing.common import ELSEWHERE, put_authserv_id, put_log, put_socket
+from mailnotary.importing.common import ELSEWHERE, note_rest, put_authserv_id, put_log, put_socket
 from mailnotary.importing.conf import Conf, DataSet, file_items, read_conf
 from mailnotary.importing.draft import Draft
 from mailnotary.importing.hosts import OPENDMARC, read_hosts
@@ -61,11 +61,7 @@ def read(path: Path) -> Draft:
     timeout = conf.get("DNSTimeout")
     draft.put_number(timeout, "dns.timeout", lambda n: str(n) if 1 <= n <= 60 else None, "must be 1 to 60")
     put_log(draft, conf)
-    for directive in conf.directives:
-        if directive.key in _ELSEWHERE:
-            draft.note(directive, _ELSEWHERE[directive.key])
-        elif directive.key not in _TAKEN:
-            draft.note(directive, "has no match")
+    note_rest(draft, conf.directives, _TAKEN, _ELSEWHERE)
     return draft
 
 

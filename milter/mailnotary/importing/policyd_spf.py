@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mailnotary.config.settings import Mode
+from mailnotary.importing.common import note_rest
 from mailnotary.importing.conf import Item
 from mailnotary.importing.draft import Draft
 from mailnotary.importing.hosts import OTHERS, read_hosts
@@ -47,11 +48,7 @@ def read(path: Path) -> Draft:
     draft = Draft("policyd-spf", path, Mode.VERIFY)
     lines = _read(path)
     _Reader(draft, {line.key: line for line in lines}).fill()
-    for line in lines:
-        if line.key in _ELSEWHERE:
-            draft.note(line, _ELSEWHERE[line.key])
-        elif line.key not in _TAKEN:
-            draft.note(line, "has no match")
+    note_rest(draft, lines, _TAKEN, _ELSEWHERE)
     return draft
 
 
