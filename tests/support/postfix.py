@@ -260,7 +260,8 @@ class Postfix:
         try:
             client.command(f"EHLO {helo}")
             if ip is not None:
-                attributes = [f"ADDR={'IPV6:' if ':' in ip else ''}{ip}", "NAME=[UNAVAILABLE]", f"HELO={helo}"]
+                xtext = helo.replace("+", "+2B").replace(" ", "+20")  # RFC 3461 section 4
+                attributes = [f"ADDR={'IPV6:' if ':' in ip else ''}{ip}", "NAME=[UNAVAILABLE]", f"HELO={xtext}"]
                 client.command("XCLIENT " + " ".join(attributes + ([f"LOGIN={login}"] if login else [])), 220)
                 client.command(f"EHLO {helo}")
         except BaseException:

@@ -589,6 +589,101 @@ def test_a_setting_of_the_milter_s_own_is_changed_where_it_stands(own: str, bett
     assert finding.advice.startswith(f"write {better} between the braces")
 
 
+SMTPD = {"smtp/inet": "smtpd"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides", "advice"),
+    [
+        ({"smtpd_forbid_bare_newline": "normalize"}, {}, ""),
+        ({"smtpd_forbid_bare_newline": "Reject"}, {}, ""),
+        ({"smtpd_forbid_bare_newline": "no"}, {}, "postconf smtpd_forbid_bare_newline=normalize"),
+        (
+            {"smtpd_forbid_bare_newline": "normalize"},
+            {"smtp/inet/smtpd_forbid_bare_newline": "no"},
+            "and remove smtpd_forbid_bare_newline from smtp/inet in master.cf",
+        ),
+        ({"mail_version": "3.5.6"}, {}, "Postfix 3.5.6 has no smtpd_forbid_bare_newline: install"),
+        ({"smtpd_forbid_unauth_pipelining": "yes"}, {}, "chunking"),
+        ({"smtpd_forbid_unauth_pipelining": "yes", "smtpd_discard_ehlo_keywords": "chunking"}, {}, ""),
+        (
+            {
+                "smtpd_data_restrictions": "reject_unauth_pipelining",
+                "smtpd_discard_ehlo_keywords": "silent-discard, CHUNKING",
+            },
+            {},
+            "",
+        ),
+    ],
+)
+def test_smuggling_is_seen(changes: Mapping[str, str], overrides: Mapping[str, str], advice: str) -> None:
+    finding = only(check(changes, overrides=overrides, services=SMTPD), "SMTP smuggling")
+    assert finding.level is (Level.WARNING if advice else Level.OK)
+    assert advice in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "mode"),
+    [
+        ({"smtp_discard_ehlo_keywords": "pipelining, 8bitmime"}, "disable_mime_output_conversion", Mode.SIGN),
+        ({"smtp_never_send_ehlo": "yes"}, "disable_mime_output_conversion", Mode.SIGN),
+        ({"smtp_line_length_limit": "512"}, "smtp_line_length_limit", Mode.SIGN),
+        ({"message_drop_headers": "bcc, x-spam, list-id"}, "message_drop_headers", Mode.VERIFY),
+    ],
+)
+def test_what_changes_mail_between_a_signature_and_its_check_is_seen(
+    changes: Mapping[str, str], name: str, mode: Mode
+) -> None:
+    finding = only(check(changes), name)
+    assert finding.level is Level.WARNING
+    assert finding.advice
+    other = Mode.SIGN if mode is Mode.VERIFY else Mode.VERIFY
+    assert name not in levels(check(changes, mode=other))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"smtp_discard_ehlo_keywords": "8bitmime", "disable_mime_output_conversion": "yes"},
+        {"smtp_discard_ehlo_keywords": "pipelining", "disable_mime_output_conversion": "no"},
+        {"smtp_line_length_limit": "0"},
+        {"smtp_line_length_limit": "998"},
+        {"message_drop_headers": "bcc, content-length, resent-bcc, return-path"},
+    ],
+)
+def test_what_changes_nothing_that_is_signed_is_ok(changes: Mapping[str, str]) -> None:
+    assert set(levels(check(changes)).values()) == {Level.OK}
+
+
+VIRTUAL = "info@b.example\tinfo@here.example, boss@a.example\n# x@elsewhere.example\n"
+ALIASES = "root: admin\nbob: bob, bob@far.example\nlist: |/usr/bin/x\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "domain"),
+    [
+        ("virtual_alias_maps", VIRTUAL + "sales@b.example sales@far.example\n", "far.example"),
+        ("virtual_alias_maps", VIRTUAL, ""),
+        ("alias_maps", ALIASES, "far.example"),
+        ("alias_maps", "root: admin, admin@here.example\n", ""),
+    ],
+)
+def test_forwarding_without_srs_is_seen(tmp_path: Path, table: str, content: str, domain: str) -> None:
+    (tmp_path / "table").write_text(content)
+    own = {
+        "mydestination": "here.example, localhost",
+        "virtual_mailbox_domains": "a.example b.example",
+        table: f"hash:{tmp_path}/table",
+    }
+    findings = [one for one in check(own) if one.check == "forwarding"]
+    assert [one.level for one in findings] == [Level.WARNING] * bool(domain)
+    assert all(domain in one.text and "postsrsd" in one.advice for one in findings)
+    for rewriting in ("tcp:localhost:10001", "socketmap:unix:srs:forward", "tcp:127.0.0.1:10001"):
+        rewritten = levels(check({**own, "sender_canonical_maps": rewriting}))
+        assert rewritten.get("forwarding", Level.OK) is Level.OK
+    assert "forwarding" not in levels(check({**own, "relay_domains": "mysql:/etc/x.cf"}))
+
+
 def test_macros_do_not_count_where_the_daemon_names_them_itself() -> None:
     assert set(levels(check({"milter_mail_macros": "i"})).values()) == {Level.OK}
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from mailnotary.config.keystore import KeyState, KeyStore, StoredKey
 from mailnotary.config.listen import Listen
-from mailnotary.config.settings import Mode, ReportsSettings, Settings
+from mailnotary.config.settings import Mode, ReportsSettings, Require, Settings, SignFor
 from mailnotary.crypto import load_private_key
 from mailnotary.dkim.publish import key_record_text
 from mailnotary.doctor import neighbours, postfix, sendmail, signing, unit
@@ -323,3 +324,19 @@ def test_many_silent_domains_do_not_fill_the_screen(tmp_path: Path) -> None:
 def test_a_state_that_cannot_be_read_is_unknown(tmp_path: Path) -> None:
     (tmp_path / histories.FILE).write_text("nonsense")
     assert sign(RECORDS, auto(), state_dir=tmp_path)[0].level is Level.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("networks", "require", "seen"),
+    [
+        (["127.0.0.0/8", "10.0.0.0/8", "192.0.2.0/24"], Require.NOTHING, ""),
+        (["40.92.0.0/15", "10.0.0.0/8"], Require.NOTHING, "40.92.0.0/15: whatever these hosts pass on is signed"),
+        (["2a01:111::/32"], Require.NOTHING, "2a01:111::/32"),
+        (["40.92.0.0/15"], Require.DMARC, ""),
+    ],
+)
+def test_wide_networks_whose_mail_is_signed_are_seen(networks: list[str], require: Require, seen: str) -> None:
+    sign_for = SignFor(networks=tuple(ip_network(network) for network in networks), require=require)
+    findings = [one for one in sign(RECORDS, keystore(), sign_for=sign_for) if one.check == "sign_for"]
+    assert len(findings) == bool(seen)
+    assert all(seen in one.text and one.level is Level.WARNING for one in findings)

@@ -119,6 +119,13 @@ class DnsSettings:
     cache_entries: int = 10_000
 
 
+class Require(StrEnum):
+    """What mail has to pass that a client of ours, which has not logged in, got from outside, before it is signed."""
+
+    NOTHING = "nothing"
+    DMARC = "dmarc"
+
+
 @dataclass(frozen=True, slots=True)
 class SignFor:
     """Whose mail is ours, so that it is signed and not checked; one match is enough."""
@@ -127,6 +134,7 @@ class SignFor:
     authenticated: bool = True
     tls_clients: tuple[str, ...] = ()  # subjects of certificates, as the MTA's {cert_subject} has them
     daemon_names: tuple[str, ...] = ()
+    require: Require = Require.NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from mailnotary.config.settings import (
     Mode,
     Network,
     OnAuthor,
+    Require,
     Settings,
     SignFor,
     SocketSettings,
@@ -252,6 +253,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         authenticated=boolean(),
         tls_clients=list_of(text("a certificate's subject"), "mail2.example.org"),
         daemon_names=list_of(text("a daemon's name"), "ORIGINATING"),
+        require=choice(Require),
     ),
     "exempt": Section(
         Exempt,

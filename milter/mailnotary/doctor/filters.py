@@ -67,11 +67,11 @@ def _content_filters(postfix: Postfix) -> Iterator[str]:
     for name in _TABLES:
         for where, value in _named(postfix, name):
             for kind, path in _TABLE.findall(value):
-                if _FILTER.search(path if kind in {"static", "inline"} else _content(path.rpartition(":")[2])):
+                if _FILTER.search(path if kind in {"static", "inline"} else content(path.rpartition(":")[2])):
                     yield f"FILTER in {kind}:{path} ({where})"
 
 
-def _content(path: str) -> str:
+def content(path: str) -> str:
     """The lines of a table's source without comments; "" if it has no source file."""
     try:
         text = read_regular(path, MAX_TABLE).decode("utf-8", "replace")

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Mode, Settings
-from mailnotary.doctor import filters, neighbours, reach
+from mailnotary.doctor import filters, forwarding, neighbours, reach, transport
 from mailnotary.doctor.filters import FILTER_SETTINGS
 from mailnotary.doctor.finding import Finding, error, ok, unknown, warning
+from mailnotary.doctor.forwarding import FORWARDING_SETTINGS
 from mailnotary.doctor.instance import Postfix, assignments, public
 from mailnotary.doctor.machine import command, failure
 from mailnotary.doctor.milters import address, calls, corrected, milters, misses
+from mailnotary.doctor.transport import TRANSPORT_SETTINGS
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
 from mailnotary.files import read_regular
@@ -37,6 +39,8 @@ _WANTED = (
     "smtpd_milter_maps",
     "myorigin",
     *FILTER_SETTINGS,
+    *FORWARDING_SETTINGS,
+    *TRANSPORT_SETTINGS,
 )
 _MACROS = {
     "milter_connect_macros": "j",
@@ -114,6 +118,8 @@ def check(postfix: Postfix, settings: Settings, keystore: KeyStore | None = None
         postfix, settings, lambda value: any(calls(milter.address, listen, postfix) for milter in milters(value))
     )
     yield from neighbours.check(postfix, settings, lambda text: calls(text, listen, postfix))
+    yield from transport.check(postfix, settings)
+    yield from forwarding.check(postfix)
 
 
 def own_mail(myorigin: str, keystore: KeyStore) -> Iterator[Finding]:

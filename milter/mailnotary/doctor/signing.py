@@ -6,9 +6,9 @@ from itertools import islice
 
 from mailnotary.config.keystore import KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.private_key import load_key
-from mailnotary.config.settings import Mode, Settings
+from mailnotary.config.settings import Mode, Require, Settings, SignFor
 from mailnotary.dkim.publish import key_record_name
-from mailnotary.doctor.finding import Finding, error, ok, unknown
+from mailnotary.doctor.finding import Finding, error, ok, unknown, warning
 from mailnotary.keys import histories
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
 from mailnotary.resolver import Resolver
@@ -16,6 +16,7 @@ from mailnotary.resolver import Resolver
 MAX_KEYS = 200  # whose records are looked up; `mailnotary keys` looks at all
 MAX_NAMED = 3  # in one finding
 AT_ONCE = 16
+WIDE_IPV4, WIDE_IPV6 = 24, 48  # a shorter prefix is more than the hosts of one site
 
 
 def check(settings: Settings, keystore: KeyStore, resolver: Resolver) -> Iterator[Finding]:
@@ -35,6 +36,22 @@ def check(settings: Settings, keystore: KeyStore, resolver: Resolver) -> Iterato
     if (silent := len(entries) - len(able)) > MAX_NAMED:
         yield error("signing", f"nor does any of {silent - MAX_NAMED} more domains", "`mailnotary keys` shows all")
     yield from _records(signing[:MAX_KEYS], resolver)
+    yield from _oracle(settings.sign_for)
+
+
+def _oracle(sign_for: SignFor) -> Iterator[Finding]:
+    """Whether so many hosts are ours that some of them may pass on the mail of others."""
+    wide = [
+        network
+        for network in sign_for.networks
+        if network.is_global and network.prefixlen < (WIDE_IPV4 if network.version == 4 else WIDE_IPV6)
+    ]
+    if wide and sign_for.require is Require.NOTHING:
+        shown = ", ".join(str(network) for network in wide[:MAX_NAMED]) + (", ..." if len(wide) > MAX_NAMED else "")
+        text = f"{shown}: whatever these hosts pass on is signed, mail of others with your domain in From, too"
+        yield warning(
+            "sign_for", text, "set sign_for.require to dmarc (config/filters.md says what for), or name fewer"
+        )
 
 
 def _remedy(entry: KeyEntry) -> str:

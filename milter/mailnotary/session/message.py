@@ -53,6 +53,7 @@ class Message:
     inbound: Inbound | None = None
     signing: SigningPlan | None = None
     signer: dkim.MessageSigner | None = None
+    required: Inbound | None = None  # the checks that it must pass to be signed
     author: Author | None = None
     early_reply: Reply | None = None
     unrefusable: bool | None = None  # whether all recipients must be reached; None before the first
@@ -66,6 +67,14 @@ class Message:
     signed: tuple[tuple[str, str], ...] = ()  # (domain, selector) of each signature made
     algorithms: tuple[str, ...] = ()  # of those signatures
     compared: tuple[Comparison, ...] = ()  # with other filters
+
+    def body(self, chunk: bytes) -> None:
+        """The next octets of the body, for whatever hashes it."""
+        if self.signer is not None:
+            self.signer.body(chunk)
+        for checks in (self.inbound, self.required):
+            if checks is not None and checks.wants_body:
+                checks.body(chunk)
 
 
 def own_ids(message: Message) -> tuple[str, ...]:

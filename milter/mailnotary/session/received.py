@@ -4,7 +4,7 @@ field that the relay put on top (RFC 5321 section 4.4)."""
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from mailnotary.mail.message import HeaderField, unfold
 
@@ -16,6 +16,17 @@ _FORGED = b" (may be forged))"  # Sendmail's words where the name of TCP-info do
 _BY = re.compile(rb"\sby\s", re.IGNORECASE)
 _BY_LINE = re.compile(rb"(?:\A|\r\n)[ \t]+by\s", re.IGNORECASE)
 _NAME = re.compile(rb"[!-'*-~]{1,255}\Z")  # printable, without parentheses
+# Exchange writes the address without the brackets of RFC 5321: "from NAME (192.0.2.1) by".
+_BARE = re.compile(rb"from[ \t]+([!-'*-~]{1,255})[ \t]+\(([0-9A-Fa-f:.%]{2,64})\)[ \t]+by[ \t]", re.IGNORECASE)
+# The client has logged in: RFC 3848, RFC 6531 section 4.3; webmail programs write HTTP.
+_LOGGED_IN = re.compile(rb"[ \t]with[ \t]+(?:(?:UTF8)?(?:ESMTP|SMTP|LMTP)S?A|HTTPS?)(?![^ \t;(])", re.IGNORECASE)
+_SITE = [
+    ip_network(text)
+    for text in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),  # RFC 1122, 1918, 3927
+        *("::1/128", "fc00::/7", "fe80::/10"),  # RFC 4291, 4193
+    )
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,51 @@ def sender(
         if client is None or not trusted(client.address):
             return client, False
     return None, len(received) <= MAX_RELAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Mail came from outside: from `sender`, None where the field that must tell cannot be read for certain."""
+
+    sender: Sender | None
+
+
+def is_of_the_site(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address means this host or its site, wherever it is written."""
+    return any(address in network for network in _SITE)
+
+
+def origin(fields: Iterable[HeaderField], inside: Callable[[IPv4Address | IPv6Address], bool]) -> Outside | None:
+    """Where mail that a host of ours hands over began, by the Received fields from the top down: None for one of our
+    hosts, or a client that had logged in at one."""
+    received = [field.value for field in fields if field.key == b"received"]
+    for value in received[:MAX_RELAYS]:
+        text = unfold(value).strip(b" \t")
+        if text[:5].lower() not in (b"from ", b"from\t"):
+            continue  # handed in by a program there: what that had passed on is told below
+        if logged_in(value):
+            return None
+        client = parse(value) or _parse_bare(text)
+        if client is None or not inside(client.address):
+            return Outside(client)
+    return Outside(None) if len(received) > MAX_RELAYS else None
+
+
+def logged_in(value: bytes) -> bool:
+    """Whether a Received field says that the client had authenticated itself. The words stand behind "by", and HELO's
+    name, in front of it, can hold both."""
+    first, fold, rest = value.partition(b"\r\n")
+    if fold and _BY_LINE.search(rest) and _from_domain(first) is not None:
+        return _LOGGED_IN.search(unfold(rest)) is not None
+    clauses = _BY.split(unfold(value))
+    return len(clauses) == 2 and _LOGGED_IN.search(clauses[1]) is not None
+
+
+def _parse_bare(text: bytes) -> Sender | None:
+    """The client of a field without an address literal, which must not hold one anywhere, nor a second "by"."""
+    match = None if b"[" in text or len(_BY.split(text)) != 2 else _BARE.match(text)
+    address = client_address(match[2].decode("ascii")) if match else None
+    return Sender(address, match[1].decode("ascii")) if match and address is not None else None
 
 
 def parse(value: bytes) -> Sender | None:

@@ -164,12 +164,8 @@ class Session:
     def body(self, chunk: bytes) -> None:
         """The next octets of the body."""
         message = self._message
-        if message is None or message.error:
-            return
-        if message.signer is not None:
-            message.signer.body(chunk)
-        elif message.inbound is not None and message.inbound.wants_body:
-            message.inbound.body(chunk)
+        if message is not None and not message.error:
+            message.body(chunk)
 
     def end_of_message(self, queue_id: str | None) -> tuple[Action, ...]:
         """The message is whole: what the MTA is to do. Deletions come first, the highest index first."""

@@ -4,6 +4,7 @@ from mailnotary import authres, dkim
 from mailnotary.authres import Results
 from mailnotary.config.settings import OnOwnVerdict
 from mailnotary.mail.address import Author
+from mailnotary.session import relayed
 from mailnotary.session.message import AUTHENTICATION_RESULTS, Message, deletions, own_ids
 from mailnotary.session.outbound import UNSIGNABLE, Origin, plan
 from mailnotary.session.outcome import MessageMode
@@ -31,6 +32,7 @@ def begin(message: Message, who: Author, *, relaxed_only: bool) -> None:
     message.why = f"{message.why}; {signing.why}"
     if signing.signers:
         message.signer = dkim.MessageSigner(message.fields, signing.signers, now=int(env.clock()))
+        relayed.begin(message, who)
     elif signing.refusal is None:
         message.mode = MessageMode.NONE
 
@@ -40,9 +42,11 @@ def finish(message: Message, *, may_add: bool) -> tuple[Action, ...]:
     signing = message.signing
     if signing is not None and signing.refusal is not None:
         return (signing.refusal,)
+    if (refusal := relayed.finish(message)) is not None:
+        return (refusal,)
     inserts: list[Action] = []
     signed: tuple[tuple[str, str], ...] = ()
-    if message.signer is not None and signing is not None:
+    if message.mode is MessageMode.SIGN and message.signer is not None and signing is not None:
         # The last key's signature is inserted first, so that the keystore's order reads from the top down.
         for signature in reversed(message.signer.finish()):
             name, value = signature.name.decode("ascii"), signature.value.decode("ascii").removeprefix(" ")
@@ -64,7 +68,7 @@ def finish(message: Message, *, may_add: bool) -> tuple[Action, ...]:
     removes = message.origin is Origin.OURS and (signed or user is not None)
     removed = deletions(message) if removes else ()
     message.signed = signed
-    if signing is not None:
+    if signed and signing is not None:
         made = {(signer.domain, signer.selector): signer.key.algorithm for signer in signing.signers}
         message.algorithms = tuple([made[name] for name in signed])
     return (*removed, *inserts)
