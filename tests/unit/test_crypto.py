@@ -5,10 +5,12 @@ import os
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from Crypto.PublicKey import RSA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -282,8 +284,6 @@ def test_both_backends_judge_alike(
 
 def test_both_backends_want_the_one_right_padding() -> None:
     """RFC 8017 9.2: no DigestInfo without NULL, no other padding, no signature that is not below the modulus."""
-    from Crypto.PublicKey import RSA
-
     numbers = RSA.import_key(pem())
     n, d, size = int(numbers.n), int(numbers.d), 128
     info = DIGEST_INFO + DIGEST
@@ -331,3 +331,28 @@ def test_any_numbers_as_an_rsa_key_are_judged_alike(modulus: int, exponent: int,
         for backend in BACKENDS.values()
     }
     assert verdicts == {False}
+
+
+def test_a_key_verifies_in_several_threads_at_once(
+    pairs: list[tuple[crypto.PrivateKey, crypto.PublicKey, crypto.PrivateKey, crypto.PublicKey]],
+) -> None:
+    digests = [sha256(b"%d" % number).digest() for number in range(50)]
+    for private, *_ in pairs:
+        signatures = [private.sign(digest) for digest in digests]
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as threads:
+            for name in BACKENDS:
+                use(patch, name)
+                public = parse_public_key(private.algorithm, private.public)  # not used before
+                assert all(threads.map(public.verify, digests, signatures))
+                assert not any(threads.map(public.verify, digests, signatures[1:]))
+
+
+@pytest.mark.parametrize("exponent", [3, 17, 65537, (1 << 32) - 1])
+def test_every_exponent_verifies_what_it_is_to_verify(exponent: int) -> None:
+    numbers = RSA.generate(1024, e=exponent)
+    n, d = int(numbers.n), int(numbers.d)
+    encoded = b"\0\1" + b"\xff" * (128 - 3 - len(DIGEST_INFO + DIGEST)) + b"\0" + DIGEST_INFO + DIGEST
+    signature = pow(int.from_bytes(encoded, "big"), d, n).to_bytes(128, "big")
+    for backend in BACKENDS.values():
+        assert backend.rsa_public(n, exponent).verify(DIGEST, signature)
+        assert not backend.rsa_public(n, exponent + 2).verify(DIGEST, signature)
