@@ -49,3 +49,11 @@ class AuthStatus(StrEnum):
     FAIL = "fail"
     TEMPERROR = "temperror"
     PERMERROR = "permerror"
+
+
+class ArcStatus(StrEnum):
+    """RFC 8617 section 10.1."""
+
+    NONE = "none"
+    PASS = "pass"  # noqa: S105 - a result word, not a password
+    FAIL = "fail"

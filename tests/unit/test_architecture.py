@@ -18,7 +18,7 @@ def test_the_directory_milter_is_no_package() -> None:
 
 @pytest.mark.parametrize(
     "engine",
-    ["spf", "dkim", "dmarc", "authres", "mail", "mail.address", "resolver", "crypto", "status", "domain"],
+    ["spf", "dkim", "arc", "dmarc", "authres", "mail", "mail.address", "resolver", "crypto", "status", "domain"],
 )
 def test_engines_are_a_library_that_needs_no_milter_and_no_settings(engine: str) -> None:
     program = (
@@ -57,7 +57,7 @@ FLOORS = [
     {"errors", "status", "domain", "escape", "files", "remember"},
     {"crypto", "mail", "resolver"},
     {"dkim", "spf"},
-    {"dmarc", "config"},
+    {"arc", "dmarc", "config"},
     {"authres", "keys"},
     {"session", "importing"},
     {"history", "metrics"},
@@ -101,12 +101,15 @@ def test_no_pattern_repeats_a_group_possessively() -> None:
 
 # The constants behind the table of bounds: a row that names the module has each of them.
 BOUNDS = {
+    "arc.fields": ["MAX_INSTANCE"],
+    "arc.verify": ["MAX_KEY_BITS", "MAX_INTERNATIONAL", "MAX_KEYS"],
     "authres.build": ["MAX_DKIM"],
     "crypto.keys": ["MAX_RSA_BITS"],
     "daemon.log": ["MAX_LINE"],
+    "dkim.check": ["MAX_RECORDS"],
     "dkim.signature": ["MAX_SIGNATURE_OCTETS", "MAX_SIGNED_NAMES"],
     "dkim.tags": ["MAX_TAGS"],
-    "dkim.verify": ["MAX_PARSED", "MAX_SIGNATURES", "MAX_RECORDS", "MAX_KEYS"],
+    "dkim.verify": ["MAX_PARSED", "MAX_SIGNATURES", "MAX_KEYS"],
     "dmarc.discover": ["MAX_LABELS", "MAX_QUESTIONS"],
     "dmarc.policy_record": ["MAX_TEXT", "MAX_TAGS", "MAX_URIS"],
     "history.keeper": ["MAX_WAITING"],

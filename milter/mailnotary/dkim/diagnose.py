@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.result import DkimResult
-from mailnotary.dkim.signature import Signature, SignatureError, read_labels, read_tags, validate
+from mailnotary.dkim.signature import Signature, read_labels, read_tags, validate
+from mailnotary.dkim.values import SignatureError
 from mailnotary.dkim.verify import Verifier
 from mailnotary.escape import printable
 from mailnotary.mail.message import FieldIndex, HeaderField, unfold

@@ -1,9 +1,10 @@
 """Key records (RFC 6376 section 3.6.1) and which signatures they are good for (section 6.1.2, steps 5 to 8)."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
-from mailnotary.dkim.signature import Signature
+from mailnotary.dkim.signature import Labels
 from mailnotary.dkim.tags import TagError, TagList, decode_base64, parse_tags
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
@@ -79,7 +80,27 @@ def _parse(text: bytes) -> KeyRecord:
 parse_remembering = Remembering(_parse, 4 * 1024 * 1024, lambda record: 2 * record.public.bits + 4096)
 
 
-def check_key(record: KeyRecord, signature: Signature) -> None:
+class Signed(Protocol):
+    """What a key record asks of a signature. Domains are lower-case A-labels."""
+
+    @property
+    def labels(self) -> Labels:
+        """What a result says about it."""
+
+    @property
+    def key_type(self) -> str:
+        """ "rsa" or "ed25519"."""
+
+    @property
+    def domain(self) -> str:
+        """d=."""
+
+    @property
+    def identity_domain(self) -> str:
+        """The domain of i=, where that is an identity, else d=."""
+
+
+def check_key(record: KeyRecord, signature: Signed) -> None:
     """Whether the record's owner wants it used for this signature; raises KeyRecordError."""
     if record.hashes is not None and "sha256" not in record.hashes:  # step 6
         raise KeyRecordError("key is not for sha256 (its h=)", "key is not for sha256")

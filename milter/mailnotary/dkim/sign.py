@@ -10,7 +10,8 @@ from functools import lru_cache
 from mailnotary.crypto import PrivateKey
 from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.publish import key_record_name, key_record_text
-from mailnotary.dkim.signature import SignatureError, read_labels, read_tags
+from mailnotary.dkim.signature import read_labels, read_tags
+from mailnotary.dkim.values import SignatureError
 from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.errors import DkimKeyError
@@ -164,12 +165,7 @@ class _Job:
     def __init__(self, signer: Signer, index: FieldIndex) -> None:
         self.signer = signer
         self.key = signer.key
-        self.domain = _usable_name(signer.domain, "domain")
-        self.selector = _usable_name(signer.selector, "selector")
-        if "." not in self.domain:
-            raise SigningError(f"domain {signer.domain!r} can't be used as d=: it needs two labels")
-        if signer.canonicalization not in CANONICALIZATIONS:
-            raise SigningError(f"canonicalization {signer.canonicalization!r} is unknown")
+        self.domain, self.selector = usable_names(signer)
         if signer.identity is not None:
             _check_identity(signer.identity, self.domain)
         header, _, body = signer.canonicalization.partition("/")
@@ -191,13 +187,22 @@ class _Job:
             tags.append(b"x=%d;" % (now + signer.expire_after))
         if signer.identity is not None:
             tags.append(b"i=%s;" % signer.identity.encode())
-        names = [name + b":" for name in self._names]
-        names[0], names[-1] = b"h=" + names[0], names[-1][:-1] + b";"
-        unsigned = _fold(tags, names, b"bh=%s;" % b64encode(body_hash))
+        unsigned = fold_tags(_NAME, tags, listed(self._names), [b"bh=%s;" % b64encode(body_hash)])
         digest = header_hash([*self._fields, HeaderField(_NAME, unsigned)], self._relaxed_header)
-        value = b64encode(self.key.sign(digest))
-        lines = [value[start : start + _LINE - 4] for start in range(0, len(value), _LINE - 4)]
-        return HeaderField(_NAME, unsigned + _FOLD.join(lines))
+        return HeaderField(_NAME, unsigned + folded_signature(self.key.sign(digest)))
+
+
+def listed(names: Sequence[bytes]) -> list[bytes]:
+    """h= with these names, in the pieces between which it may be folded."""
+    pieces = [name + b":" for name in names]
+    pieces[0], pieces[-1] = b"h=" + pieces[0], pieces[-1][:-1] + b";"
+    return pieces
+
+
+def folded_signature(octets: bytes) -> bytes:
+    """The value of b=."""
+    value = b64encode(octets)
+    return _FOLD.join([value[start : start + _LINE - 4] for start in range(0, len(value), _LINE - 4)])
 
 
 def signed_names(index: FieldIndex, headers: Iterable[str], oversign: Iterable[str]) -> list[bytes]:
@@ -223,6 +228,16 @@ def _names(headers: tuple[str, ...], oversign: tuple[str, ...]) -> list[tuple[by
     return [(name.encode("ascii"), name in extra) for name in wanted]
 
 
+def usable_names(signer: Signer) -> tuple[str, str]:
+    """The d= and s= of a signer as A-labels; raises SigningError for a signer that can't be."""
+    domain, selector = _usable_name(signer.domain, "domain"), _usable_name(signer.selector, "selector")
+    if "." not in domain:
+        raise SigningError(f"domain {signer.domain!r} can't be used as d=: it needs two labels")
+    if signer.canonicalization not in CANONICALIZATIONS:
+        raise SigningError(f"canonicalization {signer.canonicalization!r} is unknown")
+    return domain, selector
+
+
 def _usable_name(text: str, what: str) -> str:
     name = to_ascii(text)
     if name is None or not is_domain_name(name):
@@ -236,12 +251,12 @@ def _check_identity(identity: str, domain: str) -> None:
         raise SigningError(f"identity {identity!r} is not an address in {domain}")  # RFC 6376 3.5 i=
 
 
-def _fold(tags: Iterable[bytes], names: Iterable[bytes], body_hash: bytes) -> bytes:
-    """The field's value up to "b=", folded between tags and between names (RFC 6376 allows FWS at these places), with
-    the first line's space (MTAs add one that is missing)."""
+def fold_tags(name: bytes, tags: Iterable[bytes], names: Iterable[bytes], last: Iterable[bytes]) -> bytes:
+    """The value of a field of this name up to "b=", folded between tags and between names (RFC 6376 allows FWS at these
+    places), with the first line's space (MTAs add one that is missing). `last` are tags between the names and b=."""
     lines = [b""]
-    room = _LINE - len(_NAME) - 1
-    for number, word in enumerate((*tags, *names, body_hash, b"b=")):
+    room = _LINE - len(name) - 1
+    for number, word in enumerate((*tags, *names, *last, b"b=")):
         starts_tag = number == 0 or not lines[-1].endswith(b":")
         piece = b" " + word if starts_tag else word
         fresh = word.startswith((b"h=", b"bh=", b"b="))

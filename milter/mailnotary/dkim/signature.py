@@ -18,10 +18,21 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mailnotary.dkim.publish import key_record_name
-from mailnotary.dkim.tags import BASE64, TagError, TagList, decode_base64, parse_tags
+from mailnotary.dkim.tags import BASE64, TagError, TagList, parse_tags
+from mailnotary.dkim.values import (
+    ALGORITHM,
+    KEY_TYPES,
+    SignatureError,
+    check_required,
+    read_base64,
+    read_key_type,
+    read_number,
+    shown,
+    syntax,
+    unacceptable,
+    word,
+)
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
-from mailnotary.errors import ProtocolOutcome
-from mailnotary.escape import ascii_printable
 from mailnotary.mail.message import FieldIndex, HeaderField
 from mailnotary.remember import Remembering
 from mailnotary.remember import size as memory
@@ -37,11 +48,10 @@ CLOCK_DRIFT = 300  # seconds that a signature outlives its x= (the "fudge factor
 MAX_FUTURE = 86400  # seconds that t= may be in the future: clocks in a wrong time zone are common and harmless
 
 REQUIRED_TAGS = ("v", "a", "b", "bh", "d", "h", "s")  # RFC 6376 6.1.1
+ARC_REQUIRED_TAGS = ("a", "b", "bh", "d", "s")  # of an ARC-Message-Signature (RFC 8617 4.1.2); h= may be empty there
 
 _WSP = b" \t\r\n"
-_NUMBER = re.compile(rb"[0-9]+\Z")
 _HEADER_NAME = re.compile(rb"[!-9;-~]+\Z")  # ftext (RFC 5322 3.6.8); a ";" cannot occur in a tag's value
-_ALGORITHM = re.compile(r"[a-z][a-z0-9]{,31}-[a-z][a-z0-9]{,31}\Z")
 _ENCODED = re.compile(rb"=([0-9A-Fa-f]{2})")  # hex-octet (RFC 6376 2.11)
 _HYPHENATED = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # hyphenated-word (RFC 6376 2.10)
 
@@ -49,31 +59,12 @@ _HYPHENATED = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?\Z")  # hyphenated-word (
 _CACHED = 1024  # octets of such a value, and the number of them: together they bound the memory
 
 
-_KEY_TYPES = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
 _CANONICALIZATIONS = {
     "simple/simple": (False, False),
     "simple/relaxed": (False, True),
     "relaxed/simple": (True, False),
     "relaxed/relaxed": (True, True),
 }
-
-
-class SignatureError(ProtocolOutcome):
-    """The signature cannot be verified; `status`, `reason` and `brief` are its result."""
-
-    def __init__(self, status: DkimStatus, reason: str, brief: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.brief = brief
-
-
-def _syntax(reason: str, brief: str = "the signature is malformed") -> SignatureError:
-    return SignatureError(DkimStatus.NEUTRAL, reason, brief)
-
-
-def _unacceptable(reason: str, brief: str = "the signature is not valid") -> SignatureError:
-    return SignatureError(DkimStatus.PERMERROR, reason, brief)
 
 
 class Labels(NamedTuple):
@@ -122,7 +113,7 @@ def read_tags(field: HeaderField) -> TagList:
     try:
         return parse_tags(field.value)
     except TagError as error:
-        raise _syntax(f"signature syntax: {error}") from error
+        raise syntax(f"signature syntax: {error}") from error
 
 
 def read_labels(tags: TagList) -> Labels:
@@ -132,45 +123,37 @@ def read_labels(tags: TagList) -> Labels:
     identity = (tags.get("i") or b"").translate(None, _WSP)
     if len(identity) > MAX_IDENTITY:
         identity = b""
-    algorithm = _word(tags.get("a"))
+    algorithm = word(tags.get("a"))
     signature = (tags.get("b") or b"").translate(None, _WSP)
     return Labels(
         domain=domain or "",
         selector=selector or "",
         identity=_text(identity) if identity else f"@{domain}" if domain else "",
-        algorithm=algorithm if algorithm in _KEY_TYPES or _ALGORITHM.match(algorithm) else "",
+        algorithm=algorithm if algorithm in KEY_TYPES or ALGORITHM.match(algorithm) else "",
         signature=signature[:MAX_SIGNATURE_TEXT].decode("ascii") if BASE64.match(signature) else "",
     )
 
 
-def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Signature:
-    """The steps of RFC 6376 6.1.1; raises SignatureError. `now`: seconds since 1970 (UTC)."""
-    for name in REQUIRED_TAGS:
-        if not tags.get(name):  # an empty value is a tag without what is required
-            raise _unacceptable(f"signature has no {name}= tag" if name not in tags else f"{name}= is empty")
-    if tags.get("v") != b"1":
-        raise _unacceptable(f"signature version {_shown(tags.get('v'))} is not 1")
-    key_type = _key_type(tags)
-    header_canon, body_canon = _canonicalization(tags)
+def validate(field: HeaderField, tags: TagList, labels: Labels, now: int, *, arc: bool = False) -> Signature:
+    """The steps of RFC 6376 6.1.1; raises SignatureError. `now`: seconds since 1970 (UTC). `arc`: the field is an
+    ARC-Message-Signature, which has no version and whose i= is not an identity (RFC 8617 4.1.2)."""
+    check_required(tags, ARC_REQUIRED_TAGS if arc else REQUIRED_TAGS)
+    if not arc and tags.get("v") != b"1":
+        raise unacceptable(f"signature version {shown(tags.get('v'))} is not 1")
+    key_type = read_key_type(tags)
+    header_canon, body_canon = _canonicalization(tags, arc)
     _check_query(tags)
-    if not labels.domain or "." not in labels.domain:
-        # domain-name is two labels or more; "." in d=, or "a(.b", would ask for somebody else's name.
-        raise _syntax(f"d={_shown(tags.get('d'))} is not a domain name")
-    if not labels.selector:
-        raise _syntax(f"s={_shown(tags.get('s'))} is not a selector")
-    identity_domain = _identity_domain(tags, labels.domain)
-    headers = _signed_names(tags)
-    length = _number(tags, "l", 76)
+    check_names(tags, labels)
+    identity_domain = labels.domain if arc else _identity_domain(tags, labels.domain)
+    headers = _arc_signed_names(tags) if arc else _signed_names(tags)
+    length = read_number(tags, "l", 76)
     expiration = _expiration(tags, now)
-    # Everything between "b=" and the next ";" goes, white space included; nothing else does (RFC 6376 3.7).
-    start, end = tags.spans["b"]
-    unsigned = HeaderField(field.name, field.value[:start] + field.value[end:])
     return Signature(
         field=field,
         labels=labels,
         key_type=key_type,
-        value=_base64(tags, "b"),
-        body_hash=_base64(tags, "bh"),
+        value=read_base64(tags, "b"),
+        body_hash=read_base64(tags, "bh"),
         relaxed_header=header_canon,
         relaxed_body=body_canon,
         domain=labels.domain,
@@ -179,43 +162,41 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int) -> Sig
         headers=headers,
         length=length,
         expiration=expiration,
-        unsigned_field=unsigned,
+        unsigned_field=without_value(field, tags),
     )
 
 
-def _base64(tags: TagList, name: str) -> bytes:
-    decoded = decode_base64(tags.get(name) or b"")
-    if decoded is None:
-        raise _syntax(f"{name}= is not base64")
-    return decoded
+def without_value(field: HeaderField, tags: TagList) -> HeaderField:
+    """The field without the value of its b=: everything between "b=" and the next ";" goes, white space included;
+    nothing else does (RFC 6376 3.7)."""
+    start, end = tags.spans["b"]
+    return HeaderField(field.name, field.value[:start] + field.value[end:])
 
 
-def _key_type(tags: TagList) -> str:
-    # Words of the ABNF in quotes match in any case (RFC 5234 2.3), and OpenDKIM and mox take them so.
-    algorithm = _word(tags.get("a"))
-    if algorithm == "rsa-sha1":
-        # "Permanently failed evaluation" (RFC 8301 3.1), in the words that 3.2 has for short keys too: so one result
-        # word for both. "policy" tells that the signature may be right and is not accepted all the same.
-        raise SignatureError(DkimStatus.POLICY, "rsa-sha1 is not accepted (RFC 8301)", "rsa-sha1 is not accepted")
-    if key_type := _KEY_TYPES.get(algorithm):
-        return key_type
-    known = "unknown algorithm" if _ALGORITHM.match(algorithm) else "signature syntax:"
-    raise _syntax(f"{known} a={_shown(tags.get('a'))}", "unknown algorithm")
+def check_names(tags: TagList, labels: Labels) -> None:
+    """Whether d= and s= could be read; raises SignatureError."""
+    if not labels.domain or "." not in labels.domain:
+        # domain-name is two labels or more; "." in d=, or "a(.b", would ask for somebody else's name.
+        raise syntax(f"d={shown(tags.get('d'))} is not a domain name")
+    if not labels.selector:
+        raise syntax(f"s={shown(tags.get('s'))} is not a selector")
 
 
-def _canonicalization(tags: TagList) -> tuple[bool, bool]:
-    """Whether the header and the body are "relaxed". Without a second name the body is "simple"."""
+def _canonicalization(tags: TagList, arc: bool) -> tuple[bool, bool]:
+    """Whether the header and the body are "relaxed". Without a second name the body is "simple". Without c= both are
+    (RFC 6376 3.5), but in ARC both are "relaxed": RFC 8617 is silent, the public suite and dkimpy have it so, and
+    nobody was seen to leave it out."""
     value = tags.get("c")
     if value is None:
-        return False, False
-    names = _word(value)
+        return arc, arc
+    names = word(value)
     if "/" not in names:
         names += "/simple"
     relaxed = _CANONICALIZATIONS.get(names)
     if relaxed is None:
         known = all(map(_HYPHENATED.match, names.split("/", 1)))
-        raise _syntax(
-            f"{'unknown canonicalization' if known else 'signature syntax:'} c={_shown(value)}",
+        raise syntax(
+            f"{'unknown canonicalization' if known else 'signature syntax:'} c={shown(value)}",
             "unknown canonicalization",
         )
     return relaxed
@@ -226,7 +207,7 @@ def _check_query(tags: TagList) -> None:
     if value is None or value == b"dns/txt":
         return
     if b"dns/txt" not in [method.strip(_WSP).lower() for method in value.split(b":")]:
-        raise _syntax(f"unknown query method q={_shown(value)}", "unknown query method")
+        raise syntax(f"unknown query method q={shown(value)}", "unknown query method")
 
 
 def _domain(value: bytes | None) -> str | None:
@@ -259,9 +240,9 @@ def _identity_domain(tags: TagList, domain: str) -> str:
     # domain-name has no hex-octets (RFC 6376 3.5 i=): whoever uses U-labels writes them in UTF-8 (RFC 8616 section 5).
     identity = _domain(part) if at and (part.isascii() or not value.isascii()) else None
     if identity is None:
-        raise _syntax(f"i={_shown(value)} is not an identity")
+        raise syntax(f"i={shown(value)} is not an identity")
     if not is_subdomain(identity, domain):
-        raise _unacceptable(f"i={_shown(value)} is not within d={domain}")
+        raise unacceptable(f"i={shown(value)} is not within d={domain}")
     return identity
 
 
@@ -270,48 +251,50 @@ def _signed_names(tags: TagList) -> tuple[bytes, ...]:
     return _names_remembering(value)
 
 
+def _arc_signed_names(tags: TagList) -> tuple[bytes, ...]:
+    """h= of an ARC-Message-Signature. Empty names are passed over, and From need not be among the others: RFC 8617 is
+    silent, and the public suite has both pass."""
+    if "h" not in tags:
+        raise unacceptable("signature has no h= tag")
+    return tuple([name for name in _split_names(tags["h"]) if name])
+
+
 def _read_names(value: bytes) -> tuple[bytes, ...]:
+    names = _split_names(value)
+    if b"" in names:
+        raise syntax("h= has an empty name")
+    if all(name.lower() != b"from" for name in names):
+        raise unacceptable("From is not signed (not in h=)", "From is not signed")
+    return tuple(names)
+
+
+def _split_names(value: bytes) -> list[bytes]:
     names = [name.strip(_WSP) for name in value.split(b":", MAX_SIGNED_NAMES)]
     if len(names) > MAX_SIGNED_NAMES:
         reason = f"h= has more than {MAX_SIGNED_NAMES} names"
         raise SignatureError(DkimStatus.POLICY, reason, "too many signed fields")
     for name in names:
-        if not _HEADER_NAME.match(name):
-            raise _syntax(
-                f"h= has {_shown(name)}, which is not a header field name" if name else "h= has an empty name"
-            )
-    if all(name.lower() != b"from" for name in names):
-        raise _unacceptable("From is not signed (not in h=)", "From is not signed")
-    return tuple(names)
+        if name and not _HEADER_NAME.match(name):
+            raise syntax(f"h= has {shown(name)}, which is not a header field name")
+    return names
 
 
 _names_remembering = Remembering(_read_names, 2 * 1024 * 1024, memory)
 
 
-def _number(tags: TagList, name: str, digits: int) -> int | None:
-    value = tags.get(name)
-    if value is None:
-        return None
-    if not _NUMBER.match(value):
-        raise _syntax(f"{name}={_shown(value)} is not a number")
-    if len(value) > digits:
-        raise _syntax(f"{name}= has more than {digits} digits")
-    return int(value)
-
-
 def _expiration(tags: TagList, now: int) -> int | None:
     """x=, once it and t= are found acceptable."""
-    timestamp, expiration = _number(tags, "t", 12), _number(tags, "x", 12)
+    timestamp, expiration = read_number(tags, "t", 12), read_number(tags, "x", 12)
     if timestamp is not None and expiration is not None and expiration <= timestamp:
-        raise _unacceptable("expiration x= is not after timestamp t=")  # RFC 6376 3.5 x=
+        raise unacceptable("expiration x= is not after timestamp t=")  # RFC 6376 3.5 x=
     if expiration is not None and now > expiration + CLOCK_DRIFT:
         # Verifiers MAY do so (RFC 6376 6.1.1); OpenDKIM and mox do too, with the same word.
         reason = f"signature expired {_duration(now - expiration)} ago"
-        raise _unacceptable(reason, reason)
+        raise unacceptable(reason, reason)
     if timestamp is not None and timestamp > now + MAX_FUTURE:
         # "Implementations MAY ignore signatures that have a timestamp in the future" (RFC 6376 3.5 t=).
         reason = f"signature is dated {_duration(timestamp - now)} in the future"
-        raise _unacceptable(reason, reason)
+        raise unacceptable(reason, reason)
     return expiration
 
 
@@ -323,13 +306,5 @@ def _duration(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-def _word(value: bytes | None) -> str:
-    return (value or b"").decode("ascii", "replace").lower()
-
-
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "backslashreplace")
-
-
-def _shown(value: bytes | None) -> str:
-    return ascii_printable(value or b"", limit=80)
