@@ -31,6 +31,16 @@ class DkimStatus(StrEnum):
     PERMERROR = "permerror"
 
 
+class Dkim2Status(StrEnum):
+    """draft-ietf-dkim-dkim2-spec-06 section 11.1: its four words, and "none" for a message without DKIM2's fields."""
+
+    NONE = "none"
+    PASS = "pass"  # noqa: S105 - a result word, not a password
+    FAIL = "fail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
 class DmarcStatus(StrEnum):
     """RFC 9989 section 9.2 (its registration of the "dmarc" method)."""
 

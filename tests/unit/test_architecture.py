@@ -18,7 +18,20 @@ def test_the_directory_milter_is_no_package() -> None:
 
 @pytest.mark.parametrize(
     "engine",
-    ["spf", "dkim", "arc", "dmarc", "authres", "mail", "mail.address", "resolver", "crypto", "status", "domain"],
+    [
+        "spf",
+        "dkim",
+        "arc",
+        "dkim2",
+        "dmarc",
+        "authres",
+        "mail",
+        "mail.address",
+        "resolver",
+        "crypto",
+        "status",
+        "domain",
+    ],
 )
 def test_engines_are_a_library_that_needs_no_milter_and_no_settings(engine: str) -> None:
     program = (
@@ -57,7 +70,7 @@ FLOORS = [
     {"errors", "status", "domain", "escape", "files", "remember"},
     {"crypto", "mail", "resolver"},
     {"dkim", "spf"},
-    {"arc", "dmarc", "config"},
+    {"arc", "dkim2", "dmarc", "config"},
     {"authres", "keys"},
     {"session", "importing"},
     {"history", "metrics"},
@@ -110,6 +123,11 @@ BOUNDS = {
     "dkim.signature": ["MAX_SIGNATURE_OCTETS", "MAX_SIGNED_NAMES"],
     "dkim.tags": ["MAX_TAGS"],
     "dkim.verify": ["MAX_PARSED", "MAX_SIGNATURES", "MAX_KEYS"],
+    "dkim2.chain": ["MAX_HOPS", "MAX_SHOWN"],
+    "dkim2.fields": ["MAX_VALUES", "MAX_RECIPIENTS", "MAX_PATH"],
+    "dkim2.hashes": ["MAX_RECREATED"],
+    "dkim2.recipe": ["MAX_STEPS", "MAX_LINES"],
+    "dkim2.verify": ["MAX_HASHED_OCTETS", "MAX_VERIFIED"],
     "dmarc.discover": ["MAX_LABELS", "MAX_QUESTIONS"],
     "dmarc.policy_record": ["MAX_TEXT", "MAX_TAGS", "MAX_URIS"],
     "history.keeper": ["MAX_WAITING"],

@@ -15,11 +15,13 @@ class KeyLoadError(DkimKeyError, ValueError):
 
 
 class PublicKey(ABC):
-    """A key that verifies. `algorithm` is its k= ("rsa" or "ed25519"), `bits` its size."""
+    """A key that verifies. `algorithm` is its k= ("rsa" or "ed25519"), `bits` its size, `exponent` the public exponent
+    of an RSA key (0 for Ed25519)."""
 
-    __slots__ = ("algorithm", "bits")
+    __slots__ = ("algorithm", "bits", "exponent")
     algorithm: str
     bits: int
+    exponent: int
 
     @abstractmethod
     def verify(self, digest: bytes, signature: bytes) -> bool:

@@ -7,18 +7,18 @@ from mailnotary.crypto.keys import Backend, PrivateKey, PublicKey
 
 
 class _RsaPublic(PublicKey):
-    __slots__ = ("_exponent", "_key", "_modulus", "_openssl")
+    __slots__ = ("_key", "_modulus", "_openssl")
 
     def __init__(self, openssl: "Openssl", modulus: int, exponent: int) -> None:
         self.algorithm, self.bits = "rsa", modulus.bit_length()
-        self._openssl, self._modulus, self._exponent = openssl, modulus, exponent
+        self._openssl, self._modulus, self.exponent = openssl, modulus, exponent
         self._key: Any = None
 
     def verify(self, digest: bytes, signature: bytes) -> bool:
         openssl = self._openssl
         try:
             if self._key is None:
-                self._key = openssl.rsa.RSAPublicNumbers(self._exponent, self._modulus).public_key()
+                self._key = openssl.rsa.RSAPublicNumbers(self.exponent, self._modulus).public_key()
             self._key.verify(signature, digest, openssl.padding, openssl.sha256)
         except (openssl.invalid_signature, ValueError):
             return False
@@ -29,7 +29,7 @@ class _Ed25519Public(PublicKey):
     __slots__ = ("_key", "_octets", "_openssl")
 
     def __init__(self, openssl: "Openssl", octets: bytes) -> None:
-        self.algorithm, self.bits = "ed25519", 256
+        self.algorithm, self.bits, self.exponent = "ed25519", 256, 0
         self._openssl, self._octets = openssl, octets
         self._key: Any = None
 

@@ -21,11 +21,11 @@ class _Digest:
 
 
 class _RsaPublic(PublicKey):
-    __slots__ = ("_exponent", "_modulus", "_numbers")
+    __slots__ = ("_modulus", "_numbers")
 
     def __init__(self, modulus: int, exponent: int) -> None:
         self.algorithm, self.bits = "rsa", modulus.bit_length()
-        self._modulus, self._exponent = modulus, exponent
+        self._modulus, self.exponent = modulus, exponent
         self._numbers: Any = None
 
     def verify(self, digest: bytes, signature: bytes) -> bool:
@@ -37,7 +37,7 @@ class _RsaPublic(PublicKey):
         if int.from_bytes(signature, "big") >= self._modulus:
             return False
         if self._numbers is None:
-            self._numbers = _numbers(self._modulus, self._exponent)
+            self._numbers = _numbers(self._modulus, self.exponent)
         integer, modulus, exponent = self._numbers
         encoded = b"\0\1" + b"\xff" * (size - 3 - len(DIGEST_INFO) - 32) + b"\0" + DIGEST_INFO + digest
         return hmac.compare_digest(bytes(pow(integer(signature), exponent, modulus).to_bytes(size)), encoded)
@@ -59,7 +59,7 @@ class _Ed25519Public(PublicKey):
     __slots__ = ("_key", "_octets")
 
     def __init__(self, octets: bytes) -> None:
-        self.algorithm, self.bits = "ed25519", 256
+        self.algorithm, self.bits, self.exponent = "ed25519", 256, 0
         self._octets = octets
         self._key: Any = None
 
