@@ -5,7 +5,7 @@ SOURCES := milter tests config
 PLATFORMS := bookworm trixie noble forky  # Python 3.11, 3.13, 3.12, 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check lock coverage lint format rooms bench fuzz install uninstall deb man test-image chaos soak cost test-changeover test-deb test-systemd test-sendmail test-platforms clean setup
+.PHONY: help demo test test-oldest test-newest check lock coverage lint format rooms bench compare fuzz install uninstall deb man test-image chaos soak cost test-changeover test-deb test-systemd test-sendmail test-platforms clean setup
 
 help:  ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,9 @@ bench: setup  ## measure the hot paths, then the daemon, beside its peers where 
 	PYTHONPATH=tests $(PYTHON) -m bench.throughput --plots build/bench
 	PYTHONPATH=tests $(PYTHON) -m bench.history --messages 1000000
 	PYTHONPATH=tests $(PYTHON) -m bench.reports
+
+compare: setup  ## compare the speed of this tree with that of a commit: make compare BASE=HEAD~1 [ONLY="verify 4"]
+	PYTHONPATH=tests $(PYTHON) -m bench.compare $(or $(BASE),HEAD) --only "$(ONLY)"
 
 fuzz: setup  ## a minute of fuzzing for each target
 	@$(PYTHON) -m pip install --quiet atheris

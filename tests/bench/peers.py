@@ -5,6 +5,7 @@ its own, which takes root and a nameserver on port 53.
 """
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -124,6 +125,19 @@ class Peer:
                 os.killpg(self.pid, number)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
+
+
+def version(name: str) -> str:
+    """The version of an installed filter by its program, "" where none is told."""
+    commands = {"OpenDKIM": ["opendkim", "-V"], "rspamd": ["rspamd", "--version"]}
+    program = shutil.which(commands[name][0], path="/usr/sbin:/usr/bin") if name in commands else None
+    if program is None:
+        return ""
+    said = subprocess.run(
+        [program, *commands[name][1:]], capture_output=True, text=True, check=False, timeout=10
+    ).stdout
+    found = re.search(r"\d+(?:\.\d+)+", said)
+    return found[0] if found else ""
 
 
 def opendkim(directory: Path, records: Mapping[str, str], selector: str = "", key: Path | None = None) -> Peer | None:

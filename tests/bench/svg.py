@@ -4,14 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 400, 70, 150, 40, 50
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 400, 70, 150, 50, 50
 _COLOURS = ("#0b6e4f", "#c1440e", "#1d4e89", "#7a4988")
 
 Points = Sequence[tuple[float, float]]
 
 
-def plot(title: str, x_name: str, y_name: str, lines: Mapping[str, Points], *, log_y: bool = False) -> str:
-    """An SVG document. The x axis is logarithmic, the y axis begins at 0 or is logarithmic too."""
+def plot(
+    title: str, x_name: str, y_name: str, lines: Mapping[str, Points], *, log_y: bool = False, note: str = ""
+) -> str:
+    """An SVG document; the note stands below the title. The x axis is logarithmic, the y axis begins at 0 or is
+    logarithmic too."""
     xs = sorted({x for points in lines.values() for x, _ in points})
     ys = [y for points in lines.values() for _, y in points if y > 0]
     low_y = 10 ** math.floor(math.log10(min(ys))) if log_y else 0.0
@@ -31,6 +34,7 @@ def plot(title: str, x_name: str, y_name: str, lines: Mapping[str, Points], *, l
         'font-size="12">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         f'<text x="{_LEFT}" y="22" font-size="15">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="38" font-size="10" fill="#555">{escape(note)}</text>',
     ]
     for y in _log_ticks(low_y, high_y) if log_y else [high_y * n / 5 for n in range(6)]:
         out.append(f'<path d="M{_LEFT} {y_at(y):.1f}H{right}" stroke="#ddd"/>')

@@ -10,8 +10,10 @@ as there are connections; DNS is a server on loopback.
 
 import argparse
 import os
+import platform
 import random
 import tempfile
+import time
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import mailnotary
 from bench import peers, svg
 from bench.senders import CLIENT, Senders
 from mailnotary import dkim
@@ -165,11 +168,13 @@ def message(domain: str, octets: int, *, prose: bool = False, signed: bool = Fal
 
 
 class Filters:
-    """The filters, each started when it is first asked for, and ended with a `with`."""
+    """The filters, each started when it is first asked for, and ended with a `with`. `source`: a directory with the
+    package of the daemon, where it is not the one of this tree."""
 
-    def __init__(self, directory: Path, senders: Senders) -> None:
+    def __init__(self, directory: Path, senders: Senders, source: Path | None = None) -> None:
         self._directory = directory
         self._senders = senders
+        self._env = {"PYTHONPATH": str(source)} if source is not None else {}
         self._running: dict[str, Filter | None] = {}
         self._stack = ExitStack()
         self._keys = {}
@@ -224,9 +229,10 @@ class Filters:
             "workers": "auto",
             "state_dir": str(directory),
         }
-        config["history"] = {"enabled": "history" in kinds}
+        if "history" in kinds:
+            config["history"] = {"enabled": True}
         config["dns"] = {"nameservers": [self._senders.nameserver]}
-        env = {"MAILNOTARY_CRYPTO": "pycryptodome"} if "pycryptodome" in kinds else {}
+        env = self._env | ({"MAILNOTARY_CRYPTO": "pycryptodome"} if "pycryptodome" in kinds else {})
         if not selector:
             return Daemon(directory, env=env, **config)
         config["sign_for"] = {"networks": ["192.0.2.0/24"]}
@@ -265,6 +271,11 @@ def _letters(work: Work, above: bytes) -> list[tuple[bytes, dict[str, Any]]]:
 
 def measure(work: Work, subjects: Sequence[Filter], rounds: int, seconds: float) -> list[Load]:
     """One piece of work for each filter in turn, round after round; the medians."""
+    return [middle(found) for found in in_turn(work, subjects, rounds, seconds)]
+
+
+def in_turn(work: Work, subjects: Sequence[Filter], rounds: int, seconds: float) -> list[list[Load]]:
+    """One piece of work for each filter in turn: what each did, round by round."""
     scripts = [Script(subject.address, *_letters(work, subject.above)) for subject in subjects] if work.senders else []
     loads: list[list[Load]] = [[] for _ in subjects]
     for _ in range(rounds):
@@ -279,7 +290,7 @@ def measure(work: Work, subjects: Sequence[Filter], rounds: int, seconds: float)
                 seconds=(seconds * (4 if work.octets > 5_000_000 else 1)) if work.senders else None,
             )
             loads[number].append(one)
-    return [middle(found) for found in loads]
+    return loads
 
 
 def table(filters: Filters, works: Sequence[Work], rounds: int, seconds: float) -> None:
@@ -324,10 +335,13 @@ def plots(directory: Path, filters: Filters, rounds: int, seconds: float) -> Non
         work = Work("", size, _VERIFIERS, connections=4)
         for subject, one in zip(subjects, measure(work, subjects, rounds, seconds), strict=True):
             cpus[subject.name].append((size, one.cpu))
+    versions = [f"{subject.name} {peers.version(subject.name) or mailnotary.__version__}" for subject in subjects]
+    note = ", ".join([time.strftime("%Y-%m-%d"), f"Python {platform.python_version()}", *versions])
     title = f"Messages of 4 KB verified in a second ({os.cpu_count()} cores)"
-    (directory / "rate.svg").write_text(svg.plot(title, "connections", "messages/s", rates))
+    (directory / "rate.svg").write_text(svg.plot(title, "connections", "messages/s", rates, note=note))
     title = "CPU to verify a message"
-    (directory / "cpu.svg").write_text(svg.plot(title, "octets of the message", "milliseconds", cpus, log_y=True))
+    plot = svg.plot(title, "octets of the message", "milliseconds", cpus, log_y=True, note=note)
+    (directory / "cpu.svg").write_text(plot)
     print(f"\nwrote {directory / 'rate.svg'} and {directory / 'cpu.svg'}")
 
 
