@@ -10,10 +10,11 @@ from mailnotary.authres import Results, field_value, parse
 from mailnotary.authres.vetted import host, plain
 from mailnotary.config.settings import AuthenticationResultsSettings, Settings
 from mailnotary.dkim.result import DkimResult
+from mailnotary.dkim2.result import Dkim2Result, Hop
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.session.inbound import BRIEF
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
+from mailnotary.status import Dkim2Status, DkimStatus, DmarcStatus, SpfStatus
 from support.mail import Played, zone
 
 AR = "Authentication-Results"
@@ -25,8 +26,9 @@ HOSTILE = st.one_of(
 )
 
 # All that the field is made of beside names, addresses and our own words.
-_RESULT = r"[a-z]+=[a-z]+"
-_COMMENT = r"(?: \((?:no signature|\d+-bit key)\))?"
+_RESULT = r"[a-z0-9]+=[a-z]+"
+_DKIM2 = r"experimental, draft-ietf-dkim-dkim2-spec-\d+(?:, \d+ signatures?)?"
+_COMMENT = rf"(?: \((?:no signature|\d+-bit key|{_DKIM2})\))?"
 _REASON = r'(?: reason="?[A-Za-z0-9 ,.:-]+"?)?'
 _NAME = r'(?:@?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|"\[[0-9A-Fa-f:.IPv]+\]")'
 _PROPERTY = (
@@ -50,12 +52,16 @@ def test_no_result_lets_a_senders_text_into_the_field(words: list[str], spf: Spf
         ),
         dkim=(DkimResult(dkim, k, m, a, b, 1024, c, d, brief=e), DkimResult(dkim, f, g, f"{h}@{f}", "rsa-sha256")),
         dmarc=DmarcResult(DmarcStatus.FAIL, j, Policy.REJECT, reason=k, brief=m),
+        dkim2=Dkim2Result(Dkim2Status.PASS, a, b, (Hop(1, 1, c, 0, d, (e,), f, (g,), reason=h),), brief=i),
     )
     field = field_value("mx.example", results, mail_from=f"{a}@{b}", helo=c, both_spf=True)
     assert field.isascii()
     assert SOUND.match(unfolded(field)), field
     methods = [result.method for result in parse(field).results]
-    assert methods in (["spf", "spf", "dkim", "dkim", "dmarc"], ["spf", "dkim", "dkim", "dmarc"])  # two alike are one
+    assert methods in (
+        ["spf", "spf", "dkim", "dkim", "dmarc", "dkim2"],
+        ["spf", "dkim", "dkim", "dmarc", "dkim2"],
+    )  # two alike are one
 
 
 @given(HOSTILE)

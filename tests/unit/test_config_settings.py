@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.config.settings import (
+    Dkim2Mode,
     DmarcAction,
     DmarcMode,
     InternalError,
@@ -74,6 +75,7 @@ def test_an_empty_file_means_the_documented_defaults(file: Path) -> None:
     assert (found.dns.timeout, found.dns.cache_entries) == (5, 10_000)
     assert found.sign_for.networks == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     assert found.sign_for.authenticated
+    assert found.dkim2.mode is Dkim2Mode.OFF
     assert (found.exempt.networks, found.exempt.daemon_names) == ((), ())
     assert found.signing.canonicalization == "relaxed/simple"
     assert (found.signing.headers, found.signing.oversign) == (DEFAULT_HEADERS, DEFAULT_OVERSIGN)
@@ -282,6 +284,8 @@ def test_booleans_take_the_words_of_yaml(file: Path, word: str) -> None:
 
 def test_off_without_quotes_is_the_word_off(file: Path) -> None:
     assert settings(file, "dmarc: {mode: off}").dmarc.mode is DmarcMode.OFF
+    assert settings(file, "dkim2: {mode: off}").dkim2.mode is Dkim2Mode.OFF
+    assert settings(file, "dkim2: {mode: observe}").dkim2.mode is Dkim2Mode.OBSERVE
 
 
 @pytest.mark.parametrize("null", ["", "~", "null"])
@@ -413,6 +417,7 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("verify: {min_rsa_bits: 512}", "1:24: '512' does not fit: write a number from 1024 to 4096"),
         ("verify: {max_signatures: 0}", "1:26: '0' does not fit: write a number from 1 to 100"),
         ("spf: {fail: hold}", "1:13: 'hold' is not a known value: write accept, reject or tempfail"),
+        ("dkim2: {mode: enforce}", "1:15: 'enforce' is not a known value: write off or observe"),
         ("dmarc: {mode: on}", "1:15: 'on' is not a known value: write off, monitor or enforce"),
         ("dmarc: {reject: accept}", "1:17: 'accept' is not a known value: write tag, hold or reject"),
         ("dmarc: {domains: {a_b: {}, 'x!': {}}}", "1:28: 'x!' is not a domain name: write one like example.org"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailnotary.config.settings import Settings, SpfAction, SpfSettings
+from mailnotary.config.settings import Dkim2Mode, Dkim2Settings, Settings, SpfAction, SpfSettings
 from mailnotary.daemon import adapter as adapter_module
 from mailnotary.daemon.adapter import Adapter, quiet_excepthook
 from mailnotary.session.message import Environment
@@ -157,6 +157,17 @@ def play(callbacks: Adapter, ctx: Any) -> list[int]:
         callbacks.on_body(ctx, b"x"),
         callbacks.on_eom(ctx),
     ]
+
+
+def test_recipients_are_asked_for_where_a_chain_of_dkim2_is_compared_with_them() -> None:
+    for mode in Dkim2Mode:
+        callbacks = Adapter()
+        settings = Settings(spf=SpfSettings(fail=SpfAction.REJECT), dkim2=Dkim2Settings(mode))
+        callbacks.source = lambda settings=settings: cast(Environment, SimpleNamespace(settings=settings))  # type: ignore[misc]
+        choice = [ALL_ACTIONS, ALL_PROTOCOL, 0, 0]
+        assert callbacks.on_negotiate(cast(Any, FakeContext()), choice) == milter.CONTINUE
+        assert bool(choice[1] & milter.P_NORCPT) is (mode is Dkim2Mode.OFF)
+        assert bool(choice[1] & milter.P_NR_MAIL) is False, "SPF is answered at MAIL FROM as ever"
 
 
 def test_recipients_are_asked_for_only_where_some_must_be_reached() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mailnotary import dkim2
+from mailnotary.authres.vetted import plain
 from mailnotary.dkim2 import Change, Dkim2Result, verify
 from mailnotary.mail.message import parse
 from mailnotary.resolver import ZoneResolver
@@ -42,6 +43,9 @@ def check_list(message: bytes) -> Dkim2Result:
 
 
 def told(result: Dkim2Result) -> tuple[str, str]:
+    """The word and the reason; and whether the brief reason is fit for a header."""
+    assert plain(result.brief) == result.brief
+    assert bool(result.brief) == bool(result.reason)
     return str(result.status), result.reason
 
 

@@ -14,10 +14,11 @@ from mailnotary.authres.types import MethodResult, Property
 from mailnotary.authres.vetted import host, plain
 from mailnotary.authres.write import assemble, fold, line, pvalue, unfolded
 from mailnotary.dkim.result import DkimResult
+from mailnotary.dkim2.result import DRAFT, Dkim2Result
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_subdomain
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.status import AuthStatus, DkimStatus, DmarcStatus, SpfStatus
+from mailnotary.status import AuthStatus, Dkim2Status, DkimStatus, DmarcStatus, SpfStatus
 
 MIN_SIGNATURE = 8  # characters of header.b (RFC 6008 section 4)
 MAX_SIGNATURE = 64  # enough to tell any two real signatures apart
@@ -40,6 +41,7 @@ def field_value(
         *_spf(results.spf, mail_from, helo, both_spf),
         *_dkim(results.dkim),
         *_dmarc(results.dmarc),
+        *_dkim2(results.dkim2),
     ]
     return assemble(authserv_id, 1, lines)
 
@@ -157,6 +159,23 @@ def _dmarc_line(status: DmarcStatus, domain: str, policy: Policy | None, reason:
     if policy is not None:
         properties += (Property("policy", "dmarc", policy),)
     return line(MethodResult("dmarc", status, properties, reason))
+
+
+def _dkim2(result: Dkim2Result | None) -> list[str]:
+    """header.d is the originator, d= of the first signature; of nothing but a pass, as it proves nothing otherwise. No
+    RFC has registered the method: the comment says what it is."""
+    if result is None:
+        return []
+    domain = host(result.domain) if result.status is Dkim2Status.PASS else ""
+    return [_dkim2_line(result.status, domain, len(result.hops), plain(result.brief))]
+
+
+@lru_cache(maxsize=1024)
+def _dkim2_line(status: Dkim2Status, domain: str, hops: int, reason: str) -> str:
+    comment = f"experimental, {DRAFT}"
+    if hops:
+        comment += f", {hops} signature{'s' * (hops > 1)}"
+    return line(MethodResult("dkim2", status, _properties("header", d=domain), reason, comment=comment))
 
 
 def _properties(ptype: str, **values: str) -> tuple[Property, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mailnotary.dkim.result import DkimResult
+from mailnotary.dkim2.result import Dkim2Result
 from mailnotary.dmarc.result import DmarcResult
 from mailnotary.spf.result import SpfResult
 
@@ -17,6 +18,7 @@ class Results:
     spf: tuple[SpfResult, ...] = ()
     dkim: tuple[DkimResult, ...] | None = None
     dmarc: DmarcResult | None = None
+    dkim2: Dkim2Result | None = None  # experimental
 
     @property
     def signatures(self) -> tuple[DkimResult, ...]:

@@ -25,6 +25,7 @@ from mailnotary.cli.common import (
     resolver_for,
     to_json,
 )
+from mailnotary.cli.explain_dkim2 import as_json as dkim2_as_json
 from mailnotary.cli.explain_text import render
 from mailnotary.cli.messages import MESSAGE_HELP, for_each
 from mailnotary.config.load import Configuration
@@ -69,7 +70,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
     parser.add_argument("--helo", required=True, metavar="NAME", help="the name that the client gave with HELO or EHLO")
     parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
-    parser.add_argument("--rcpt", metavar="ADDR", help="the envelope recipient (only reachable_recipients needs it)")
+    parser.add_argument(
+        "--rcpt",
+        action="append",
+        default=[],
+        metavar="ADDR",
+        help="an envelope recipient, once for each (only reachable_recipients and dkim2 need them)",
+    )
     parser.add_argument("--auth-user", metavar="U", help="the login name of an authenticated client")
     parser.add_argument(
         "--tls-client",
@@ -127,8 +134,8 @@ def explain(
     sender = args.mail_from.encode("utf-8", "surrogateescape")
     bare = sender.startswith(b"<") and sender.endswith(b">")
     if session.mail_from(sender if bare else b"<" + sender + b">", args.auth_user, args.tls_client) is None:
-        if args.rcpt is not None:
-            session.rcpt_to(args.rcpt.encode("utf-8", "surrogateescape"))
+        for recipient in args.rcpt:
+            session.rcpt_to(recipient.encode("utf-8", "surrogateescape"))
         hand_over(session, message.fields, message.body)
     record = records[0]
     questions = list(resolver.questions)  # without those of the diagnosis, which repeat them
@@ -167,6 +174,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "dkim": to_json(record.results.signatures),
         "dkim_details": to_json(explanation.diagnoses),
         "dmarc": to_json(record.results.dmarc),
+        "dkim2": dkim2_as_json(record.results.dkim2),
         "action": record.action,
         "would": record.verdict.would if record.verdict else "",
         "signed": [{"domain": domain, "selector": selector} for domain, selector in record.signed],

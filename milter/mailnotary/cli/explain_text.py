@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from mailnotary.cli.common import Nameservers, result_style
+from mailnotary.cli.explain_dkim2 import render as render_dkim2
 from mailnotary.cli.output import SECTION, Folded, open_console, print_section
 from mailnotary.cli.spf import spf_tree
 from mailnotary.dkim.diagnose import Diagnosis
@@ -31,7 +32,7 @@ _WHAT = {
 def render(explanation: Explanation, asked: Nameservers | None = None) -> None:
     """Prints an explanation: what, why, each check, what changes. `asked`: the nameservers, None for a zone file."""
     console = open_console()
-    for explain in (_heading, _author, _spf, _dkim, _dmarc):
+    for explain in (_heading, _author, _spf, _dkim, _dmarc, _dkim2):
         explain(console, explanation)
     _questions(console, explanation, asked)
     _changes(console, explanation)
@@ -126,6 +127,11 @@ def _dmarc(console: Console, explanation: Explanation) -> None:
     if record.verdict is not None and (record.verdict.would or record.verdict.why):
         would = f"would={record.verdict.would}, " if record.verdict.would else ""
         console.print(_indented(f"{would}{printable(record.verdict.why)}", "yellow"))
+
+
+def _dkim2(console: Console, explanation: Explanation) -> None:
+    if (result := explanation.record.results.dkim2) is not None:
+        render_dkim2(console, result)
 
 
 def _questions(console: Console, explanation: Explanation, asked: Nameservers | None) -> None:

@@ -68,6 +68,9 @@ def render_story(message: Mapping[str, Any]) -> None:
         _result(console, "DKIM", "none", ", the message has no signature", "")
     if (dmarc := message["dmarc"]) is not None:
         _dmarc(console, dmarc)
+    if (dkim2 := message["dkim2"]) is not None:
+        about = f" {dkim2['domain']}, experimental, by {dkim2['draft']}, signatures: {dkim2['hops']}"
+        _result(console, "DKIM2", dkim2["status"], about, dkim2["brief"])
     if message["would"] or message["override"]:
         would = f"would={message['would']}, " if message["would"] else ""
         _section(console, "", f"{would}{message['override']}")

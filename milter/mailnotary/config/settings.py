@@ -44,6 +44,13 @@ class DmarcAction(StrEnum):
     REJECT = "reject"
 
 
+class Dkim2Mode(StrEnum):
+    """EXPERIMENTAL: whether the chain of a message is verified, and told of in the header, the log and the history."""
+
+    OFF = "off"
+    OBSERVE = "observe"
+
+
 class InternalError(StrEnum):
     """The action for a message on which mailnotary itself fails."""
 
@@ -210,6 +217,13 @@ class DmarcSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Dkim2Settings:
+    """EXPERIMENTAL: DKIM2, by the draft that `mailnotary.dkim2.DRAFT` names."""
+
+    mode: Dkim2Mode = Dkim2Mode.OFF
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorsSettings:
     """What a message gets without exactly one author domain (RFC 9989 section 11.5)."""
 
@@ -320,6 +334,7 @@ class Settings:
     verify: VerifySettings = field(default_factory=VerifySettings)
     spf: SpfSettings = field(default_factory=SpfSettings)
     dmarc: DmarcSettings = field(default_factory=DmarcSettings)
+    dkim2: Dkim2Settings = field(default_factory=Dkim2Settings)
     authors: AuthorsSettings = field(default_factory=AuthorsSettings)
     authentication_results: AuthenticationResultsSettings = field(default_factory=AuthenticationResultsSettings)
     reachable_recipients: tuple[str, ...] = ()  # local parts, or addresses with an A-label domain, in lower case

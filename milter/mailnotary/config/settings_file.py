@@ -11,6 +11,8 @@ from mailnotary.config.listen import EXAMPLES, Listen
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
     AuthorsSettings,
+    Dkim2Mode,
+    Dkim2Settings,
     DnsSettings,
     Exempt,
     HistoryAddresses,
@@ -284,6 +286,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         void_lookups=integer(0, 10),
     ),
     "dmarc": settings_dmarc.read,
+    "dkim2": Section(Dkim2Settings, mode=choice(Dkim2Mode)),
     "authors": Section(
         AuthorsSettings,
         none=choice(OnAuthor),

@@ -18,7 +18,7 @@ import milter
 
 from mailnotary.daemon import macros
 from mailnotary.daemon.connection import Connection, Connections, Replies
-from mailnotary.session.message import Environment
+from mailnotary.session.message import Environment, wants_recipients
 from mailnotary.session.policy import Action, DeleteHeader, InsertHeader, Quarantine, Reply, wants_mail_reply
 from mailnotary.session.session import Session
 
@@ -93,7 +93,7 @@ class Adapter:
         try:
             settings = self.source().settings
             actions, protocol = offer[0] & _WANTED_ACTIONS, offer[1] & _WANTED_PROTOCOL
-            if settings.reachable_recipients:
+            if wants_recipients(settings):
                 protocol = protocol & ~milter.P_NORCPT | offer[1] & milter.P_NR_RCPT
             if not actions & milter.ADDHDRS:
                 self._warn(
@@ -185,7 +185,7 @@ class Adapter:
         return connection.replies.mail
 
     def on_rcpt(self, ctx: "Context", recipient: bytes, *_parameters: bytes) -> int:
-        """RCPT TO: asked for only where some recipients must be reached."""
+        """RCPT TO: asked for only where recipients matter."""
         connection: Connection = ctx.getpriv() or self._reopen(ctx)
         try:
             connection.session.rcpt_to(recipient)

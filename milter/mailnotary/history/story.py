@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from mailnotary.authres import Results
 from mailnotary.dkim.result import DkimResult
+from mailnotary.dkim2.result import DRAFT, Dkim2Result
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.escape import printable
 from mailnotary.history.privacy import Hide
@@ -34,7 +35,7 @@ _MAX_PROBLEMS: Final = 5  # of a policy record
 # The order of a story's values, and of those of its parts. Stores are full of them: to add one, append it.
 _STORY: Final = (
     *("helo", "mail_from", "user", "why", "author", "spf", "dkim", "dmarc", "would", "override", "reachable"),
-    *("regardless", "signed", "reply", "error", "ms", "compared", "is_report"),
+    *("regardless", "signed", "reply", "error", "ms", "compared", "is_report", "dkim2"),
 )
 _SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups", "brief")
 _DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason", "brief")
@@ -44,6 +45,7 @@ _DMARC: Final = (
 _RECORD: Final = ("domain", "p", "sp", "np", "adkim", "aspf", "t", "psd", "fo", "rua", "problems")
 _AUTHOR: Final = ("domains", "problem", "reason", "more")
 _COMPARED: Final = ("other", "method", "theirs", "ours", "reason")
+_DKIM2: Final = ("status", "domain", "brief", "hops", "draft")  # experimental; its reason may have a recipient
 _REPLY: Final = ("code", "enhanced_code", "text")
 
 
@@ -135,7 +137,12 @@ def _full_story(record: MessageRecord) -> list[Any]:
         round(record.milliseconds, 1),
         [(*result[:-1], printable(result.reason, 200)) for result in record.compared],
         record.is_report,
+        None if results.dkim2 is None else _dkim2(results.dkim2),
     ]
+
+
+def _dkim2(result: Dkim2Result) -> tuple[Any, ...]:
+    return result.status, result.domain, result.brief, len(result.hops), DRAFT
 
 
 def _author(author: Author) -> tuple[Any, ...]:
@@ -198,6 +205,7 @@ def complete(row: Row, host: str, text: str) -> dict[str, Any]:
         "signed": [{"domain": domain, "selector": selector} for domain, selector in story["signed"] or ()],
         "compared": [_named(_COMPARED, part) for part in story["compared"] or ()],
         "reply": story["reply"] and _named(_REPLY, story["reply"]),
+        "dkim2": story["dkim2"] and _named(_DKIM2, story["dkim2"]),
     }
     columns = {"time": _iso(row.time), "host": host, "queue_id": row.queue_id, "client": row.client}
     return columns | {"mode": row.mode, "action": row.action} | story

@@ -41,6 +41,8 @@ class Counts:
             counted.append(("results", "dkim", "none"))
         if results.dmarc is not None:
             counted.append(("results", "dmarc", results.dmarc.status))
+        if results.dkim2 is not None:
+            counted.append(("results", "dkim2", results.dkim2.status))
         if record.verdict is not None and record.verdict.would:
             counted.append(("would", record.verdict.would))
         counted += [("signatures", algorithm) for algorithm in record.algorithms]

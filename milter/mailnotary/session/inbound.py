@@ -17,6 +17,7 @@ from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.session.budget import Budget
+from mailnotary.session.experiment import Observed, Recipients, is_observed
 from mailnotary.session.policy import MAX_CLAIMED, strictest
 from mailnotary.spf import SpfIdentity, SpfResult, TraceStep
 from mailnotary.status import DmarcStatus, SpfStatus
@@ -68,6 +69,7 @@ class Inbound:
         self._spf: tuple[SpfResult, ...] | None = None
         self._verifier: dkim.Verifier | None = None
         self._author: Author | None = None
+        self._observed: Observed | None = None
 
     def start(self) -> None:
         """Begins with the SPF questions that are sure to be asked."""
@@ -117,8 +119,11 @@ class Inbound:
             "trace": None if self._traces is None else self._traces.spf.setdefault(identity, []),
         }
 
-    def end_of_headers(self, fields: Sequence[HeaderField], author: Author) -> None:
-        """Parses the signatures and begins with the questions for keys and the DMARC policy."""
+    def end_of_headers(
+        self, fields: Sequence[HeaderField], author: Author, recipients: Recipients | None = None
+    ) -> None:
+        """Parses the signatures and begins with the questions for keys and the DMARC policy. DKIM2 is
+        observed only of a message whose `recipients` are given."""
         settings = self._settings
         self._author = author
         self._verifier = dkim.Verifier(
@@ -132,17 +137,24 @@ class Inbound:
         if settings.dmarc.mode is not DmarcMode.OFF:
             for domain in author.domains[:MAX_CLAIMED]:
                 prefetch(self._budget.policy, dmarc.questions(domain))
+        if recipients is not None and is_observed(settings):
+            self._observed = Observed(
+                fields, self._budget.dkim2, now=int(self._now), mail_from=self._mail_from, recipients=recipients
+            )
         self.check_spf()
 
     @property
     def wants_body(self) -> bool:
         """Whether any signature is left that the body could make pass."""
-        return self._verifier is not None and self._verifier.wants_body
+        observed = self._observed is not None and self._observed.wants_body
+        return observed or (self._verifier is not None and self._verifier.wants_body)
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body."""
         if self._verifier is not None:
             self._verifier.body(chunk)
+        if self._observed is not None:
+            self._observed.body(chunk)
 
     def finish(self) -> Results:
         """All results."""
@@ -154,7 +166,11 @@ class Inbound:
         self._budget.keys.restart(seconds * (1 - RESERVE))
         signatures = tuple(self._verifier.finish()) if self._verifier is not None else ()
         self._budget.policy.restart(end - time.monotonic())
-        return Results(spf=spf_results, dkim=signatures, dmarc=self._dmarc(signatures))
+        results = Results(spf=spf_results, dkim=signatures, dmarc=self._dmarc(signatures))
+        if self._observed is None:
+            return results
+        self._budget.dkim2.restart(end - time.monotonic())  # last: it can take no time from what decides
+        return replace(results, dkim2=self._observed.finish())
 
     def _dmarc(self, dkim_results: Sequence[DkimResult]) -> DmarcResult | None:
         author = self._author

@@ -13,10 +13,11 @@ from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import Resolver
 from mailnotary.session.budget import Budget, readable
 from mailnotary.session.comparison import Comparison
+from mailnotary.session.experiment import Recipients, is_observed
 from mailnotary.session.inbound import Inbound, Traces
 from mailnotary.session.outbound import Client, Origin, SigningPlan
 from mailnotary.session.outcome import MessageMode, MessageRecord
-from mailnotary.session.policy import DeleteHeader, DmarcVerdict, Reply, reply
+from mailnotary.session.policy import DeleteHeader, DmarcVerdict, Reply, must_be_reached, reply
 
 AUTHENTICATION_RESULTS = "Authentication-Results"  # RFC 8601 section 2.2
 
@@ -57,6 +58,7 @@ class Message:
     author: Author | None = None
     early_reply: Reply | None = None
     unrefusable: bool | None = None  # whether all recipients must be reached; None before the first
+    recipients: Recipients = field(default_factory=Recipients)  # kept where DKIM2 is observed
     error: str = ""
     header_ended: bool = False
     seconds: float = 0.0  # of our own work
@@ -68,6 +70,14 @@ class Message:
     algorithms: tuple[str, ...] = ()  # of those signatures
     compared: tuple[Comparison, ...] = ()  # with other filters
 
+    def add_recipient(self, address: str) -> None:
+        """A recipient, without angle brackets."""
+        settings = self.env.settings
+        if self.unrefusable is not False:
+            self.unrefusable = must_be_reached(settings, address)
+        if is_observed(settings):
+            self.recipients.add(address)
+
     def body(self, chunk: bytes) -> None:
         """The next octets of the body, for whatever hashes it."""
         if self.signer is not None:
@@ -75,6 +85,11 @@ class Message:
         for checks in (self.inbound, self.required):
             if checks is not None and checks.wants_body:
                 checks.body(chunk)
+
+
+def wants_recipients(settings: Settings) -> bool:
+    """Whether the MTA has to pass the recipients on: it is one more round trip for each."""
+    return bool(settings.reachable_recipients) or is_observed(settings)
 
 
 def own_ids(message: Message) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary.authres import Results
+from mailnotary.dkim2 import DRAFT
 from mailnotary.mail.address import Author
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.policy import Action, DeleteHeader, DmarcVerdict, Quarantine, Reply
@@ -150,6 +151,9 @@ class MessageRecord:
             fields["dmarc"] = LoggedResult("dmarc", dmarc.status, dmarc.domain, reason=dmarc.reason)
             if dmarc.policy is not None:
                 fields["policy"] = dmarc.policy
+        if (dkim2 := self.results.dkim2) is not None:
+            fields["dkim2"] = LoggedResult("dkim2", dkim2.status, dkim2.domain, reason=dkim2.reason)
+            fields["dkim2_draft"] = DRAFT
         if self.verdict is not None:
             if self.verdict.would:
                 fields["would"] = self.verdict.would

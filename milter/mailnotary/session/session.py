@@ -36,7 +36,6 @@ from mailnotary.session.policy import (
     Reply,
     containing,
     message_verdict,
-    must_be_reached,
     observed,
     reply,
     spf_may_refuse,
@@ -122,10 +121,9 @@ class Session:
         return message.early_reply
 
     def rcpt_to(self, recipient: bytes) -> None:
-        """A recipient. Only where some must be reached the MTA is asked for them."""
-        message = self._message
-        if message is not None and message.unrefusable is not False:
-            message.unrefusable = must_be_reached(message.env.settings, _bare_address(recipient))
+        """A recipient. The MTA is asked for them only where `wants_recipients` says so."""
+        if self._message is not None:
+            self._message.add_recipient(_bare_address(recipient))
 
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
@@ -155,7 +153,7 @@ class Session:
             message.early_reply = None
         if message.mode is MessageMode.VERIFY and message.inbound is not None:
             message.author = author(message.fields)
-            message.inbound.end_of_headers(message.fields, message.author)
+            message.inbound.end_of_headers(message.fields, message.author, message.recipients)
         elif message.mode is MessageMode.SIGN:
             message.author = author(message.fields)
             signing.begin(message, message.author, relaxed_only=not self.leading_space)
