@@ -13,7 +13,8 @@ import pytest
 import yaml
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mailnotary.resolver import DnsResolver, MessageResolver, RecordKind, Share, prefetch
+from mailnotary.resolver import MessageResolver, RecordKind, Share, prefetch
+from mailnotary.resolver.dns import DnsResolver
 from support import dns_server
 
 TXT = RecordKind.TXT

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 
 from bench import svg
 from bench.senders import CLIENT, Senders
-from mailnotary.resolver import DnsResolver, RecordKind
+from mailnotary.resolver import RecordKind
+from mailnotary.resolver.dns import DnsResolver
 from support.daemon import Daemon
 from support.milter_load import Load, Script, load, middle
 

@@ -6,8 +6,8 @@ from dns.name import Name
 
 from mailnotary.resolver import Answer, RecordKind
 from mailnotary.resolver.records import MAX_RECORDS, WireError
+from mailnotary.resolver.types import MAX_CNAMES
 from mailnotary.resolver.wire import (
-    MAX_CNAMES,
     answers,
     encode_question,
     name_text,

@@ -167,3 +167,16 @@ def test_every_command_asks_the_configured_nameserver_and_names_it(
             assert f"{server.nameserver} (dns.nameservers of {config})" in capsys.readouterr().out
             assert main([*arguments, "-c", str(config), "--json"]) == 0
             assert json.loads(capsys.readouterr().out)["nameservers"] == [server.nameserver]
+
+
+def test_a_command_waits_for_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    (tmp_path / "zone.yaml").write_text('a.example: [{TXT: "v=spf1 -all"}]\n')
+    code = (
+        "import sys; from mailnotary.cli import main; main(sys.argv[1:])\n"
+        "slow = {'dns', 'Crypto', 'cryptography', 'rich.progress', 'mailnotary.dkim', 'mailnotary.crypto'}\n"
+        "sys.exit(' '.join(sorted(slow & set(sys.modules))) or 0)"
+    )
+    words = [sys.executable, "-c", code, *SPF, "--zone", str(tmp_path / "zone.yaml")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fail" in done.stdout

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from mailnotary.cli.common import RecordingResolver
-from mailnotary.resolver import DnsResolver, DnsTempError, MessageResolver, RecordKind, Share, ZoneResolver, prefetch
+from mailnotary.resolver import DnsTempError, MessageResolver, RecordKind, Share, ZoneResolver, prefetch
+from mailnotary.resolver.dns import DnsResolver
 from support.dns_server import DnsServer
 
 A, MX, TXT = RecordKind.A, RecordKind.MX, RecordKind.TXT

@@ -6,17 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from mailnotary.resolver import (
-    Answer,
-    DnsResolver,
-    DnsTempError,
-    MessageResolver,
-    RecordKind,
-    Share,
-    ZoneResolver,
-    prefetch,
-)
+from mailnotary.resolver import Answer, DnsTempError, MessageResolver, RecordKind, Share, ZoneResolver, prefetch
 from mailnotary.resolver.budget import FAILURE_OCTETS
+from mailnotary.resolver.dns import DnsResolver
 from support.dns_server import DnsServer
 
 A, TXT = RecordKind.A, RecordKind.TXT

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from mailnotary.resolver import Answer, DnsResolver, DnsTempError, MxRecord, RecordKind, ZoneResolver, dns, pool
+from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver, dns, pool
 from mailnotary.resolver.cache import MIN_TTL
-from mailnotary.resolver.wire import MAX_CNAMES
+from mailnotary.resolver.dns import DnsResolver
+from mailnotary.resolver.types import MAX_CNAMES
 from support.dns_server import DnsServer
 
 A, AAAA, MX, PTR, TXT = RecordKind.A, RecordKind.AAAA, RecordKind.MX, RecordKind.PTR, RecordKind.TXT
@@ -325,7 +326,7 @@ def test_threads_without_work_end_and_new_ones_start_when_there_is_some(monkeypa
 
 def test_questions_under_way_do_not_hold_up_the_end_of_the_process(server: DnsServer) -> None:
     program = (
-        "import sys; from mailnotary.resolver import DnsResolver, RecordKind\n"
+        "import sys; from mailnotary.resolver import RecordKind; from mailnotary.resolver.dns import DnsResolver\n"
         "resolver = DnsResolver([('127.0.0.1', int(sys.argv[1]))], timeout=30)\n"
         "resolver.prefetch([('silent.org', RecordKind.A)] + [(f'n{i}.org', RecordKind.A) for i in range(50)])\n"
     )

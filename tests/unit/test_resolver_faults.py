@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailnotary.resolver import Answer, DnsResolver, DnsTempError, RecordKind, transport
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, transport
+from mailnotary.resolver.dns import DnsResolver
 from support.daemon import open_files
 from support.dns_server import DnsServer, Faults
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from mailnotary.resolver import MxRecord, RecordKind
 from mailnotary.resolver.records import MAX_RECORDS, MAX_STRINGS, MAX_TEXT, WireError
+from mailnotary.resolver.types import MAX_CNAMES
 from mailnotary.resolver.wire import (
-    MAX_CNAMES,
     UDP_SIZE,
     Reply,
     answers,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver
-from mailnotary.resolver.wire import MAX_CNAMES
+from mailnotary.resolver.types import MAX_CNAMES
 from mailnotary.resolver.zone import ZoneError
 
 A, AAAA, MX, PTR, TXT = RecordKind.A, RecordKind.AAAA, RecordKind.MX, RecordKind.PTR, RecordKind.TXT

@@ -1,5 +1,7 @@
 """Shared by several commands: options, the configuration, zone files, DNS questions, JSON."""
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import json
@@ -11,29 +13,21 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mailnotary.cli import CommandError
 from mailnotary.config import settings_file, yaml_check, yaml_file
 from mailnotary.config.keystore import KeyStore
-from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import Settings
+from mailnotary.config.yaml_nodes import ConfigError
 from mailnotary.escape import printable
-from mailnotary.resolver import (
-    Answer,
-    DnsResolver,
-    DnsTempError,
-    MxRecord,
-    RecordKind,
-    Resolver,
-    ZoneResolver,
-    prefetch,
-    timed,
-)
-from mailnotary.resolver.dns import system_nameservers
+from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, Resolver, ZoneResolver, prefetch, timed
 from mailnotary.resolver.zone import ZoneError
+
+if TYPE_CHECKING:
+    from mailnotary.config.load import Configuration
 
 DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
 
@@ -110,6 +104,9 @@ def read_zone(path: Path) -> ZoneResolver:
 def read_configuration(path: Path | None) -> Configuration:
     """The configuration that a command works with. Without -c a missing default file means the defaults: a read-only
     command must work on a machine where mailnotary is not set up."""
+    # Here: keys need the engines and libraries that the commands without a keystore do not wait for.
+    from mailnotary.config.load import Configuration, load_configuration
+
     if path is None and not DEFAULT_CONFIG.exists():
         return Configuration(Settings(), KeyStore())
     try:
@@ -140,6 +137,8 @@ def resolver_for(zone: Path | None, settings: Settings) -> Resolver:
     """The zone file's resolver, or the configured nameservers'."""
     if zone is not None:
         return read_zone(zone)
+    from mailnotary.resolver.dns import DnsResolver  # here: with a zone file, nobody waits for dnspython
+
     dns = settings.dns
     return DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=dns.cache_entries)
 
@@ -159,6 +158,8 @@ def nameservers(zone: Path | None, settings: Settings, config: Path | None) -> N
     """Where `resolver_for` gets its answers, None for a zone file. `config` is the value of -c."""
     if zone is not None:
         return None
+    from mailnotary.resolver.dns import system_nameservers
+
     named = settings.dns.nameservers
     source = f"dns.nameservers of {config or DEFAULT_CONFIG}" if named else "/etc/resolv.conf"
     servers = named or system_nameservers()

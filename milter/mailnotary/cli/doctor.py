@@ -35,7 +35,7 @@ from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Settings
 from mailnotary.doctor import configuration, machine, postfix, sendmail, signing, unit
 from mailnotary.doctor.finding import Finding, Level, ok
-from mailnotary.resolver import DnsResolver
+from mailnotary.resolver.dns import DnsResolver
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -39,6 +38,8 @@ def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     if not sys.stderr.isatty():
         yield from items
         return
+    from rich.progress import Progress  # here: no command without a bar waits for it
+
     with Progress(console=Console(stderr=True), transient=True) as progress:
         yield from progress.track(items, total, description=what)
 

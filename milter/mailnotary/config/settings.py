@@ -6,7 +6,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from mailnotary.dkim import DEFAULT_HEADERS, DEFAULT_OVERSIGN
+from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
 Network = IPv4Network | IPv6Network
 

@@ -18,7 +18,8 @@ from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.keys.histories import SigningSet
 from mailnotary.keys.watch import KeyWatch
 from mailnotary.metrics.counts import Series
-from mailnotary.resolver import DnsResolver, Resolver
+from mailnotary.resolver import Resolver
+from mailnotary.resolver.dns import DnsResolver
 
 log = logging.getLogger(__name__)
 

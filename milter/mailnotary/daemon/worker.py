@@ -35,8 +35,7 @@ from mailnotary.daemon.waker import Waker
 from mailnotary.history.privacy import hide
 from mailnotary.keys import histories
 from mailnotary.metrics.counts import Counts
-from mailnotary.resolver import DnsResolver
-from mailnotary.resolver.dns import system_nameservers
+from mailnotary.resolver.dns import DnsResolver, system_nameservers
 from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
 

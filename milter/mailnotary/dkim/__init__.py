@@ -7,14 +7,13 @@ Verifier   a message as it arrives        MessageSigner  a message as it arrives
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim.sign import (
     CANONICALIZATIONS,
-    DEFAULT_HEADERS,
-    DEFAULT_OVERSIGN,
     MessageSigner,
     Signer,
     SigningError,
     sign,
 )
 from mailnotary.dkim.verify import Verifier, verify
+from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
 __all__ = [
     "CANONICALIZATIONS",

@@ -15,58 +15,11 @@ from mailnotary.dkim.values import SignatureError
 from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.errors import DkimKeyError
+from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 from mailnotary.mail.message import FieldIndex, HeaderField, parse
 from mailnotary.resolver import Answer, RecordKind
 from mailnotary.status import DkimStatus
 
-DEFAULT_HEADERS = (
-    "From",
-    "Sender",
-    "Reply-To",
-    "Subject",
-    "Date",
-    "Message-ID",
-    "To",
-    "Cc",
-    "MIME-Version",
-    "Content-Type",
-    "Content-Transfer-Encoding",
-    "Content-Disposition",
-    "Content-ID",
-    "Content-Description",
-    "Resent-Date",
-    "Resent-From",
-    "Resent-Sender",
-    "Resent-To",
-    "Resent-Cc",
-    "Resent-Message-ID",
-    "In-Reply-To",
-    "References",
-    "List-Id",
-    "List-Help",
-    "List-Unsubscribe",
-    "List-Unsubscribe-Post",
-    "List-Subscribe",
-    "List-Post",
-    "List-Owner",
-    "List-Archive",
-)
-"""Signed where present, every field of the name. RFC 6376 5.4.1's list, the MIME fields (5.4: "highly advised"), what
-RFC 8058 section 4 demands for one-click unsubscription, Sender and Message-ID; as OpenDKIM and rspamd sign. No
-trace fields, no Comments and Keywords (5.4.1), nothing that is added or changed on the way."""
-
-DEFAULT_OVERSIGN = (
-    "From",
-    "Reply-To",
-    "Subject",
-    "Date",
-    "To",
-    "Cc",
-    "Message-ID",
-    "MIME-Version",
-    "Content-Type",
-    "Content-Transfer-Encoding",
-)
 """Named once more than the message has them, so that none can be added (RFC 6376 5.4, 8.15): what a reader sees
 and what decides how the body is shown. OpenDKIM of Debian does this for From, Gmail for what it signs, rspamd for about
 these. Not Sender and List-*, which mailing lists add to mail that they leave whole."""

@@ -13,8 +13,8 @@ from mailnotary.daemon.probe import ProbeError, probe
 from mailnotary.doctor.finding import Finding, error, ok, warning
 from mailnotary.doctor.listeners import Process, listening
 from mailnotary.escape import printable
-from mailnotary.resolver import Answer, DnsResolver, DnsTempError, RecordKind
-from mailnotary.resolver.dns import system_nameservers
+from mailnotary.resolver import Answer, DnsTempError, RecordKind
+from mailnotary.resolver.dns import DnsResolver, system_nameservers
 
 SLOW = 1.0  # seconds for one question; a message has a dozen, asked in parallel
 YEARS = range(2025, 2100)

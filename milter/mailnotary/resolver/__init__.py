@@ -1,7 +1,7 @@
-"""DNS as the engines see it: the `Resolver` protocol, its answers, and the resolvers there are."""
+"""DNS as the engines see it: the `Resolver` protocol, its answers, and what stands between an engine and a resolver.
+`resolver.dns`, which asks name servers, is imported by itself: who reads a zone file does not wait for dnspython."""
 
 from mailnotary.resolver.budget import MessageResolver, Share
-from mailnotary.resolver.dns import DnsResolver
 from mailnotary.resolver.memo import Memo, NotingResolver
 from mailnotary.resolver.types import (
     Answer,
@@ -17,7 +17,6 @@ from mailnotary.resolver.zone import ZoneResolver
 
 __all__ = [
     "Answer",
-    "DnsResolver",
     "DnsTempError",
     "Memo",
     "MessageResolver",

@@ -12,8 +12,8 @@ from mailnotary.escape import printable
 from mailnotary.resolver.cache import AnswerCache, Key
 from mailnotary.resolver.pool import Pool
 from mailnotary.resolver.transport import Server, UnreachableError, ask
-from mailnotary.resolver.types import Answer, DnsTempError, RecordKind
-from mailnotary.resolver.wire import MAX_CNAMES, name_text, parse_name
+from mailnotary.resolver.types import MAX_CNAMES, Answer, DnsTempError, RecordKind
+from mailnotary.resolver.wire import name_text, parse_name
 
 PREFETCH_THREADS = 16  # questions under way that nobody waits for yet
 PREFETCH_QUEUE = 256  # of them that wait for a thread; more are not begun before somebody asks

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from mailnotary.errors import DnsError
 
+MAX_CNAMES = 11  # of one question: Unbound and BIND (max-query-restarts) follow as many
+
 
 class RecordKind(StrEnum):
     """The record types that mail authentication asks for."""

@@ -20,10 +20,9 @@ from dns.rdatatype import CNAME, NS, OPT, SOA, RdataType
 
 from mailnotary.domain import MAX_NAME
 from mailnotary.resolver.records import Reader, ResourceRecord, WireError, labels, labels_text
-from mailnotary.resolver.types import MxRecord, RecordData, RecordKind
+from mailnotary.resolver.types import MAX_CNAMES, MxRecord, RecordData, RecordKind
 
 UDP_SIZE = 1232  # octets of a UDP reply that we offer: fits an unfragmented IPv6 packet (DNS flag day 2020)
-MAX_CNAMES = 11  # of one question: Unbound and BIND (max-query-restarts) follow as many
 
 ANSWERED = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 

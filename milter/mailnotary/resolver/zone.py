@@ -8,8 +8,7 @@ from typing import Any
 from mailnotary.domain import to_ascii
 from mailnotary.errors import DnsError
 from mailnotary.escape import printable
-from mailnotary.resolver.types import Answer, DnsTempError, MxRecord, RecordData, RecordKind
-from mailnotary.resolver.wire import MAX_CNAMES
+from mailnotary.resolver.types import MAX_CNAMES, Answer, DnsTempError, MxRecord, RecordData, RecordKind
 
 _FAULTS = ("TIMEOUT", "SERVFAIL")
 _NXDOMAIN = "NXDOMAIN"
