@@ -67,7 +67,7 @@ def hashes(message: Message, algorithms: Sequence[str] = ("sha256",)) -> str:
 
 def with_instance(message: bytes, number: int, recipe: Any = ..., **tags: Any) -> bytes:
     """The message with a Message-Instance on top. A tag is replaced or added by keyword, or left out (None)."""
-    values: dict[str, Any] = {"m": number, "h": hashes(parse(message))}
+    values: dict[str, Any] = {"m": number, "h": tags["h"] if "h" in tags else hashes(parse(message))}
     if recipe is not ...:
         values["r"] = _base64(recipe if isinstance(recipe, bytes) else json.dumps(recipe).encode())
     return b"Message-Instance:" + _tag_list(values | tags) + b"\r\n" + message

@@ -493,10 +493,28 @@ def test_the_signatures_of_a_chain_are_bounded(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_bodies_that_recipes_give_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mailnotary.dkim2.hashes.MAX_RECREATED", 20)
+    monkeypatch.setattr("mailnotary.dkim2.hashes.MAX_RECREATED", 100)  # three lines of 34 octets, and 32 for each
     result = check_list(through_list())
     assert told(result) == ("permerror", "not verified: the bodies that recipes give are too large together")
     assert check(original()).status == "pass"
+
+
+def test_the_fields_of_a_chain_are_bounded_together() -> None:
+    message = original()
+    for number in range(2, 7):
+        message = with_instance(message, number, x="x" * 60_000)
+    assert told(check(message)) == ("permerror", "the fields of DKIM2 are larger than 262144 octets")
+
+
+def test_the_parts_that_bodies_are_made_of_are_bounded() -> None:
+    message = original()
+    for number in range(2, 10):
+        ranges = [{"c": [place, place]} for place in range(1, 2 * (600 + number), 2)]
+        message = with_instance(message, number, {"b": ranges if number == 9 else [{"c": [1, 600 + number]}]})
+    message = with_signature(message, 2, "lists.example.net", BOUNCES, (READER,), revision=9)
+    result = check_list(message)
+    assert told(result) == ("permerror", "not verified: the recipes make bodies of more than 4096 parts")
+    assert result.brief == "the recipes are too long"
 
 
 def test_a_field_is_bounded() -> None:

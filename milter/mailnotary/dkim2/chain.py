@@ -11,6 +11,10 @@ from mailnotary.dkim2.result import Change
 from mailnotary.mail.message import HeaderField
 
 MAX_HOPS = 32  # DKIM2-Signature fields, and Message-Instance fields
+# Octets of both kinds of fields together: 32 signatures of RSA 2048 have 30 KB; a recipe of a mailing list less than 1.
+MAX_CHAIN_OCTETS = 256 * 1024
+# Ranges and texts that all bodies together are made of: each takes some 8 us, and instances before have it, too.
+MAX_PARTS = 4096
 MAX_SHOWN = 5  # values or lines of a change that are told of
 MAX_SHOWN_TEXT = 200  # characters of one
 
@@ -47,6 +51,8 @@ def read_chain(fields: Iterable[HeaderField]) -> Chain | None:
     for same in found.values():
         if len(same) > MAX_HOPS:
             raise Dkim2Error(f"message has more than {MAX_HOPS} {same[0].key.decode()} fields", "the chain is too long")
+    if sum([len(field.value) for same in found.values() for field in same]) > MAX_CHAIN_OCTETS:
+        raise Dkim2Error(f"the fields of DKIM2 are larger than {MAX_CHAIN_OCTETS} octets", "the chain is too large")
     instances = _in_order([parse_instance(field) for field in found[INSTANCE]], "Message-Instance", "m")
     signatures = _in_order([parse_signature(field) for field in found[SIGNATURE]], "DKIM2-Signature", "i")
     _check_revisions(instances, signatures)
@@ -88,8 +94,15 @@ def states(fields: Iterable[HeaderField], instances: Sequence[Instance]) -> list
     was before DKIM2: there is nothing to compare it with.)"""
     state = State(hashed_header(fields), RECEIVED)
     found = [state]
+    parts = 0
     for one in reversed(instances[1:]):
-        state = _before(state, one)
+        before = _before(state, one)
+        if before.plan is not None and before.plan is not state.plan:
+            parts += len(before.plan)
+            if parts > MAX_PARTS:
+                text = f"not verified: the recipes make bodies of more than {MAX_PARTS} parts"
+                raise Dkim2Error(text, "the recipes are too long")
+        state = before
         found.append(state)
     found.reverse()
     return found

@@ -13,8 +13,9 @@ from mailnotary.mail.message import HeaderField, unfold
 
 INSTANCE, SIGNATURE = b"message-instance", b"dkim2-signature"
 # Octets that are hashed of bodies that recipes give; the received one is hashed beside these. Postfix takes messages of
-# 10 MB (message_size_limit): twelve of their bodies, or two of 60 MB.
-MAX_RECREATED = 128 * 1024 * 1024
+# 10 MB (message_size_limit): four of their bodies, or one of 45 MB.
+MAX_RECREATED = 64 * 1024 * 1024
+LINE_OCTETS = 32  # what a line counts beside its own octets: an empty one takes as long as 36 of a long one
 
 Header = dict[bytes, tuple[bytes, ...]]
 """The hashed fields of an instance by name, each canonical, the lowest in the header first."""
@@ -163,20 +164,21 @@ class _Hasher:
         self._hashes = {name: hashlib.new(name) for name in algorithms}
         self._short = False
 
-    def feed(self, octets: bytes) -> int:
-        """Octets of this instance's body; how many there are."""
+    def feed(self, octets: bytes) -> None:
+        """Octets of this instance's body."""
         for part in self._canonicalizer.update(octets):
             for one in self._hashes.values():
                 one.update(part)
-        return len(octets)
 
     def take(self, piece: _Piece) -> int:
-        """Feeds what this instance has of a piece; how many octets that is."""
+        """Feeds what this instance has of a piece; how much that is of `MAX_RECREATED`."""
         fed = self._give()
         while self._place < len(self._plan) and isinstance(step := self._plan[self._place], Copied):
             start, end = piece.start(step.start), piece.start(step.end + 1)
             if start < end:
-                fed += self.feed(piece.octets[start:end])
+                self.feed(piece.octets[start:end])
+                lines = min(step.end + 1, piece.last) - max(step.start, piece.first)
+                fed += end - start + LINE_OCTETS * lines
             if step.end >= piece.last:
                 break
             self._place += 1
@@ -184,10 +186,12 @@ class _Hasher:
         return fed
 
     def _give(self) -> int:
-        """Feeds the lines of the recipe that are next."""
+        """Feeds the lines of the recipe that are next; how much they are of `MAX_RECREATED`."""
         fed = 0
         while self._place < len(self._plan) and not isinstance(step := self._plan[self._place], Copied):
-            fed += self.feed(b"".join([text + b"\r\n" for text in step.texts]))
+            octets = b"".join([text + b"\r\n" for text in step.texts])
+            self.feed(octets)
+            fed += len(octets) + LINE_OCTETS * step.size
             self._place += 1
         return fed
 
