@@ -1,5 +1,6 @@
 """From the command line to a supervisor that serves."""
 
+import gc
 import os
 import signal
 import syslog
@@ -42,6 +43,10 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         callbacks.register()
         stand_ins = StandIns(listener.family)
         privileges.drop(settings.user)
+        # All that is imported is never garbage, and the processes share what they do not write to: a collection in any
+        # of them would write to all that it looks at.
+        gc.collect()
+        gc.freeze()
         pump = _never_wait_for_logs()
 
         def load() -> Configuration:
