@@ -238,6 +238,23 @@ def test_a_recipe_that_does_not_fit() -> None:
         assert result.brief == "a recipe does not fit"
 
 
+def test_the_newest_recipe_that_does_not_fit_is_named() -> None:
+    message = original()
+    for number, lines in ((2, 4), (3, 4), (4, 5)):
+        message = with_instance(message, number, {"b": [{"c": [1, lines]}]})
+    message = with_signature(message, 2, "lists.example.net", BOUNCES, (LIST,), revision=3)
+    message = with_signature(message, 3, "lists.example.net", BOUNCES, (READER,), revision=4)
+    result = check_list(message)
+    assert result.reason.startswith("Message-Instance m=4 contains invalid JSON: a recipe copies lines")
+    assert [str(hop.status) for hop in result.hops] == ["pass", "permerror", "permerror"]
+
+
+def test_a_message_that_was_changed_after_the_last_hop_names_the_last_instance() -> None:
+    message = through_list().replace(b"[list]", b"[other]")
+    assert told(check_list(message)) == ("fail", "Message Instance m=2 header hash sha256 mismatch")
+    assert [str(hop.status) for hop in check_list(message).hops] == ["pass", "fail"]
+
+
 # --- time (11.3) and keys (11.5) ---
 
 

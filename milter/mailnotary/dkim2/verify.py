@@ -99,13 +99,15 @@ class Verifier:
     # --- hashes (11.7) ---
 
     def _check_instances(self, chain: Chain) -> list[Dkim2Error]:
+        """From the newest to the oldest: what is wrong with one is often so with all before it."""
         errors: list[Dkim2Error] = []
-        for instance, state in zip(chain.instances, self._states, strict=True):
-            errors += self._check_instance(chain.hop_of(instance.number), instance, state)
+        for instance, state in reversed(list(zip(chain.instances, self._states, strict=True))):
+            errors += self._check_instance(chain, instance, state)
         return errors
 
-    def _check_instance(self, hop: int, instance: Instance, state: State) -> list[Dkim2Error]:
+    def _check_instance(self, chain: Chain, instance: Instance, state: State) -> list[Dkim2Error]:
         errors: list[Dkim2Error] = []
+        hop = chain.hop_of(instance.number)
         what = f"Message Instance m={instance.number}"
         for algorithm, header, body in instance.hashes:
             if header_digest(state.header, algorithm) != header:
@@ -115,18 +117,20 @@ class Verifier:
                 continue
             found = self._bodies.digest(state.plan, algorithm)
             if found is None:
-                errors.append(self._unmade(hop, instance))
+                errors.append(self._unmade(chain, instance.number + 1))
             elif found != body:
                 text = f"{what} body hash {algorithm} mismatch"
                 errors.append(Dkim2Error(text, "body changed", hop, Dkim2Status.FAIL))
         return errors
 
-    def _unmade(self, hop: int, instance: Instance) -> Dkim2Error:
+    def _unmade(self, chain: Chain, number: int) -> Dkim2Error:
+        """Why the recipe of an instance did not give the body before it."""
+        hop = chain.hop_of(number)
         if self._bodies.too_large:
             text = "not verified: the bodies that recipes give are too large together"
             return Dkim2Error(text, "recreated bodies are too large", hop)
         text = f"a recipe copies lines that a body with {self._bodies.lines} does not have"
-        text = f"Message-Instance m={instance.number + 1} contains invalid JSON: {text}"
+        text = f"Message-Instance m={number} contains invalid JSON: {text}"
         return Dkim2Error(text, "a recipe does not fit", hop)
 
     def _body_digests(self, chain: Chain) -> list[bytes | None]:
