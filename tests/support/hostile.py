@@ -4,12 +4,13 @@ from dataclasses import replace
 
 from mailnotary.authres import Results
 from mailnotary.dkim.result import DkimResult
+from mailnotary.dkim2.result import Dkim2Result
 from mailnotary.mail.address import Author
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import Reply
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.status import DkimStatus, SpfStatus
+from mailnotary.status import Dkim2Status, DkimStatus, SpfStatus
 from support.messages import refused
 
 SCRIPT = "<script>document.title='owned'</script>"
@@ -40,6 +41,7 @@ def hostile(text: str, queue_id: str) -> MessageRecord:
             spf=(SpfResult(SpfStatus.FAIL, SpfIdentity.MAILFROM, text, text, text, text, 1),),
             dkim=(DkimResult(DkimStatus.FAIL, text, text, text, text, 2048, text, text),),
             dmarc=replace(dmarc, domain=text, reason=text, policy_domain=text),
+            dkim2=Dkim2Result(Dkim2Status.FAIL, text, text, brief=text),
         ),
         actions=(Reply(550, "5.7.1", text),),
         error=text,

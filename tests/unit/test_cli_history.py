@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.text import Text
 
 from mailnotary.cli import main
+from mailnotary.dkim2 import Dkim2Result
 from mailnotary.history.store import Numbering, Store
 from mailnotary.history.story import row_of, story_of
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageRecord
+from mailnotary.status import Dkim2Status
 from support.messages import refused, verified
 
 History = Callable[..., tuple[int, str]]
@@ -60,6 +63,16 @@ def test_the_story_says_what_was_decided_and_by_what(history: History) -> None:
         "550 5.7.1 Email rejected per DMARC policy for bank.example: nothing passed",
     ):
         assert part in text
+
+
+def test_a_chain_of_dkim2_is_told_of_as_what_it_is(history: History) -> None:
+    record = verified()
+    found = Dkim2Result(Dkim2Status.FAIL, "example.org", "told in the log alone", (), "body changed")
+    status, text = history([replace(record, results=replace(record.results, dkim2=found))], "4ABC")
+    assert status == 0
+    assert "DKIM2     fail example.org, experimental, by draft-ietf-dkim-dkim2-spec-06, signatures: 0" in text
+    assert "body changed" in text
+    assert "in the log alone" not in text
 
 
 def test_what_is_asked_for_and_not_there_is_status_1(history: History) -> None:

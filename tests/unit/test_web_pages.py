@@ -18,12 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailnotary.config.settings import Settings
+from mailnotary.dkim2 import Dkim2Result
 from mailnotary.history.keeper import FILE
 from mailnotary.history.store import Numbering, Store
 from mailnotary.history.story import row_of, story_of
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import InsertHeader
+from mailnotary.status import Dkim2Status
 from mailnotary.web import application
 from mailnotary.web.access import Access
 from mailnotary.web.application import HEADERS, Site, create_app
@@ -231,6 +233,17 @@ def test_one_message_is_told_as_a_story(client: FlaskClient, store: Store) -> No
     assert "SPF fail for MAIL FROM bank.example matches -all The domain says: go away" in story
     assert "DKIM none The message has no signature." in story
     assert "Policy of bank.example : p=reject sp=reject np=reject adkim=r aspf=r for this message: reject" in story
+
+
+def test_a_chain_of_dkim2_is_told_of_as_what_it_is(client: FlaskClient, store: Store) -> None:
+    record = verified("4DEF")
+    found = Dkim2Result(Dkim2Status.FAIL, "example.org", "in the log alone", (), "body changed")
+    add(store, replace(record, results=replace(record.results, dkim2=found)))
+    link = re.search(r'href="(/message/[^"]*)"', client.get("/messages").text)
+    assert link is not None
+    story = text(client, link[1])
+    draft = "draft-ietf-dkim-dkim2-spec-06"
+    assert f"DKIM2 fail for example.org Experimental, by {draft}, which decides nothing. body changed" in story
 
 
 @pytest.mark.parametrize("name", ["1@mx1", "x", "1", "-1@mx1", "9223372036854775808@mx1", "1@mx1'--", "1@", "%00@x"])

@@ -52,25 +52,15 @@ def envelope_mismatches(one: Signature, mail_from: str | None, rcpt_to: Iterable
         return [_error(one, "unexpected nd= tag", "unexpected nd")]
     found: list[Dkim2Error] = []
     if mail_from is not None and _path(mail_from) != one.mail_from:
-        found.append(
-            _error(
-                one,
-                f"MAIL FROM {ascii_printable(_with_brackets(mail_from), 80)} did not match",
-                "MAIL FROM did not match",
-            )
-        )
+        found.append(_mismatch(one, "MAIL FROM", mail_from))
     signed = set(one.rcpt_to)
-    for recipient in rcpt_to or ():
-        if _path(recipient) not in signed:
-            found.append(
-                _error(
-                    one,
-                    f"RCPT TO {ascii_printable(_with_brackets(recipient), 80)} did not match",
-                    "RCPT TO did not match",
-                )
-            )
-            break
-    return found
+    others = [recipient for recipient in rcpt_to or () if _path(recipient) not in signed]
+    return found + [_mismatch(one, "RCPT TO", recipient) for recipient in others[:1]]
+
+
+def _mismatch(one: Signature, command: str, address: str) -> Dkim2Error:
+    shown = ascii_printable(_with_brackets(address), 80)
+    return _error(one, f"{command} {shown} did not match", f"{command} did not match")
 
 
 def _path(text: str) -> Path | None:
