@@ -1,10 +1,12 @@
 """DKIM2 in the daemon's session: off unless it is asked for, told of where it is, and never in the mail's way."""
 
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from mailnotary.config.settings import Dkim2Mode, Dkim2Settings, Settings
+from mailnotary.config.settings import Dkim2Mode, Dkim2Settings, Settings, TrustedRelays
 from mailnotary.dkim2 import Verifier
 from mailnotary.history.story import complete, row_of, story_of
 from mailnotary.metrics.counts import Counts
@@ -12,7 +14,7 @@ from mailnotary.session.experiment import Recipients
 from mailnotary.session.message import wants_recipients
 from support.dkim import key, key_record
 from support.dkim2 import BOUNCES, NOW, READER, through_list
-from support.mail import Outcome, Played, zone
+from support.mail import GOOD_IP, Outcome, Played, zone
 
 OBSERVE = Settings(dkim2=Dkim2Settings(Dkim2Mode.OBSERVE))
 KEYS = {
@@ -101,6 +103,21 @@ def test_a_defect_in_it_costs_its_own_result(step: str, monkeypatch: pytest.Monk
     assert outcome.record.action == "accept"
     assert str(outcome.record.log_fields()["dkim2"]) == "permerror: (defect in mailnotary: RuntimeError: a defect)"
     assert "dkim2=permerror" in header(outcome)
+
+
+def test_mail_of_a_trusted_relay_is_looked_at_with_the_recipients_that_the_relay_gave() -> None:
+    relays = TrustedRelays(networks=(ip_network(GOOD_IP),))
+    received = b"Received: from lists.example.net ([192.0.2.99]) by mx.example.net; Fri, 28 May 2026 20:26:00 +0000\r\n"
+    outcome = play(received + LISTED, settings=replace(OBSERVE, trusted_relays=relays))
+    assert str(outcome.record.log_fields()["dkim2"]) == "pass:example.org"
+    outcome = play(received + LISTED, settings=replace(OBSERVE, trusted_relays=relays), recipients=[b"<eve@x.example>"])
+    assert "dkim2=permerror" in header(outcome)
+
+
+def test_mail_of_ours_is_not_looked_at() -> None:
+    outcome = play(user="alice")
+    assert outcome.record.mode == "none", "there is no key for its author"
+    assert outcome.record.results.dkim2 is None
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 64])
