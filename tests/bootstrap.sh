@@ -100,6 +100,8 @@ install_packages() {
 	[[ $wanted != *opendmarc* ]] || as_root systemctl --quiet disable opendmarc
 	[[ $wanted != *postgresql* ]] || as_root systemctl --quiet disable postgresql
 	[[ $wanted != *prometheus* ]] || as_root systemctl --quiet disable prometheus
+	[[ $'\n'$wanted$'\n' != *$'\n'bind9$'\n'* ]] || as_root systemctl --quiet disable named
+	[[ $wanted != *knot* ]] || as_root systemctl --quiet disable knot
 	[[ $wanted != *spamassassin* ]] || as_root systemctl --quiet disable spamassassin-maintenance.timer
 }
 
@@ -212,8 +214,8 @@ pytest)
 	install_mailnotary dev ;;
 test)
 	choose_python
-	install_packages "${packages[@]}" $(browser) bind9-utils dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
-		libmail-authenticationresults-perl libxml2-utils opendkim opendkim-tools opendmarc openssl \
+	install_packages "${packages[@]}" $(browser) bind9 bind9-utils dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
+		knot libmail-authenticationresults-perl libxml2-utils opendkim opendkim-tools opendmarc openssl \
 		postfix postfix-policyd-spf-python postgresql prometheus spamassassin zsh
 	make_environment
 	install_mailnotary dev

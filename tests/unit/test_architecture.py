@@ -72,7 +72,7 @@ FLOORS = [
     {"dkim", "spf"},
     {"arc", "dkim2", "dmarc", "config"},
     {"authres", "keys"},
-    {"session", "importing"},
+    {"session", "importing", "publish"},
     {"history", "metrics"},
     {"daemon", "reports"},
     {"doctor", "web"},

@@ -4,7 +4,11 @@ Each record is printed as lines of a zone file (in strings of at most 255 octets
 Retired keys are left out. Each line
 `DNS:` says what DNS serves now.
 
+--publish asks the primary nameserver, or those of the zone, shows the difference, and publishes the records of the keys
+and those of --spf and --dmarc, in the way that the section `publish` of the configuration says.
+
 example: mailnotary dns example.org
+         mailnotary dns example.org --publish --spf "v=spf1 mx -all"
          mailnotary dns --all > dkim.zone"""
 
 import argparse
@@ -26,6 +30,7 @@ from mailnotary.cli.common import (
     read_configuration,
     resolver_for,
 )
+from mailnotary.cli.dns_publish import publish
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.output import Folded, open_console
 from mailnotary.cli.records import config_option, show_record
@@ -46,6 +51,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("domain", metavar="DOMAIN", nargs="?", help="a domain of the keystore")
     which.add_argument("--all", action="store_true", help="all records of the keystore, as a zone file")
+    parser.add_argument(
+        "--publish", action="store_true", help="show how DNS differs, then change it, as `publish:` says"
+    )
+    parser.add_argument("--spf", metavar="RECORD", help="with --publish: the SPF record that the domain is to have")
+    parser.add_argument("--dmarc", metavar="RECORD", help="with --publish: its DMARC record")
+    parser.add_argument("--yes", action="store_true", help="with --publish: do not ask")
     add_zone(parser)
     add_config(parser)
     add_json(parser)
@@ -58,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
         return _all(configuration, as_json=args.json)
     domain = domain_name(args.domain)
     entry = configuration.keystore.find(domain)
+    if args.publish:
+        return publish(args, configuration, entry if entry is None or entry.domain == domain else None, domain)
+    if args.spf is not None or args.dmarc is not None or args.yes:
+        raise CommandError("--spf, --dmarc and --yes go with --publish")
     if entry is None:
         raise CommandError(
             f"no entry of the keystore covers {domain}: make a key with `mailnotary keygen {domain} SELECTOR"

@@ -6,6 +6,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
+from mailnotary.config.publishing import PublishSettings
 from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
 Network = IPv4Network | IPv6Network
@@ -343,4 +344,5 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
     reports: ReportsSettings = field(default_factory=ReportsSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from mailnotary.config import settings_dmarc, settings_reports, settings_signing, yaml_file
+from mailnotary.config import settings_dmarc, settings_publish, settings_reports, settings_signing, yaml_file
 from mailnotary.config.listen import EXAMPLES, Listen
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
@@ -46,6 +46,7 @@ from mailnotary.config.values import (
     in_words,
     integer,
     list_of,
+    nameserver,
     networks,
     octets,
     optional,
@@ -77,6 +78,8 @@ def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
     _check_times(settings, root, report)
     _check_peers(settings, root, report)
     settings_reports.check(settings, root, report)
+    settings_publish.check(settings, root, report)
+    settings = replace(settings, publish=settings_publish.absolute(settings.publish, path.absolute().parent))
     return replace(settings, keystore=path.absolute().parent / settings.keystore), root
 
 
@@ -91,10 +94,6 @@ def check(text: str, report: Report) -> None:
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]{1,253}\Z")  # RFC 2045 section 5.1
-# 192.0.2.53, 192.0.2.53:5353, [::1], [::1]:53 or ::1
-_NAMESERVER = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?\Z|(?P<bare>[0-9A-Fa-f:.]+)\Z"
-)
 _RECIPIENT = re.compile(r"([^\s@<>*?]{1,64})(?:@(\S+))?\Z")
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -140,18 +139,6 @@ def _recipient(text: str) -> str:
             f"{shown(text)} is not a recipient: write a name like postmaster, or an address like postmaster@example.org"
         )
     return match[1] + (f"@{domain(match[2])}" if match[2] else "")
-
-
-def _nameserver(text: str) -> tuple[str, int]:
-    match = _NAMESERVER.match(text)
-    try:
-        if match is None or not 1 <= (port := int(match["port"] or 53)) <= 65535:
-            raise ValueError
-        return str(ip_address(match["v6"] or match["v4"] or match["bare"])), port
-    except ValueError:
-        raise ValueError(
-            f"{shown(text)} is not a name server: write its address, like 192.0.2.53, 192.0.2.53:5353, ::1 or [::1]:53"
-        ) from None
 
 
 def _file(node: YamlNode, report: Report) -> Path:
@@ -245,7 +232,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
     "authserv_id": optional(scalar(_authserv_id, "a name like mx.example.org")),
     "dns": Section(
         DnsSettings,
-        nameservers=list_of(scalar(_nameserver, "an address like 192.0.2.53"), "127.0.0.1"),
+        nameservers=list_of(scalar(nameserver, "an address like 192.0.2.53"), "127.0.0.1"),
         timeout=seconds(0.1, 60),
         cache_entries=integer(0, 10_000_000),
     ),
@@ -318,6 +305,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         compare_with=list_of(scalar(_other_authserv_id, "an authserv-id"), "old.mx.example.org"),
     ),
     "reports": settings_reports.READER,
+    "publish": settings_publish.PUBLISH,
     "metrics": Section(MetricsSettings, listen=optional(_metrics_listen)),
     "log": Section(
         LogSettings, level=scalar(_level, in_words(_LEVELS)), format=choice(LogFormat), to=choice(LogTarget)

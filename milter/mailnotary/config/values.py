@@ -27,6 +27,10 @@ _INTEGER = re.compile(r"[0-9][0-9_]{0,20}\Z")
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)?\Z")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})\Z")
+# 192.0.2.53, 192.0.2.53:5353, [::1], [::1]:53 or ::1
+_NAMESERVER = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?\Z|(?P<bare>[0-9A-Fa-f:.]+)\Z"
+)
 _OCTETS = re.compile(r"([0-9][0-9_]{0,20}) ?(?:([KMG])(?:i?B)?)?\Z")
 _POWERS = {None: 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -225,6 +229,19 @@ def host_and_port(text: str) -> str:
             f"{shown(text)} is not an address with a port: write one like 127.0.0.1:9891 or [::1]:9891"
         ) from None
     return text
+
+
+def nameserver(text: str) -> tuple[str, int]:
+    """An address of DNS, with its port, which is 53 if it is not written. Raises ValueError."""
+    match = _NAMESERVER.match(text)
+    try:
+        if match is None or not 1 <= (port := int(match["port"] or 53)) <= 65535:
+            raise ValueError
+        return str(ip_address(match["v6"] or match["v4"] or match["bare"])), port
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is not a name server: write its address, like 192.0.2.53, 192.0.2.53:5353, ::1 or [::1]:53"
+        ) from None
 
 
 def file_mode() -> Converter[int]:
