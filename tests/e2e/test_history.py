@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemon, children
+from support.dns_server import DnsServer
+from support.mail import MESSAGE as MESSAGE_TO_SIGN
+from support.mail import signed, zone
 from support.milter_client import MilterClient
 
 MESSAGE = b"From: alice@example.org\r\nSubject: x\r\n\r\nhi\r\n"
@@ -176,3 +179,32 @@ def test_a_reload_turns_the_history_on_and_off(tmp_path: Path) -> None:
             time.sleep(0.1)
         assert recorder(running) == 0
         assert wait_for(running, 2, seconds=1) == ["ON"]
+
+
+def test_a_replayed_signature_is_counted_told_and_tagged(tmp_path: Path) -> None:
+    message = signed(MESSAGE_TO_SIGN)
+    with DnsServer(zone()) as dns:
+        at = Daemon(
+            tmp_path,
+            state_dir=str(tmp_path),
+            dns={"nameservers": [dns.nameserver]},
+            history={"enabled": True, "replay_networks": 3, "replay_tag": True},
+        )
+        with at:
+            for network in range(5):
+                assert "policy.replay" not in _authres(at, message, f"198.51.{network}.7")
+                at.wait_for("message", count=network + 1)
+            at.wait_for("a signature is replayed")
+            os.kill(recorder(at), signal.SIGKILL)  # what is known stays known
+            assert "policy.replay=yes" in _authres(at, message, "198.51.77.7")
+            command = [sys.executable, "-m", "mailnotary", "history", "--replays", "--json", "-c", str(at.file)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            [found] = json.loads(done.stdout)["replays"]
+            assert found["networks"] > 3
+            assert (found["domain"], found["selector"]) == ("example.org", "rsa")
+
+
+def _authres(at: Daemon, message: bytes, client: str) -> str:
+    with MilterClient(at.address) as mta:
+        answer = mta.send_message(message, client_ip=client)
+    return answer.headers("Authentication-Results")[0]

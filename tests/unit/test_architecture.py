@@ -145,6 +145,7 @@ BOUNDS = {
     "reports.unpack": ["MAX_UNPACKED", "MAX_PARTS", "MAX_DEPTH"],
     "reports.xml": ["MAX_NAME", "MAX_TEXT"],
     "resolver.dns": ["PREFETCH_THREADS", "PREFETCH_QUEUE"],
+    "history.replays": ["MAX_SEEN", "MAX_REPEATED", "MAX_NETWORKS", "MAX_WAITING", "MAX_USES"],
     "resolver.types": ["MAX_CNAMES"],
     "resolver.records": ["MAX_RECORDS", "MAX_TEXT"],
     "session.budget": ["MAX_FIELDS", "MAX_DELETIONS", "KEY_OCTETS"],

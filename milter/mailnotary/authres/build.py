@@ -29,17 +29,23 @@ MAX_DKIM = 20  # results of signatures; a message may have tens of thousands, an
 
 
 def field_value(
-    authserv_id: str, results: Results, *, mail_from: str = "", helo: str = "", both_spf: bool = False
+    authserv_id: str,
+    results: Results,
+    *,
+    mail_from: str = "",
+    helo: str = "",
+    both_spf: bool = False,
+    replays: bool = False,
 ) -> str:
     """The field's value, folded as `format` does it: `mail_from` and `helo` as the client gave them, `both_spf` whether
-    HELO's result is written beside that of MAIL FROM.
+    HELO's result is written beside that of MAIL FROM, `replays` whether a signature is told to be replayed.
 
     What SPF and DMARC say about one sender's messages is the same for each, and is formatted once; so is nearly all of
     what is said about a signature."""
     lines = [
         *_auth(results.auth),
         *_spf(results.spf, mail_from, helo, both_spf),
-        *_dkim(results.dkim),
+        *_dkim(results.dkim, replays),
         *_dmarc(results.dmarc),
         *_dkim2(results.dkim2),
     ]
@@ -86,13 +92,13 @@ def _spf_line(status: SpfStatus, identity: str, domain: str, reason: str) -> str
     return line(MethodResult("spf", status, _properties("smtp", **{identity: domain}), reason))
 
 
-def _dkim(results: Sequence[DkimResult] | None) -> list[str]:
+def _dkim(results: Sequence[DkimResult] | None, replays: bool) -> list[str]:
     """The signatures' results, the topmost first. Of too many, those that pass and then the topmost are listed."""
     if results is None:
         return []
     if not results:
         return [_NO_SIGNATURE]
-    return [_signature_line(result, prefix) for result, prefix in _shown(results)]
+    return [_signature_line(result, prefix, replays) for result, prefix in _shown(results)]
 
 
 _NO_SIGNATURE = line(MethodResult("dkim", DkimStatus.NONE, comment="no signature"))
@@ -107,7 +113,7 @@ def _shown(results: Sequence[DkimResult]) -> list[tuple[DkimResult, str]]:
     return [all_of_them[number] for number in sorted(passed_first[:MAX_DKIM])]
 
 
-def _signature_line(result: DkimResult, prefix: str) -> str:
+def _signature_line(result: DkimResult, prefix: str, replays: bool) -> str:
     domain = host(result.domain)
     agent = host(result.identity.rpartition("@")[2])
     text = _signature_text(
@@ -119,6 +125,8 @@ def _signature_line(result: DkimResult, prefix: str) -> str:
         result.key_bits,
         plain(result.brief),
     )
+    if replays and result.replayed:  # RFC 8601 section 2.4: policy has what was found beyond the method
+        text += " policy.replay=yes"
     return fold(f"{text} header.b={pvalue(prefix)}" if prefix else text)
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mailnotary.cli.common import add_config, add_json, print_json, read_settings
+from mailnotary.cli.history_replays import show_replays
 from mailnotary.cli.history_text import render_disagreements, render_list, render_story
 from mailnotary.cli.history_what_if import what_if
 from mailnotary.config.values import duration
 from mailnotary.history.keeper import location_of
 from mailnotary.history.schema import METHODS
 from mailnotary.history.store import DAY, Search, Store
+from mailnotary.history.uses import Uses
 
 DEFAULT_LIMIT = 1000  # messages
 
@@ -38,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--disagreements", action="store_true", help="those in which a filter of history.compare_with found otherwise"
+    )
+    parser.add_argument(
+        "--replays", action="store_true", help="signatures that came from more than history.replay_networks"
     )
     parser.add_argument("--what-if", metavar="NEW", type=Path, help="say what this configuration would have done")
     add_config(parser)
@@ -74,6 +79,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.what_if is not None:
             return what_if(store, search, read_settings(args.what_if), as_json=args.json)
+        if args.replays:
+            limit = settings.history.replay_networks or 1
+            found = Uses(store.database).replays(limit, max(args.limit, 0), int(search.since or 0))
+            return show_replays(found, as_json=args.json)
         agreement = store.agreement(search.since or 0, time.time() + DAY) if args.disagreements else []
         messages = [_without_id(message) for message in store.newest(search, max(args.limit, 0))]
     finally:

@@ -266,7 +266,8 @@ class HistoryAddresses(StrEnum):
 class HistorySettings:
     """Whether each message's outcome is kept, where, and for how long: `store` is a path or a postgresql:// URL (None:
     history/history.db in state_dir), `days` and `size` (octets) bound what is kept; `compare_with` are the
-    authserv-ids of other filters whose results are kept beside ours."""
+    authserv-ids of other filters whose results are kept beside ours. `replay_networks`: from how many networks one
+    signature may come before it counts as replayed (0: not counted), `replay_tag`: our header says so."""
 
     enabled: bool = False
     store: str | None = None
@@ -274,6 +275,8 @@ class HistorySettings:
     size: int = 10 * 2**30
     addresses: HistoryAddresses = HistoryAddresses.FULL
     compare_with: tuple[str, ...] = ()
+    replay_networks: int = 0
+    replay_tag: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,6 +303,8 @@ _SETTINGS: dict[str, Converter[Any]] = {
         size=octets(1_048_576, 2**50),
         addresses=choice(HistoryAddresses),
         compare_with=list_of(scalar(_other_authserv_id, "an authserv-id"), "old.mx.example.org"),
+        replay_networks=integer(0, 1000),
+        replay_tag=boolean(),
     ),
     "reports": settings_reports.READER,
     "publish": settings_publish.PUBLISH,

@@ -11,9 +11,12 @@ from typing import Final, NoReturn
 
 from mailnotary.config.settings import Settings
 from mailnotary.daemon import child
+from mailnotary.daemon.board import Board
 from mailnotary.daemon.log import say_lost
-from mailnotary.daemon.recording import COUNTS, LOST, MAX_PACKET, MESSAGES
+from mailnotary.daemon.recording import COUNTS, LOST, MAX_PACKET, MESSAGES, SIGNATURES
+from mailnotary.history import replays
 from mailnotary.history.keeper import Keeper, Waiting
+from mailnotary.history.replays import Replays
 from mailnotary.history.rows import unpack
 from mailnotary.metrics import counts
 from mailnotary.metrics.exporter import Exporter, MetricsError, Sums
@@ -27,11 +30,11 @@ _RETRY: Final = 5.0  # seconds after which it is tried again to serve the metric
 _LAST: Final = 3.0  # seconds for what waits when the process is told to end
 
 
-def run(reader: socket.socket, settings: Settings) -> NoReturn:
+def run(reader: socket.socket, settings: Settings, board: Board) -> NoReturn:
     """The life of the process, until the last of those who write has gone, or SIGTERM."""
     try:
         child.begin(NAME, NICE)
-        Recorder(reader, settings).run()
+        Recorder(reader, settings, board).run()
         os._exit(0)
     except BaseException as error:
         log.critical("defect in the recorder", exc_info=error)
@@ -41,10 +44,15 @@ def run(reader: socket.socket, settings: Settings) -> NoReturn:
 class Recorder:
     """One thread reads, so that the workers find room in the socket; another one writes, and waits for the disk."""
 
-    def __init__(self, reader: socket.socket, settings: Settings) -> None:
+    def __init__(self, reader: socket.socket, settings: Settings, board: Board) -> None:
         self._reader = reader
         self._waiting = Waiting()
-        self._keeper = Keeper(settings.history, settings.state_dir, self._waiting) if settings.history.enabled else None
+        history = settings.history
+        self._replays = (
+            Replays(history.replay_networks, history.days, board.put, board.drop) if history.replay_networks else None
+        )
+        keep = self._replays.keep if self._replays is not None else None
+        self._keeper = Keeper(history, settings.state_dir, self._waiting, besides=keep) if history.enabled else None
         self._listen = settings.metrics.listen
         self._sums = Sums()
         self._ending = threading.Event()
@@ -73,6 +81,9 @@ class Recorder:
                 self._waiting.add(row, story)
         elif kind == LOST:
             self._waiting.lose(int(content))
+        elif kind == SIGNATURES and self._replays is not None:
+            for use in replays.unpack(content):
+                self._replays.see(use)
         elif kind == COUNTS:
             self._sums.add(counts.read(content))
         return bool(packet)

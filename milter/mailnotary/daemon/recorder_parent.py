@@ -9,6 +9,7 @@ from typing import Final
 
 from mailnotary.config.settings import Settings
 from mailnotary.daemon import recorder
+from mailnotary.daemon.board import Board
 from mailnotary.daemon.descriptors import close_all_but
 from mailnotary.daemon.log import set_up, standard_error
 from mailnotary.daemon.recording import COUNTS, hand_over, pair
@@ -26,10 +27,11 @@ _LAST: Final = 5.0  # seconds for which the end of the daemon waits for it
 
 class RecorderProcess:
     """Starts the process where the settings ask for it, and again where it dies. What the workers hand over meanwhile
-    waits in the socket. No thread, no waiting."""
+    waits in the socket; what it knows of replays is on `board`. No thread, no waiting."""
 
     def __init__(self, settings: Settings) -> None:
         self._reader, self.writer = pair()
+        self.board = Board()
         self._settings = settings
         self.pid = 0
         self._restarts = Restarts(_FIRST_DELAY, _LONGEST_DELAY, _HEALTHY)
@@ -56,7 +58,7 @@ class RecorderProcess:
                 # it from seeing that the others have gone.
                 set_up(self._settings.log)
                 close_all_but(0, 1, 2, standard_error().fileno(), self._reader.fileno())
-                recorder.run(self._reader, self._settings)
+                recorder.run(self._reader, self._settings, self.board)
             finally:
                 os._exit(1)
 

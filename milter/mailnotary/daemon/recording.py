@@ -10,6 +10,7 @@ import socket
 import threading
 from typing import Final
 
+from mailnotary.history import replays
 from mailnotary.history.privacy import Hide
 from mailnotary.history.rows import pack
 from mailnotary.history.story import row_of, story_of
@@ -20,8 +21,11 @@ log = logging.getLogger(__name__)
 
 MESSAGES: Final = b"M"  # first octet of a packet: messages follow
 LOST: Final = b"L"  # ... a number of messages that could not be handed over
+SIGNATURES: Final = b"S"  # ... uses of signatures, to see which are replayed
 COUNTS: Final = b"C"  # ... what was counted since the last such packet
 PACKET: Final = 24_576  # octets after which a packet is sent at once
+USES: Final = 100  # messages whose signatures are handed over at once
+MAX_USES: Final = 65_536  # octets of them; more go uncounted
 MAX_PACKET: Final = 131_072  # octets that the recorder takes
 _SO_SNDBUFFORCE: Final = 32  # socket(7); Python has no name for it
 _BUFFER: Final = 4 * 1024 * 1024  # octets that may wait in the socket, where the system lets us have so many
@@ -49,13 +53,23 @@ def hand_over(writer: socket.socket, packet: bytes) -> bool:
 
 class Recording:
     """Hands messages and counts over. Called by the threads of the sessions, flushed by the worker's main thread.
-    `hide` is None where no history is kept, `counts` where there are no metrics. `lost` messages of an earlier one are
-    still to be reported."""
+    `hide` is None where no history is kept, `counts` where there are no metrics; `count_replays`: whether
+    signatures are counted. `lost` messages of an earlier one are still to be reported."""
 
-    def __init__(self, writer: socket.socket, hide: Hide | None, counts: Counts | None, *, lost: int = 0) -> None:
+    def __init__(
+        self,
+        writer: socket.socket,
+        hide: Hide | None,
+        counts: Counts | None,
+        *,
+        count_replays: bool = False,
+        lost: int = 0,
+    ) -> None:
         self._writer = writer
         self._hide = hide
         self._counts = counts
+        self._count_replays = count_replays
+        self._uses: list[bytes] = []
         self._lock = threading.Lock()
         self._packed: list[bytes] = []
         self._octets = 0
@@ -68,6 +82,8 @@ class Recording:
                 self._counts.message(record)
             if self._hide is not None:
                 self._keep(pack(row_of(record), story_of(record, self._hide)))
+            if self._count_replays and record.results.dkim and record.action in ("accept", "hold"):
+                self._use(record)
         except Exception as error:
             log.error("defect while recording a message", exc_info=error)
             self.lost += 1
@@ -79,11 +95,24 @@ class Recording:
             if self._octets >= PACKET:
                 self._send()
 
+    def _use(self, record: MessageRecord) -> None:
+        packed = replays.pack(replays.uses_of(record.results, record.client))
+        with self._lock:
+            self._uses.append(packed)
+            if len(self._uses) >= USES:
+                self._send_uses()
+
+    def _send_uses(self) -> None:
+        hand_over(self._writer, SIGNATURES + b"".join(self._uses)[:MAX_USES].rpartition(b"\n")[0])
+        self._uses.clear()
+
     def flush(self) -> None:
         """Sends what has been gathered."""
         with self._lock:
             if self._packed or self.lost:
                 self._send()
+            if self._uses:
+                self._send_uses()
         if self._counts is not None and (counted := self._counts.take()):
             hand_over(self._writer, COUNTS + counted)
 

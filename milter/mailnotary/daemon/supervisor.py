@@ -152,6 +152,7 @@ class Supervisor:
             self.listener,
             self.stand_ins,
             self.recorder.writer,
+            self.recorder.board,
         ).run()
 
     def _reap(self) -> None:

@@ -24,6 +24,7 @@ from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import DnsSettings, Settings
 from mailnotary.daemon import adapter
 from mailnotary.daemon.adapter import Adapter
+from mailnotary.daemon.board import Board
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
 from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.listener import Listener, StandIns
@@ -51,7 +52,8 @@ ACCEPT_SECONDS = 0.1  # in which a connection that was just accepted shows up as
 
 class Worker:
     """The life of one worker. `control` is where the supervisor speaks; at its end it is gone. `signing`: the auto keys
-    that sign, as the key watch has found out. `recorder` is where outcomes go for the history."""
+    that sign, as the key watch has found out. `recorder` is where outcomes go for the history, `board` has what
+    it knows of replays."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Worker:
         listener: Listener,
         stand_ins: StandIns,
         recorder: socket.socket,
+        board: Board,
     ) -> None:
         self._number = number
         self._control = control
@@ -75,7 +78,7 @@ class Worker:
         self._stand_ins = stand_ins
         self._generation = 0
         self._waker = Waker()
-        self._environments = Environments(self._waker.wake, recorder)
+        self._environments = Environments(self._waker.wake, recorder, board)
         self._terminated = False
         self._said_stuck = False
 
@@ -192,9 +195,10 @@ class Environments:
     """What the sessions of this process judge with; taking over a new configuration replaces it in one step.
     `before_wait` is the resolver's, `recorder` where outcomes go for the history."""
 
-    def __init__(self, before_wait: Callable[[], object], recorder: socket.socket) -> None:
+    def __init__(self, before_wait: Callable[[], object], recorder: socket.socket, board: Board) -> None:
         self._before_wait = before_wait
         self._recorder = recorder
+        self._board = board
         self._recording: Recording | None = None
         self._resolver: DnsResolver | None = None
         self._counts = Counts()
@@ -229,7 +233,10 @@ class Environments:
             self._recording = _recording(settings, self._recorder, self._counts, lost)
             self._outcome = Outcome(set_up(settings.log), self._recording)
         hostname = settings.authserv_id or (old.hostname if old is not None else _hostname())
-        self._current = Environment(settings, keystore, resolver, self._outcome, hostname, published=published)
+        replayed = self._board if settings.history.enabled and settings.history.replay_networks else ()
+        self._current = Environment(
+            settings, keystore, resolver, self._outcome, hostname, published=published, replayed=replayed
+        )
         self._dns = wanted
 
     def flush(self) -> None:
@@ -259,7 +266,8 @@ def _recording(settings: Settings, recorder: socket.socket, counts: Counts, lost
     counted = settings.metrics.listen is not None
     if hides is None and not counted:
         return None
-    return Recording(recorder, hides, counts if counted else None, lost=lost)
+    replays = hides is not None and history.replay_networks > 0
+    return Recording(recorder, hides, counts if counted else None, count_replays=replays, lost=lost)
 
 
 class Outcome:

@@ -1,6 +1,7 @@
 """The result of verifying a DKIM signature."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from mailnotary.status import DkimStatus
 
@@ -11,7 +12,7 @@ class DkimResult:
     not be parsed that far), `identity` is i= (as written, or "@" + d=), `algorithm` a= ("rsa-sha256"), `key_bits` the
     key's size (0 if there was none), `reason` one sentence for an admin ("" where the status says it all),
     `signature` the b= value without white space, `brief` the reason in our own fixed words, for a header that others
-    trust."""
+    trust. `replayed`: it has come from more networks than an honest message does (RFC 6376 section 8.6)."""
 
     status: DkimStatus
     domain: str = ""
@@ -22,3 +23,9 @@ class DkimResult:
     reason: str = ""
     signature: str = ""
     brief: str = field(default="", metadata={"json": False})
+    replayed: bool = field(default=False, metadata={"json": False})
+
+    @property
+    def signature_id(self) -> bytes:
+        """Eight octets that tell it from all others."""
+        return sha256(f"{self.domain} {self.selector} {self.signature}".encode("ascii", "replace")).digest()[:8]

@@ -83,16 +83,24 @@ class _Said:
 
 
 class Keeper:
-    """One thread calls `step` again and again. `clock` gives the time of day."""
+    """One thread calls `step` again and again. `clock` gives the time of day; `besides` brings more into the store, and
+    is called at each step in which that works."""
 
     def __init__(
-        self, settings: HistorySettings, state_dir: Path, waiting: Waiting, clock: Callable[[], float] = time.time
+        self,
+        settings: HistorySettings,
+        state_dir: Path,
+        waiting: Waiting,
+        clock: Callable[[], float] = time.time,
+        *,
+        besides: Callable[[Store], object] | None = None,
     ) -> None:
         self._settings = settings
         self._location = location_of(settings, state_dir)
         self._spool_path = str(state_dir / SPOOL)
         self._waiting = waiting
         self._clock = clock
+        self._besides = besides
         self._number = Numbering()
         self._batch: list[Message] = []
         self._again = False  # some of the batch may be in the store already
@@ -146,6 +154,8 @@ class Keeper:
                 self.stored += len(self._batch)
                 self._batch, self._again = [], False
             self._unspool(store)
+            if self._besides is not None:
+                self._besides(store)
             self._tidy(store)
             self._well()
         except CorruptStoreError as error:

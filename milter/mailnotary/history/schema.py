@@ -9,6 +9,7 @@ from millions: by hour and outcome; by day, author domain, DMARC result and acti
 `report_period`: who makes the reports of a period, which begins at a second since the epoch, and until when nobody else
 does. `report`: one row for each mail, by period, policy domain and destination. `report_refused`: destinations whose
 mail came back.
+`signature_use`: from which networks a DKIM signature came that came from several, when first and last, and how often.
 The partial indexes leave out what most mail is: they cost little, and the rest is what people look for.
 """
 
@@ -107,5 +108,19 @@ CREATE INDEX message_dkim ON message (dkim, id) WHERE dkim NOT IN ('', 'none', '
 CREATE INDEX message_failed ON message (domain, dmarc, id) WHERE dmarc NOT IN ('', 'none', 'pass')
 """
 
-MIGRATIONS: Final = (_TABLES_1, _REPORTS_2, _INDEXES_3)  # the script that makes version n + 1 of version n
+_USES_4: Final = """
+CREATE TABLE signature_use (
+    signature TEXT NOT NULL,
+    network TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    selector TEXT NOT NULL,
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    messages BIGINT NOT NULL,
+    PRIMARY KEY (signature, network)
+){without_rowid};
+CREATE INDEX signature_use_last ON signature_use (last)
+"""
+
+MIGRATIONS: Final = (_TABLES_1, _REPORTS_2, _INDEXES_3, _USES_4)  # the script that makes version n + 1 of version n
 VERSION: Final = len(MIGRATIONS)

@@ -1,7 +1,7 @@
 """The message under way, what it is judged with, and what its header makes of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from mailnotary import authres, dkim
@@ -34,6 +34,7 @@ class Environment:
     clock: Callable[[], float] = time.time
     published: frozenset[tuple[str, str]] = frozenset()  # auto keys (domain, selector) that DNS was seen serving
     traces: Traces | None = None
+    replayed: Container[bytes] = ()  # ids of signatures
 
 
 @dataclass(slots=True)

@@ -41,6 +41,7 @@ from mailnotary.session.policy import (
     spf_may_refuse,
     spf_reply,
 )
+from mailnotary.session.replayed import marked
 
 
 class Session:
@@ -238,7 +239,7 @@ class Session:
     def _verified(self, message: Message, inbound: Inbound) -> tuple[Action, ...]:
         settings = message.env.settings
         who = message.author or author(message.fields)
-        message.results = results = inbound.finish()
+        message.results = results = marked(inbound.finish(), message.env.replayed)
         verdict = message_verdict(settings, who, results.dmarc, results.signatures, message.client.address)
         if message.unrefusable and verdict.action != "accept":
             verdict = DmarcVerdict("tag", verdict.would or verdict.action, _REACHABLE)
@@ -254,6 +255,7 @@ class Session:
             mail_from=message.client.mail_from,
             helo=message.helo,
             both_spf=settings.authentication_results.helo,
+            replays=settings.history.replay_tag,
         )
         hold = (verdict.hold,) if verdict.hold is not None else ()
         return (*deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
