@@ -1,5 +1,6 @@
 """DnsResolver against a real server that behaves: answers, the cache, questions shared by threads, prefetching."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver, dns, pool
+from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver, dns
 from mailnotary.resolver.cache import MIN_TTL
 from mailnotary.resolver.dns import DnsResolver
 from mailnotary.resolver.types import MAX_CNAMES
+from support.daemon import open_files
 from support.dns_server import DnsServer
 
 A, AAAA, MX, PTR, TXT = RecordKind.A, RecordKind.AAAA, RecordKind.MX, RecordKind.PTR, RecordKind.TXT
@@ -291,37 +293,76 @@ def test_a_lookup_does_not_wait_behind_prefetches(server: DnsServer) -> None:
     assert server.count("z.org", "A") == 1
 
 
-def test_prefetches_beyond_the_bound_are_dropped_and_asked_later(
+def test_questions_that_nobody_waits_for_are_bounded_and_asked_again_later(
     server: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dns, "PREFETCH_THREADS", 2)
-    monkeypatch.setattr(dns, "PREFETCH_QUEUE", 3)
+    monkeypatch.setattr(dns, "MAX_BEGUN", 5)
     resolver = DnsResolver([server.address])
     server.faults.delay = 0.3
-    before = threading.active_count()
-    resolver.prefetch([(f"n{i}.org", A) for i in range(1000)])
-    assert threading.active_count() <= before + 2 + 5  # the server answers each late question in a thread
-    for i in (0, 4, 999):
+    before, threads = _sockets(), threading.active_count()
+    for i in range(100):
+        resolver.prefetch([(f"n{i}.org", A)])
+    assert _sockets() - before <= 5
+    assert threading.active_count() <= threads + 100  # the server has one for each late reply, we have none
+    for i in (0, 50, 99):
         assert not resolver.lookup(f"n{i}.org", A).exists
-    assert 3 <= len(server.questions) <= 20
+    assert [server.count(f"n{i}.org", "A") for i in (0, 50, 99)] == [2, 2, 1]
+    resolver.prefetch([])
+    monkeypatch.setattr(dns, "BEGUN_SECONDS", 0.0)
+    resolver.tidy()
+    assert _sockets() == before
 
 
-def test_threads_without_work_end_and_new_ones_start_when_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    def running() -> int:
-        return sum(thread.name == "idle-test" for thread in threading.enumerate())
+def _sockets() -> int:
+    gc.collect()
+    return sum(name.startswith("socket:") for name in open_files(os.getpid()))
 
-    monkeypatch.setattr(pool, "IDLE_TIME", 0.1)
-    jobs = pool.Pool(2, 100, "idle-test")
-    for _ in range(2):
-        done = threading.Semaphore(0)
-        assert all(jobs.submit(lambda done=done: done.release()) for _ in range(10))  # type: ignore[misc]
-        for _ in range(10):
-            assert done.acquire(timeout=10)
-        assert running() <= 2
-        deadline = time.monotonic() + 10
-        while running() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert running() == 0
+
+def test_the_questions_of_a_message_go_out_on_one_socket_and_no_thread_is_started(server: DnsServer) -> None:
+    resolver = DnsResolver([server.address])
+    server.faults.delay = 0.2
+    before, threads = _sockets(), set(threading.enumerate())
+    resolver.prefetch([(f"n{i}.org", A) for i in range(10)])
+    assert _sockets() == before + 1
+    assert [thread.name for thread in set(threading.enumerate()) - threads if "dns" in thread.name] == []
+    with ThreadPoolExecutor(10) as pool:  # they read it for each other
+        assert not any(pool.map(lambda i: resolver.lookup(f"n{i}.org", A).exists, range(10)))
+    assert _sockets() == before
+    assert len(server.questions) == 10
+
+
+def test_who_waits_for_a_burst_is_told_what_others_read(server: DnsServer) -> None:
+    """The thread that reads for all has no time left before the reply of another is there."""
+    resolver = DnsResolver([server.address], timeout=5)
+    server.set_zone({**ZONE, "silent.org": "TIMEOUT"})
+    server.faults.delay = 0.4
+    resolver.prefetch([("silent.org", A), ("x.org", A), ("x.org", TXT)])
+    with ThreadPoolExecutor(3) as pool:
+        hurried = pool.submit(_word_within, resolver, "silent.org", 0.1)
+        others = [pool.submit(resolver.lookup, "x.org", kind) for kind in (A, TXT)]
+        assert hurried.result() == "TIMEOUT"
+        assert all(other.result().records for other in others)
+    assert [server.count("x.org", kind) for kind in ("A", "TXT")] == [1, 1]
+
+
+def _word_within(resolver: DnsResolver, name: str, seconds: float) -> str:
+    with pytest.raises(DnsTempError) as caught:
+        resolver.lookup_within(name, A, seconds)
+    return caught.value.word
+
+
+def test_nobody_is_told_to_expect_a_wait_for_what_has_come(server: DnsServer) -> None:
+    waits: list[int] = []
+    resolver = DnsResolver([server.address], before_wait=lambda: waits.append(1))
+    resolver.prefetch([("x.org", A)])
+    deadline = time.monotonic() + 10
+    while not server.questions and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)  # its reply is under way
+    assert resolver.lookup("x.org", A).records
+    assert waits == []
+    resolver.lookup("x.org", TXT)
+    assert waits == [1]
 
 
 def test_questions_under_way_do_not_hold_up_the_end_of_the_process(server: DnsServer) -> None:

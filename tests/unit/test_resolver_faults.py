@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailnotary.resolver import Answer, DnsTempError, RecordKind, transport
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, dns
+from mailnotary.resolver import server as server_module
 from mailnotary.resolver.dns import DnsResolver
 from support.daemon import open_files
 from support.dns_server import DnsServer, Faults
@@ -113,7 +115,7 @@ def test_a_reply_that_is_not_to_our_question_is_ignored(server: DnsServer, lie: 
 def test_a_flood_of_wrong_replies_ends_in_tcp_which_nobody_can_guess(
     server: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MAX_STRAYS", 0)
+    monkeypatch.setattr(server_module, "MAX_STRAYS", 0)
     server.faults.wrong_id = True
     assert failure(resolver_of(server)).reason.endswith("not to our question")
     assert server.tcp_questions == 1
@@ -166,11 +168,11 @@ def test_where_the_first_server_is_silent_the_next_has_the_answer(server: DnsSer
 def test_a_silent_server_is_passed_over_for_a_while_and_asked_again(
     server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MISS_TIME", 0.05)
-    monkeypatch.setattr(transport, "DOWN_TIME", 0.5)
+    monkeypatch.setattr(server_module, "MISS_TIME", 0.05)
+    monkeypatch.setattr(server_module, "DOWN_TIME", 0.5)
     server.faults.drop_udp = True
     resolver = resolver_of(server, second, timeout=0.4)
-    for i in range(transport.MISSES):
+    for i in range(server_module.MISSES):
         resolver.lookup(f"a{i}.org", A)
     asked = len(server.questions)
     for i in range(10):
@@ -189,7 +191,7 @@ def test_a_silent_server_is_passed_over_for_a_while_and_asked_again(
 def test_slow_questions_alone_do_not_make_a_server_count_as_down(
     server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MISS_TIME", 0.05)
+    monkeypatch.setattr(server_module, "MISS_TIME", 0.05)
     server.set_zone({**ZONE, **{f"s{i}.org": "TIMEOUT" for i in range(6)}})
     second.set_zone({f"s{i}.org": "TIMEOUT" for i in range(6)})
     resolver = resolver_of(server, second, timeout=0.2)
@@ -202,7 +204,7 @@ def test_slow_questions_alone_do_not_make_a_server_count_as_down(
 def test_with_all_servers_down_they_are_asked_all_the_same(
     server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "MISS_TIME", 0.05)
+    monkeypatch.setattr(server_module, "MISS_TIME", 0.05)
     resolver = resolver_of(server, second, timeout=0.2)
     server.faults.drop_udp = second.faults.drop_udp = True
     for i in range(4):
@@ -295,7 +297,9 @@ def test_no_fault_leaks_a_socket(server: DnsServer, second: DnsServer) -> None:
                     continue
         server.stop()
         for i in range(20):
-            resolver.prefetch([(f"p{i}.org", A)])
+            resolver.prefetch([(f"p{i}.org", A), (f"q{i}.org", A)])
+            failure(resolver, f"p{i}.org")
+            failure(resolver, f"q{i}.org")
         server.start()
         server.faults = second.faults = Faults()
 
@@ -311,11 +315,85 @@ def test_no_fault_leaks_a_socket(server: DnsServer, second: DnsServer) -> None:
     assert sockets() <= before
 
 
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(),
+        Faults(drop=4),
+        Faults(truncate=True),
+        Faults(no_edns="FORMERR"),
+        Faults(wrong_id=True, then_right=True),
+        Faults(other_port=True, then_right=True),
+        Faults(garbage=b"", then_right=True),
+    ],
+)
+def test_questions_of_a_burst_outlive_what_a_single_one_does(server: DnsServer, faults: Faults) -> None:
+    server.faults = faults
+    resolver = resolver_of(server)
+    resolver.prefetch([("x.org", A), ("x.org", TXT), ("nowhere.org", A)])
+    assert resolver.lookup("x.org", A).records == RIGHT
+    assert resolver.lookup("x.org", TXT).texts == (b"hello",)
+    assert not resolver.lookup("nowhere.org", A).exists
+
+
+@pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED"])
+def test_where_a_burst_fails_the_next_server_is_asked(server: DnsServer, second: DnsServer, rcode: str) -> None:
+    server.faults.rcode = rcode
+    resolver = resolver_of(server, second, timeout=10)
+    resolver.prefetch([("x.org", A), ("x.org", TXT)])
+    start = time.monotonic()
+    assert resolver.lookup("x.org", A).records == RIGHT
+    assert resolver.lookup("x.org", TXT).texts == (b"hello",)
+    assert time.monotonic() - start < 3
+
+
+def test_a_burst_to_a_server_that_has_stopped_costs_the_next_one_no_time(server: DnsServer, second: DnsServer) -> None:
+    resolver = resolver_of(server, second, timeout=10)
+    server.stop()
+    resolver.prefetch([("x.org", A), ("x.org", TXT)])
+    start = time.monotonic()
+    assert resolver.lookup("x.org", A).records == RIGHT
+    assert resolver.lookup("x.org", TXT).texts == (b"hello",)
+    assert time.monotonic() - start < 3
+
+
+def test_a_late_reply_to_a_burst_is_still_taken(server: DnsServer) -> None:
+    server.faults.delay = 0.5
+    resolver = resolver_of(server, timeout=1.2)
+    resolver.prefetch([("x.org", A)])
+    time.sleep(0.1)
+    server.faults.drop_udp = True  # all that are sent from now on
+    assert resolver.lookup("x.org", A).records == RIGHT
+
+
+def test_a_flood_of_wrong_replies_to_a_burst_ends_in_tcp(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_STRAYS", 0)
+    server.faults.wrong_id = True
+    resolver = resolver_of(server, timeout=5)
+    resolver.prefetch([("x.org", A)])
+    assert failure(resolver).reason.endswith("not to our question")
+    assert server.tcp_questions == 1
+
+
+def test_each_burst_has_a_port_and_each_of_its_questions_an_id_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 5452 section 9.2."""
+    seen: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(dns, "BURST_SECONDS", 0.0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(10)
+        resolver = DnsResolver([listening.getsockname()])
+        for i in range(20):
+            resolver.prefetch([(f"n{i}.org", A)])
+            wire, (_, port) = listening.recvfrom(600)
+            seen.append((port, wire[:2]))
+    assert len({port for port, _ in seen}) == 20
+    assert len({identity for _, identity in seen}) > 15
+
+
 def test_without_free_descriptors_a_question_fails_like_any_other(
     server: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import socket
-
     def exhausted(*args: object, **options: object) -> None:
         raise OSError(24, "Too many open files")
 

@@ -241,6 +241,8 @@ class Environments:
 
     def flush(self) -> None:
         """Hands over what has been gathered for the recorder."""
+        if self._resolver is not None:
+            self._resolver.tidy()
         if self._resolver is not None and self._resolver.hits:
             hits, self._resolver.hits = self._resolver.hits, 0
             self._counts.add("dns_cache_hits", by=hits)

@@ -3,20 +3,21 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 
 from dns.name import Name
 from dns.rcode import NOERROR
 
 from mailnotary.escape import printable
+from mailnotary.resolver.burst import Begun, Burst
 from mailnotary.resolver.cache import AnswerCache, Key
-from mailnotary.resolver.pool import Pool
-from mailnotary.resolver.transport import Server, UnreachableError, ask
+from mailnotary.resolver.server import Server
+from mailnotary.resolver.transport import UnreachableError, ask, usable
 from mailnotary.resolver.types import MAX_CNAMES, Answer, DnsTempError, RecordKind
 from mailnotary.resolver.wire import name_text, parse_name
 
-PREFETCH_THREADS = 16  # questions under way that nobody waits for yet
-PREFETCH_QUEUE = 256  # of them that wait for a thread; more are not begun before somebody asks
+MAX_BEGUN = 1024  # questions that were sent and that nobody waits for yet: some three for each message under way
+BEGUN_SECONDS = 30  # after which nobody will
+BURST_SECONDS = 0.01  # in which questions of one thread are of one burst: a message has its keys' and its policy's
 CACHE_OCTETS = 32 * 1024 * 1024  # memory for answers in one process, about: a hostile zone has 64 KiB at every name
 
 _NO_SUCH_NAME = Answer((), exists=False)
@@ -25,12 +26,13 @@ _NO_SUCH_NAME = Answer((), exists=False)
 class _Flight:
     """A question under way. `outcome` stays None if whoever asked had less time than a question may take."""
 
-    __slots__ = ("landed", "outcome", "taken")
+    __slots__ = ("begun", "landed", "outcome", "taken")
 
     def __init__(self) -> None:
+        self.begun: Begun | None = None  # if it was sent before anybody waited
         self.landed = threading.Event()
         self.outcome: Answer | DnsTempError | None = None
-        self.taken = False  # whether a thread works on it; a prefetched one may still wait for that
+        self.taken = False  # whether a thread waits for its reply
 
 
 class DnsResolver:
@@ -38,8 +40,8 @@ class DnsResolver:
 
     `nameservers` are (IP address, port), asked in this order; none: the system's. `timeout` in seconds bounds one
     question, all tries together. `cache_entries` bounds the answers that are kept. `clock` in seconds tells their
-    age. `before_wait` is called by each lookup that is about to wait, in its own thread; `note` for each question that
-    was sent to nameservers, with the outcome ("answer", "timeout" or "error") and the seconds it took. Raises
+    age. `before_wait` is called by each lookup that is about to wait, in its own thread; `note` for each question to
+    nameservers, with the outcome ("answer", "timeout" or "error") and the seconds that were waited for it. Raises
     ValueError for a nameserver that is not an IP address.
 
     Safe to call from any thread. Equal questions at the same time are asked once. While an answer is kept, the same
@@ -64,7 +66,15 @@ class DnsResolver:
         self._cache = AnswerCache(cache_entries, CACHE_OCTETS, clock)
         self._flights: dict[Key, _Flight] = {}
         self._lock = threading.Lock()
-        self._pool = Pool(PREFETCH_THREADS, PREFETCH_QUEUE, "dns-prefetch")
+        self._begun: dict[Key, _Flight] = {}  # those of the flights that nobody waits for yet, the oldest first
+        self._newest = threading.local()  # `burst`: the thread's newest one, and when that was
+
+    def __del__(self) -> None:
+        for flight in getattr(
+            self, "_begun", {}
+        ).values():  # a reload has put another resolver in the place of this one
+            if flight.begun is not None:
+                flight.begun.close()
 
     def lookup(self, name: str, kind: RecordKind) -> Answer:
         """See `Resolver.lookup`."""
@@ -84,20 +94,60 @@ class DnsResolver:
         return self._lookup(parsed, (name_text(parsed), kind), deadline, whole=whole)
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
-        """See `TimedResolver.prefetch`. With too many under way already, a question waits for its lookup."""
+        """See `TimedResolver.prefetch`. They are sent at once, and read by whoever waits first."""
         for name, kind in questions:
             if (name, kind) in self._cache:
                 continue
             parsed = parse_name(name)
-            if parsed is None:
-                continue
-            key = (name_text(parsed), kind)
+            if parsed is not None:
+                self._begin(parsed, (name_text(parsed), kind))
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Ends questions that were begun long ago, or are too many, and that nobody has waited for."""
+        while self._begun:
             with self._lock:
-                if key in self._flights or key in self._cache:
-                    continue
-                flight = self._flights[key] = _Flight()
-            if not self._pool.submit(partial(self._begin, flight, parsed, key)):
-                self._drop(flight, key)
+                key, flight = next(iter(self._begun.items()), (None, None))
+                if key is None or flight is None or flight.begun is None:
+                    return
+                if len(self._begun) <= MAX_BEGUN and time.monotonic() - flight.begun.sent < BEGUN_SECONDS:
+                    return
+                del self._begun[key], self._flights[key]
+            flight.begun.close()
+
+    def _begin(self, name: Name, key: Key) -> None:
+        """Sends a question, unless it is under way or answered."""
+        if key in self._flights:
+            return
+        begun = self._in_burst(name, key[1])
+        if begun is None:
+            return
+        flight = _Flight()
+        flight.begun = begun
+        with self._lock:
+            known = key in self._flights or key in self._cache
+            if not known:
+                self._flights[key] = self._begun[key] = flight
+        if known:
+            begun.close()
+        else:
+            begun.burst.send(begun)
+
+    def _in_burst(self, name: Name, kind: RecordKind) -> Begun | None:
+        """A question of the burst under way, or of a new one; None where no socket is available."""
+        now = time.monotonic()
+        server = usable(self._servers)[0]
+        burst, since = getattr(self._newest, "burst", (None, 0.0))
+        if burst is not None and burst.server is server and now - since < BURST_SECONDS:
+            begun: Begun | None = burst.add(name, kind)
+            if begun is not None:
+                return begun
+        try:
+            burst = Burst(server, server.connect())
+        except OSError:
+            return None  # its lookup will say what is wrong
+        self._newest.burst = burst, now
+        return burst.add(name, kind)
 
     def _lookup(self, name: Name, key: Key, deadline: float, *, whole: bool) -> Answer:
         while True:
@@ -107,11 +157,13 @@ class DnsResolver:
                     return answer
                 flight = self._flights.setdefault(key, _Flight())
                 ours, flight.taken = not flight.taken, True
-            self._before_wait()
+                self._begun.pop(key, None)
             if ours:
                 self._fly(flight, name, key, deadline, whole=whole)
-            elif not flight.landed.wait(deadline - time.monotonic()):
-                raise _temp_error(key, DnsTempError("no reply in time", "TIMEOUT"))
+            elif not flight.landed.is_set():
+                self._before_wait()
+                if not flight.landed.wait(deadline - time.monotonic()):
+                    raise _temp_error(key, DnsTempError("no reply in time", "TIMEOUT"))
             outcome = flight.outcome
             if isinstance(outcome, Answer):
                 return outcome
@@ -120,26 +172,12 @@ class DnsResolver:
             if ours:
                 raise _temp_error(key, DnsTempError("no reply in the time left", "TIMEOUT"))
 
-    def _begin(self, flight: _Flight, name: Name, key: Key) -> None:
-        """A prefetched question's turn, unless a lookup has taken it over."""
-        with self._lock:
-            ours, flight.taken = not flight.taken, True
-        if ours:
-            self._fly(flight, name, key, time.monotonic() + self._timeout, whole=True)
-
-    def _drop(self, flight: _Flight, key: Key) -> None:
-        """Takes a prefetched question back, unless a lookup has taken it over."""
-        with self._lock:
-            if not flight.taken:
-                del self._flights[key]
-                flight.landed.set()
-
     def _fly(self, flight: _Flight, name: Name, key: Key, deadline: float, *, whole: bool) -> None:
         """Asks, keeps what comes of it, and wakes those who wait. A time-out says nothing to others and is not kept
         when the time was not `whole`."""
         started, word = time.monotonic(), "error"
         try:
-            answer, ttl = self._ask(name, key[1], deadline)
+            answer, ttl = self._ask(name, key[1], deadline, flight.begun)
             self._cache.put(key, answer, ttl)
             flight.outcome, word = answer, "answer"
         except DnsTempError as error:
@@ -154,12 +192,13 @@ class DnsResolver:
             flight.landed.set()
             self._note(word, time.monotonic() - started)
 
-    def _ask(self, name: Name, kind: RecordKind, deadline: float) -> tuple[Answer, int | None]:
+    def _ask(self, name: Name, kind: RecordKind, deadline: float, begun: Begun | None) -> tuple[Answer, int | None]:
         """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""
         cnames = octets = 0
         ttls: list[int] = []
         while True:
-            reply = ask(self._servers, name, kind, deadline - time.monotonic())
+            reply = ask(self._servers, name, kind, deadline - time.monotonic(), begun, self._before_wait)
+            begun = None
             cnames += reply.cnames
             octets += reply.octets
             if cnames > MAX_CNAMES:

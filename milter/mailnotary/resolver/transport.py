@@ -5,26 +5,23 @@ import secrets
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 import dns.rcode
 from dns.name import Name
 
 from mailnotary.errors import DnsError
+from mailnotary.resolver import server as limits
+from mailnotary.resolver.burst import Begun
 from mailnotary.resolver.records import WireError
+from mailnotary.resolver.server import Server
 from mailnotary.resolver.types import DnsTempError, RecordKind
 from mailnotary.resolver.wire import ANSWERED, UDP_SIZE, Reply, answers, encode_question, parse_reply
 
 MIN_SENDS = 3  # datagrams for one question at least, evenly spread over its time: a lost one costs a third of it
 MAX_SENDS = 6  # with more servers than that the last are asked only once others are known to be down
-MISSES = 3  # questions in a row without any reply, after which a server counts as down
-MISS_TIME = 0.5  # seconds that a server must have had for that
-DOWN_TIME = 30.0  # seconds for which a server that is down is passed over, where there is another
-PLAIN_TIME = 300.0  # seconds for which a server that can't do EDNS is asked without
-MAX_STRAYS = 50  # datagrams that are not a reply to ours; then somebody is guessing, and TCP can't be guessed
-
+BEGUN_STEP = 0.25  # seconds between looks for a reply to a question of a burst that another thread may have read
 
 log = logging.getLogger(__name__)
 
@@ -36,106 +33,132 @@ class UnreachableError(DnsTempError):
 class _FailedError(DnsError):
     """A server has failed to answer a question; another may do better."""
 
-    def __init__(self, server: "Server", reason: str, word: str = "SERVFAIL") -> None:
+    def __init__(self, server: Server, reason: str, word: str = "SERVFAIL") -> None:
         # The reason may be written into a header, which is no place for our nameservers' addresses.
         log.debug("nameserver %s: %s", server.text, reason)
         self.reason = reason
         self.word = word
 
 
-class Server:
-    """A nameserver and what is known about its state. Raises ValueError for what is not an IP address or port.
-
-    Threads write the numbers without a lock: a lost update delays a verdict by one question."""
-
-    __slots__ = ("address", "down_until", "family", "misses", "plain_until", "text")
-
-    def __init__(self, address: str, port: int) -> None:
-        if not 0 < port < 65_536:
-            raise ValueError(f"nameserver {address!r}: {port} is not a port")
-        try:
-            addresses = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
-        except (OSError, UnicodeError, ValueError) as error:
-            raise ValueError(f"nameserver {address!r} is not an IP address") from error
-        self.family: socket.AddressFamily = addresses[0][0]
-        self.address: tuple[Any, ...] = addresses[0][4]
-        self.text = f"{address} port {port}"
-        self.misses = 0
-        self.down_until = 0.0
-        self.plain_until = 0.0
-
-    def seen(self) -> None:
-        """It has sent a reply."""
-        self.misses = 0
-        self.down_until = 0.0
-
-    def missed(self, now: float, *, refused: bool = False) -> None:
-        """It has sent none, or its port is closed."""
-        self.misses += 1
-        if refused or self.misses >= MISSES:
-            self.down_until = now + DOWN_TIME
-
-
-def ask(servers: Sequence[Server], name: Name, kind: RecordKind, seconds: float) -> Reply:
-    """The reply to one question, NOERROR or NXDOMAIN and complete, within so many seconds; raises DnsTempError."""
+def usable(servers: Sequence[Server]) -> list[Server]:
+    """The servers that are not down; all, where all are."""
     now = time.monotonic()
-    up = [server for server in servers if server.down_until <= now] or list(servers)
-    exchange = _Exchange(up, name, kind, now + seconds)
+    return [server for server in servers if server.down_until <= now] or list(servers)
+
+
+def ask(
+    servers: Sequence[Server],
+    name: Name,
+    kind: RecordKind,
+    seconds: float,
+    begun: Begun | None = None,
+    before_wait: Callable[[], object] = lambda: None,
+) -> Reply:
+    """The reply to one question, NOERROR or NXDOMAIN and complete, within so many seconds; raises DnsTempError. `begun`
+    is the same question if it was sent already. `before_wait` is called before it waits."""
+    exchange = _Exchange(usable(servers), name, kind, seconds, before_wait)
     try:
-        return exchange.run(now, seconds)
+        if begun is not None and (reply := exchange.join(begun)) is not None:
+            return reply
+        return exchange.run()
     finally:
         exchange.end()
 
 
 class _Try:
-    """A query that is under way to one server."""
+    """A query that is under way to one server, over a socket of its own."""
 
-    __slots__ = ("edns", "query", "sent", "server", "socket", "strays")
+    __slots__ = ("_name", "_socket", "_strays", "edns", "query", "sent", "server")
 
     def __init__(self, server: Server, name: Name, kind: RecordKind, *, edns: bool) -> None:
         self.server = server
         self.edns = edns
         self.query = encode_question(secrets.randbits(16), name, kind, edns=edns)  # RFC 5452 section 9.2
-        self.strays = 0
         self.sent = time.monotonic()
-        self.socket = socket.socket(server.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._name = name
+        self._strays = 0
+        self._socket = server.connect()
         try:
-            self.socket.connect(server.address)  # the kernel picks a random port and drops what others send
-            self.socket.send(self.query)
+            self._socket.send(self.query)
         except OSError:
-            self.socket.close()
+            self._socket.close()
             raise
+
+    @property
+    def flooded(self) -> bool:
+        """Whether somebody seems to guess the reply."""
+        return self._strays > limits.MAX_STRAYS
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when a reply may have come."""
+        return self._socket.fileno()
+
+    def receive(self) -> bytes | None:
+        """The reply if it is there; raises OSError."""
+        try:
+            wire = self._socket.recv(UDP_SIZE + 1)
+        except BlockingIOError:  # the kernel dropped the datagram: a wrong checksum
+            return None
+        if answers(wire, self.query, self._name):
+            return wire
+        self._strays += 1
+        return None
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._socket.close()
 
 
 class _Exchange:
     """The tries of one question. All stay open to the end, so that a late reply to the first is still of use."""
 
-    def __init__(self, servers: list[Server], name: Name, kind: RecordKind, deadline: float) -> None:
+    def __init__(
+        self,
+        servers: list[Server],
+        name: Name,
+        kind: RecordKind,
+        seconds: float,
+        before_wait: Callable[[], object],
+    ) -> None:
         self._servers = servers  # those that may still have an answer; the next to ask first
         self._name = name
         self._kind = kind
-        self._deadline = deadline
-        self._tries: dict[int, _Try] = {}
+        self._deadline = time.monotonic() + seconds
+        self._interval = seconds / min(max(MIN_SENDS, 2 * len(servers)), MAX_SENDS)
+        self._before_wait: Callable[[], object] | None = before_wait
+        self._tries: dict[int, _Try | Begun] = {}
         self._poll = select.poll()
         self._failure: _FailedError | None = None  # the last one of a server; SERVFAIL says more than silence
         self._refusal = ""  # why a server could not even be asked
 
-    def run(self, now: float, seconds: float) -> Reply:
+    def join(self, begun: Begun) -> Reply | None:
+        """Waits for the reply to a question of a burst, for as long as for any first try; it stays one of the tries."""
+        server = begun.server
+        if server not in self._servers or begun.fileno() < 0:
+            begun.close()
+            return None
+        self._servers.remove(server)
+        self._servers.append(server)
+        self._tries[begun.fileno()] = begun
+        until = min(begun.sent + self._interval, self._deadline)
+        reply = self._outcome(begun, lambda: begun.burst.wait(begun, until, self._wait))
+        if reply is None and begun.fileno() in self._tries:
+            self._poll.register(begun, select.POLLIN)
+        return reply
+
+    def run(self) -> Reply:
         """Sends, waits, sends to the next one, and so on."""
-        interval = seconds / min(max(MIN_SENDS, 2 * len(self._servers)), MAX_SENDS)
-        next_send = now
+        next_send = now = time.monotonic()
         while self._servers and now < self._deadline:
             if now >= next_send or not self._tries:
                 server = self._servers.pop(0)
                 self._servers.append(server)
                 self._send(server, edns=server.plain_until <= now)
-                next_send = now + interval
+                next_send = now + self._interval
             if self._tries:
-                wait = min(next_send, self._deadline) - now
-                for descriptor, _ in self._poll.poll(max(wait, 0) * 1000 + 1):
-                    reply = self._receive(self._tries.get(descriptor))
-                    if reply is not None:
-                        return reply
+                reply = self._await(min(next_send, self._deadline) - now)
+                if reply is not None:
+                    return reply
             now = time.monotonic()
         if self._failure is not None:
             raise DnsTempError(self._failure.reason, self._failure.word)
@@ -143,12 +166,32 @@ class _Exchange:
             raise DnsTempError("no reply in time", "TIMEOUT")
         raise UnreachableError(self._refusal)
 
+    def _await(self, seconds: float) -> Reply | None:
+        """The reply if one comes within so many seconds."""
+        self._wait()
+        begun = [attempt for attempt in self._tries.values() if isinstance(attempt, Begun)]
+        if begun:
+            seconds = min(seconds, BEGUN_STEP)
+        ready = [self._tries.get(descriptor) for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000 + 1)]
+        for attempt in [*ready, *begun]:
+            if attempt is not None and self._tries.get(attempt.fileno()) is attempt:
+                reply = self._outcome(attempt, attempt.receive)
+                if reply is not None:
+                    return reply
+        return None
+
+    def _wait(self) -> None:
+        """Tells, once, that it is about to wait."""
+        before_wait, self._before_wait = self._before_wait, None
+        if before_wait is not None:
+            before_wait()
+
     def end(self) -> None:
         """Closes all sockets, and notes which servers have kept silent."""
         now = time.monotonic()
         for attempt in self._tries.values():
-            attempt.socket.close()
-        for server in {attempt.server for attempt in self._tries.values() if now - attempt.sent >= MISS_TIME}:
+            attempt.close()
+        for server in {attempt.server for attempt in self._tries.values() if now - attempt.sent >= limits.MISS_TIME}:
             server.missed(now)
 
     def _send(self, server: Server, *, edns: bool) -> None:
@@ -157,17 +200,16 @@ class _Exchange:
         except OSError as error:
             self._unreachable(server, error)
             return
-        self._tries[attempt.socket.fileno()] = attempt
-        self._poll.register(attempt.socket, select.POLLIN)
+        self._tries[attempt.fileno()] = attempt
+        self._poll.register(attempt, select.POLLIN)
 
-    def _receive(self, attempt: _Try | None) -> Reply | None:
-        """The reply that waits on a socket, None if it is none that ends the question."""
-        if attempt is None:  # the server failed on another socket a moment ago
-            return None
+    def _outcome(self, attempt: _Try | Begun, receive: Callable[[], bytes | None]) -> Reply | None:
+        """What is received for a try, None if it is nothing that ends the question."""
         try:
-            return self._read(attempt)
-        except BlockingIOError:  # the kernel dropped the datagram: a wrong checksum
-            return None
+            wire = receive()
+            if wire is not None:
+                return self._read(attempt, wire)
+            return self._over_tcp(attempt) if attempt.flooded else None
         except OSError as error:
             self._unreachable(attempt.server, error)
             return None
@@ -177,18 +219,14 @@ class _Exchange:
                 self._failure = error
             return None
 
-    def _read(self, attempt: _Try) -> Reply | None:
-        wire = attempt.socket.recv(UDP_SIZE + 1)
-        if not answers(wire, attempt.query, self._name):
-            attempt.strays += 1
-            return self._over_tcp(attempt) if attempt.strays > MAX_STRAYS else None
+    def _read(self, attempt: _Try | Begun, wire: bytes) -> Reply | None:
         attempt.server.seen()
         if len(wire) > UDP_SIZE:  # larger than we offered: the rest is lost
             return self._over_tcp(attempt)
         reply = self._judge(attempt, wire)
         return self._over_tcp(attempt) if reply and reply.truncated else reply
 
-    def _over_tcp(self, attempt: _Try) -> Reply | None:
+    def _over_tcp(self, attempt: _Try | Begun) -> Reply | None:
         """Asks again over TCP, which carries what UDP can't (RFC 7766 section 5)."""
         others = sum(other is not attempt.server for other in self._servers)
         now = time.monotonic()
@@ -206,7 +244,7 @@ class _Exchange:
             raise _FailedError(attempt.server, "TCP: a truncated reply")
         return reply
 
-    def _judge(self, attempt: _Try, wire: bytes) -> Reply | None:
+    def _judge(self, attempt: _Try | Begun, wire: bytes) -> Reply | None:
         """The reply if it is an answer or truncated; None if the server is asked again, without EDNS."""
         server = attempt.server
         try:
@@ -223,7 +261,7 @@ class _Exchange:
             raise _FailedError(server, f"rcode {dns.rcode.to_text(reply.rcode)}")
         now = time.monotonic()
         if not attempt.edns and server.plain_until <= now:
-            server.plain_until = now + PLAIN_TIME  # so it was EDNS that it could not do
+            server.plain_until = now + limits.PLAIN_TIME  # so it was EDNS that it could not do
         self._forget(server)
         return reply
 
@@ -245,7 +283,7 @@ class _Exchange:
                 del self._tries[descriptor]
                 with suppress(KeyError):
                     self._poll.unregister(descriptor)
-                attempt.socket.close()
+                attempt.close()
 
 
 def _ask_tcp(server: Server, query: bytes, deadline: float) -> bytes:
