@@ -2,8 +2,6 @@
 
 from contextlib import suppress
 
-from dns.name import Name
-
 from mailnotary.resolver import Answer, RecordKind
 from mailnotary.resolver.records import MAX_RECORDS, WireError
 from mailnotary.resolver.types import MAX_CNAMES
@@ -17,7 +15,7 @@ from mailnotary.resolver.wire import (
 from support.fuzzing import run
 
 KINDS = tuple(RecordKind)
-NAME = Name([b"x", b"org", b""])
+NAME = b"\x01x\x03org\x00"
 
 
 def one_input(data: bytes) -> None:
@@ -51,7 +49,7 @@ def _carry(text: str, kind: RecordKind) -> None:
     name = parse_name(text)
     if name is not None:
         assert parse_name(name_text(name)) == name
-        assert name.to_digestable() in encode_question(0, name, kind, edns=True)
+        assert name in encode_question(0, name, kind, edns=True)
 
 
 if __name__ == "__main__":

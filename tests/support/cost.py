@@ -103,7 +103,7 @@ class GenomeResolver:
         query = encode_question(7, parsed, kind, edns=True)
         began = time.process_time()
         if (name, kind) not in self._wires:
-            self._wires[name, kind] = self._wire(name_text(parsed), kind, parsed.to_digestable())
+            self._wires[name, kind] = self._wire(name_text(parsed), kind, parsed)
         wire = self._wires[name, kind]
         self.aside += time.process_time() - began
         if wire is None:

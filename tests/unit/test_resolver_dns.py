@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -307,9 +308,40 @@ def test_questions_that_nobody_waits_for_are_bounded_and_asked_again_later(
     for i in (0, 50, 99):
         assert not resolver.lookup(f"n{i}.org", A).exists
     assert [server.count(f"n{i}.org", "A") for i in (0, 50, 99)] == [2, 2, 1]
-    resolver.prefetch([])
-    monkeypatch.setattr(dns, "BEGUN_SECONDS", 0.0)
+    monkeypatch.setattr(dns, "LEFT_SECONDS", 0.0)
     resolver.tidy()
+    assert _sockets() == before
+
+
+def test_an_answer_that_nobody_waits_for_is_kept(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "LEFT_SECONDS", 0.0)
+    resolver = DnsResolver([server.address])
+    before = _sockets()
+    resolver.prefetch([("x.org", A), ("broken.org", A), ("alias.org", A)])
+    deadline = time.monotonic() + 10
+    while _sockets() > before and time.monotonic() < deadline:
+        resolver.tidy()
+    assert _sockets() == before
+    for name, again in (("x.org", 0), ("broken.org", 1), ("alias.org", 0)):
+        _outcome(resolver, name, A)
+        assert server.count(name, "A") == 1 + again
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_what_gets_no_answer_is_ended_at_some_time(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    monkeypatch.setattr(dns, "LEFT_SECONDS", 0.0)
+    resolver = DnsResolver([server.address], timeout=0.2)
+    before = _sockets()
+    resolver.prefetch([("silent.org", A)])
+    resolver.tidy()
+    assert _sockets() == before + 1
+    monkeypatch.setattr(dns, "BEGUN_SECONDS", 0)
+    if left:
+        resolver.tidy()
+    else:
+        assert _outcome(resolver, "silent.org", A) == "TIMEOUT"
     assert _sockets() == before
 
 
@@ -423,11 +455,21 @@ def test_without_nameservers_the_systems_are_asked() -> None:
     DnsResolver()
 
 
-def test_a_system_without_nameservers_has_one_on_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dns.resolver as dnspython
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("nameserver 192.0.2.1\nnameserver\t2001:db8::1  \n", ["192.0.2.1", "2001:db8::1"]),
+        ("# nameserver 192.0.2.1\n;nameserver 192.0.2.1\nsearch nameserver 192.0.2.1\n", ["127.0.0.1"]),
+        ("nameserver ns.example\nnameserver\nnameserver fe80::1%lo\n", ["fe80::1%lo"]),
+        ("", ["127.0.0.1"]),
+        ("\xff\x00", ["127.0.0.1"]),
+    ],
+)
+def test_the_systems_nameservers_are_those_of_resolv_conf(tmp_path: Path, text: str, addresses: list[str]) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_bytes(text.encode("latin-1"))
+    assert dns.system_nameservers(str(file)) == [(address, 53) for address in addresses]
 
-    def fail(*args: object, **options: object) -> None:
-        raise dnspython.NoResolverConfiguration
 
-    monkeypatch.setattr(dnspython, "Resolver", fail)
-    assert dns.system_nameservers() == [("127.0.0.1", 53)]
+def test_a_system_without_resolv_conf_has_a_nameserver_on_this_host(tmp_path: Path) -> None:
+    assert dns.system_nameservers(str(tmp_path / "missing")) == [("127.0.0.1", 53)]

@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from dns.name import Name
-
 from mailnotary.resolver import server as limits
 from mailnotary.resolver.server import Server
 from mailnotary.resolver.types import RecordKind
@@ -25,7 +23,7 @@ class Begun:
 
     __slots__ = ("burst", "edns", "name", "query", "sent", "server", "wire")
 
-    def __init__(self, burst: "Burst", name: Name, query: bytes, edns: bool) -> None:
+    def __init__(self, burst: "Burst", name: bytes, query: bytes, edns: bool) -> None:
         self.burst = burst
         self.server = burst.server
         self.name = name
@@ -47,6 +45,13 @@ class Begun:
         """The reply if it is there; raises OSError, as the socket does."""
         return self.burst.read(self)
 
+    def over(self) -> bool:
+        """Whether there is a reply, or there will never be one."""
+        try:
+            return self.receive() is not None or self.flooded
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Nobody will ask for the reply any more."""
         self.burst.leave(self)
@@ -67,7 +72,7 @@ class Burst:
         self._changed = threading.Condition(threading.Lock())
         self._led = False  # whether a thread waits for the socket, on behalf of the others
 
-    def add(self, name: Name, kind: RecordKind) -> Begun | None:
+    def add(self, name: bytes, kind: RecordKind) -> Begun | None:
         """One more question, not sent yet; None where it has enough, or the socket has failed or is closed."""
         with self._changed:
             if not self._left or self._error is not None or self._socket.fileno() < 0:

@@ -3,21 +3,24 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+from pathlib import Path
 
-from dns.name import Name
 from dns.rcode import NOERROR
 
 from mailnotary.escape import printable
 from mailnotary.resolver.burst import Begun, Burst
 from mailnotary.resolver.cache import AnswerCache, Key
 from mailnotary.resolver.server import Server
-from mailnotary.resolver.transport import UnreachableError, ask, usable
+from mailnotary.resolver.transport import UnreachableError, answered, ask, usable
 from mailnotary.resolver.types import MAX_CNAMES, Answer, DnsTempError, RecordKind
-from mailnotary.resolver.wire import name_text, parse_name
+from mailnotary.resolver.wire import Reply, name_text, parse_name
 
 MAX_BEGUN = 1024  # questions that were sent and that nobody waits for yet: some three for each message under way
-BEGUN_SECONDS = 30  # after which nobody will
+LEFT_SECONDS = 1.0  # after which its answer is kept where nobody waits for it
+BEGUN_SECONDS = 30  # after which none will come
 BURST_SECONDS = 0.01  # in which questions of one thread are of one burst: a message has its keys' and its policy's
+RESOLV_CONF = "/etc/resolv.conf"
 CACHE_OCTETS = 32 * 1024 * 1024  # memory for answers in one process, about: a hostile zone has 64 KiB at every name
 
 _NO_SUCH_NAME = Answer((), exists=False)
@@ -30,7 +33,8 @@ class _Flight:
 
     def __init__(self) -> None:
         self.begun: Begun | None = None  # if it was sent before anybody waited
-        self.landed = threading.Event()
+        self.landed = threading.Lock()  # held until it has landed; an Event takes ten times as long to make
+        self.landed.acquire()
         self.outcome: Answer | DnsTempError | None = None
         self.taken = False  # whether a thread waits for its reply
 
@@ -101,21 +105,45 @@ class DnsResolver:
             parsed = parse_name(name)
             if parsed is not None:
                 self._begin(parsed, (name_text(parsed), kind))
-        self.tidy()
+        while len(self._begun) > MAX_BEGUN:
+            with self._lock:
+                oldest = list(self._begun.items())[:1]
+            for key, flight in oldest:
+                self._collect(key, flight)
 
     def tidy(self) -> None:
-        """Ends questions that were begun long ago, or are too many, and that nobody has waited for."""
-        while self._begun:
-            with self._lock:
-                key, flight = next(iter(self._begun.items()), (None, None))
-                if key is None or flight is None or flight.begun is None:
-                    return
-                if len(self._begun) <= MAX_BEGUN and time.monotonic() - flight.begun.sent < BEGUN_SECONDS:
-                    return
-                del self._begun[key], self._flights[key]
-            flight.begun.close()
+        """Keeps the answers to questions that nobody has waited for: a message ended early, or is still on its way.
+        To be called now and then; never waits."""
+        now = time.monotonic()
+        with self._lock:
+            begun = list(self._begun.items())
+        for key, flight in begun:
+            if flight.begun is None or now - flight.begun.sent < LEFT_SECONDS:
+                return
+            if now - flight.begun.sent >= BEGUN_SECONDS or flight.begun.over():
+                self._collect(key, flight)
 
-    def _begin(self, name: Name, key: Key) -> None:
+    def _collect(self, key: Key, flight: _Flight) -> None:
+        """Ends a question that nobody waits for, with what has come of it."""
+        with self._lock:
+            if self._begun.pop(key, None) is not flight:
+                return
+            flight.taken = True
+        assert flight.begun is not None  # noqa: S101 - for the type checker
+        reply = answered(flight.begun, key[1])
+        if reply is not None and reply.target is None and reply.cnames <= MAX_CNAMES:
+            flight.outcome = _answer(reply, reply.octets)
+            self._cache.put(key, flight.outcome, reply.ttl)
+            self._note("answer", 0.0)
+        flight.begun.close()
+        self._land(key, flight)
+
+    def _land(self, key: Key, flight: _Flight) -> None:
+        with self._lock:
+            del self._flights[key]
+        flight.landed.release()
+
+    def _begin(self, name: bytes, key: Key) -> None:
         """Sends a question, unless it is under way or answered."""
         if key in self._flights:
             return
@@ -133,7 +161,7 @@ class DnsResolver:
         else:
             begun.burst.send(begun)
 
-    def _in_burst(self, name: Name, kind: RecordKind) -> Begun | None:
+    def _in_burst(self, name: bytes, kind: RecordKind) -> Begun | None:
         """A question of the burst under way, or of a new one; None where no socket is available."""
         now = time.monotonic()
         server = usable(self._servers)[0]
@@ -149,7 +177,7 @@ class DnsResolver:
         self._newest.burst = burst, now
         return burst.add(name, kind)
 
-    def _lookup(self, name: Name, key: Key, deadline: float, *, whole: bool) -> Answer:
+    def _lookup(self, name: bytes, key: Key, deadline: float, *, whole: bool) -> Answer:
         while True:
             with self._lock:
                 answer = self._cache.get(key)
@@ -160,10 +188,8 @@ class DnsResolver:
                 self._begun.pop(key, None)
             if ours:
                 self._fly(flight, name, key, deadline, whole=whole)
-            elif not flight.landed.is_set():
-                self._before_wait()
-                if not flight.landed.wait(deadline - time.monotonic()):
-                    raise _temp_error(key, DnsTempError("no reply in time", "TIMEOUT"))
+            elif not self._has_landed(flight, deadline):
+                raise _temp_error(key, DnsTempError("no reply in time", "TIMEOUT"))
             outcome = flight.outcome
             if isinstance(outcome, Answer):
                 return outcome
@@ -172,7 +198,16 @@ class DnsResolver:
             if ours:
                 raise _temp_error(key, DnsTempError("no reply in the time left", "TIMEOUT"))
 
-    def _fly(self, flight: _Flight, name: Name, key: Key, deadline: float, *, whole: bool) -> None:
+    def _has_landed(self, flight: _Flight, deadline: float) -> bool:
+        """Whether another thread's question is over until then; waits for it."""
+        if flight.landed.locked():
+            self._before_wait()
+        if not flight.landed.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            return False
+        flight.landed.release()  # for others who wait
+        return True
+
+    def _fly(self, flight: _Flight, name: bytes, key: Key, deadline: float, *, whole: bool) -> None:
         """Asks, keeps what comes of it, and wakes those who wait. A time-out says nothing to others and is not kept
         when the time was not `whole`."""
         started, word = time.monotonic(), "error"
@@ -187,12 +222,10 @@ class DnsResolver:
                 if not isinstance(error, UnreachableError):
                     self._cache.put_failure(key, flight.outcome)
         finally:
-            with self._lock:
-                del self._flights[key]
-            flight.landed.set()
+            self._land(key, flight)
             self._note(word, time.monotonic() - started)
 
-    def _ask(self, name: Name, kind: RecordKind, deadline: float, begun: Begun | None) -> tuple[Answer, int | None]:
+    def _ask(self, name: bytes, kind: RecordKind, deadline: float, begun: Begun | None) -> tuple[Answer, int | None]:
         """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""
         cnames = octets = 0
         ttls: list[int] = []
@@ -207,21 +240,30 @@ class DnsResolver:
                 ttls.append(reply.ttl)
             if reply.target is None:
                 known = min(ttls) if reply.ttl is not None else None
-                exists = bool(reply.records) or reply.rcode == NOERROR
-                return Answer(reply.records, exists, octets), known
+                return _answer(reply, octets), known
             name = reply.target
 
 
-def system_nameservers() -> list[tuple[str, int]]:
-    """The nameservers of /etc/resolv.conf; without any the one on this host (resolv.conf(5))."""
-    import dns.exception  # only here: it is slow to load, and most configurations name their servers
-    import dns.resolver
+def _answer(reply: Reply, octets: int) -> Answer:
+    return Answer(reply.records, bool(reply.records) or reply.rcode == NOERROR, octets)
 
+
+def system_nameservers(file: str = RESOLV_CONF) -> list[tuple[str, int]]:
+    """The nameservers of /etc/resolv.conf; without any the one on this host (resolv.conf(5))."""
     try:
-        addresses = dns.resolver.Resolver().nameservers
-    except (dns.exception.DNSException, ValueError, OSError):
-        addresses = []
-    return [(str(address), 53) for address in addresses] or [("127.0.0.1", 53)]
+        lines = Path(file).read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    found = [words[1] for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"]
+    return [(address, 53) for address in found if _is_address(address)] or [("127.0.0.1", 53)]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _temp_error(key: Key, error: DnsTempError) -> DnsTempError:

@@ -22,7 +22,7 @@ MAX_LABELS = 2_000  # read in the names of one message, compression pointers amo
 MAX_TEXT = 8_192
 MAX_STRINGS = 1_000  # of the TXT records of one message that have several: a string may be empty, 64 KiB hold 65,535
 
-_MAX_NAME = 255  # octets (RFC 1035 section 2.3.4)
+MAX_WIRE_NAME = 255  # octets (RFC 1035 section 2.3.4)
 _POINTER = 0xC0  # the bits of a compression pointer; one of them alone is not a label (RFC 6891 section 5)
 _FIELDS = struct.Struct("!HHIH")  # of a record: type, class, TTL, length of its data
 _MINIMUM = struct.Struct("!16xI")  # of a SOA record, after its two names
@@ -111,8 +111,8 @@ class Reader:
                 break
             position = limit = target
         name = b"".join(pieces) if len(pieces) > 1 else pieces[0]
-        if len(name) > _MAX_NAME:
-            raise WireError(f"a name has more than {_MAX_NAME} octets")
+        if len(name) > MAX_WIRE_NAME:
+            raise WireError(f"a name has more than {MAX_WIRE_NAME} octets")
         self.octets += len(name)
         if end and pointed not in self.known:
             self.known[pointed] = b"".join(pieces[before:])

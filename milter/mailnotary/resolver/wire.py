@@ -1,25 +1,20 @@
 """DNS messages: the questions that a stub resolver asks, and what it reads in the replies.
 
-dnspython makes the questions. Replies are walked with a reader of our own (`records`), which decodes only what was
-asked for, and whose work is in proportion to what it reads. `dns.message.from_wire` decodes everything: it takes many
-times as long, and one odd record anywhere in the message costs it the good answer."""
+Names are in wire form and lower case. Replies are walked with a reader of our own (`records`), which decodes only what
+was asked for, and whose work is in proportion to what it reads. dnspython's `dns.message.from_wire` decodes everything:
+it takes many times as long, and one odd record anywhere in the message costs it the good answer."""
 
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 
-import dns.flags
-import dns.message
-import dns.name
 import dns.rcode
-from dns.exception import DNSException
-from dns.name import Name
+from dns.rdataclass import IN
 from dns.rdatatype import CNAME, NS, OPT, SOA, RdataType
 
 from mailnotary.domain import MAX_NAME
-from mailnotary.resolver.records import Reader, ResourceRecord, WireError, labels, labels_text
+from mailnotary.resolver.records import MAX_WIRE_NAME, Reader, ResourceRecord, WireError, labels, labels_text
 from mailnotary.resolver.types import MAX_CNAMES, MxRecord, RecordData, RecordKind
 
 UDP_SIZE = 1232  # octets of a UDP reply that we offer: fits an unfragmented IPv6 packet (DNS flag day 2020)
@@ -30,9 +25,15 @@ _HEADER = struct.Struct("!HHHHHH")  # id, flags, numbers of questions and of the
 _START = struct.Struct("!HHH")  # of the header: id, flags, number of questions
 _HEADER_SIZE = 12  # octets (RFC 1035 section 4.1.1)
 _QUESTION_SIZE = 4  # octets after the question's name
-_QR, _TC = int(dns.flags.QR), int(dns.flags.TC)  # plain numbers: an IntFlag's `&` is Python code
+_QR, _TC = 0x8000, 0x0200  # flags (RFC 1035 section 4.1.1)
 _OPCODE = 0x7800  # its bits, none of them in QUERY; some releases of dnspython have no words for all the others
+_MAX_LABEL = 63  # octets (RFC 1035 section 2.3.4)
 _TYPES = {kind: RdataType[kind] for kind in RecordKind}
+_TYPE_OCTETS = {kind: struct.pack("!HH", rdtype, IN) for kind, rdtype in _TYPES.items()}
+# What stands before and after a question: the flag RD and one question; with EDNS an OPT record (RFC 6891 section
+# 6.1.2), whose class is the size of the replies that we take.
+_PLAIN = struct.pack("!5H", 0x0100, 1, 0, 0, 0), b""
+_EDNS = struct.pack("!5H", 0x0100, 1, 0, 0, 1), struct.pack("!BHHIH", 0, OPT, UDP_SIZE, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,48 +49,44 @@ class Reply:
     records: tuple[RecordData, ...] = ()
     ttl: int | None = None
     cnames: int = 0
-    target: Name | None = None
+    target: bytes | None = None
     octets: int = 0
 
 
-def parse_name(text: str) -> Name | None:
-    """The name in lower case, None if DNS can't carry it (RFC 1035 section 2.3.4) or it is the root.
+def parse_name(text: str) -> bytes | None:
+    """The name in wire form and lower case, None if DNS can't carry it (RFC 1035 section 2.3.4) or it is the root.
 
     A character is an octet; only A to Z are lowered (RFC 4343 section 3), whatever latin-1 has for the others."""
     if len(text) > MAX_NAME + 1:  # one for the trailing dot
         return None
     try:
         octets = text.encode("latin-1").lower()
-        return Name([*octets.removesuffix(b".").split(b"."), b""])
-    except (UnicodeEncodeError, DNSException):
+    except UnicodeEncodeError:
         return None
+    wire = bytearray()
+    for label in octets.removesuffix(b".").split(b"."):
+        if not 0 < len(label) <= _MAX_LABEL:
+            return None
+        wire.append(len(label))
+        wire += label
+    wire.append(0)
+    return bytes(wire) if len(wire) <= MAX_WIRE_NAME else None
 
 
-def name_text(name: Name) -> str:
-    """A name as text: a character is an octet, no trailing dot, the root is empty.
+def name_text(name: bytes) -> str:
+    """A name in wire form as text: a character is an octet, no trailing dot, the root is empty.
 
     A dot within a label gets a backslash (RFC 1035 section 5.1), so that no label passes for two."""
-    return labels_text(name.labels[:-1])
+    return labels_text(labels(name))
 
 
-def encode_question(identity: int, name: Name, kind: RecordKind, *, edns: bool) -> bytes:
-    """The message that asks one question of a recursive server."""
-    blank = _blank_question(kind, edns)
-    return identity.to_bytes(2, "big") + blank[2:_HEADER_SIZE] + name.to_digestable() + blank[_HEADER_SIZE + 1 :]
+def encode_question(identity: int, name: bytes, kind: RecordKind, *, edns: bool) -> bytes:
+    """The message that asks one question of a recursive server. `name` is in wire form."""
+    head, tail = _EDNS if edns else _PLAIN
+    return identity.to_bytes(2, "big") + head + name + _TYPE_OCTETS[kind] + tail
 
 
-@cache
-def _blank_question(kind: RecordKind, edns: bool) -> bytes:
-    """The question for the root's records: made once, since dnspython takes a quarter of a question's time to make it.
-
-    Another name takes the place of the one octet after the header."""
-    query = dns.message.make_query(
-        dns.name.root, _TYPES[kind], use_edns=0 if edns else False, payload=UDP_SIZE if edns else 0
-    )
-    return query.to_wire()
-
-
-def answers(reply: bytes, query: bytes, name: Name) -> bool:
+def answers(reply: bytes, query: bytes, name: bytes) -> bool:
     """Whether a datagram is the reply to our query: its id, its kind and its question (RFC 5452 section 4).
 
     Old servers leave the question out where they report an error."""
@@ -100,11 +97,11 @@ def answers(reply: bytes, query: bytes, name: Name) -> bool:
         return False
     if questions == 0:
         return dns.rcode.from_flags(flags, 0) not in ANSWERED
-    end = _HEADER_SIZE + len(name.to_digestable()) + _QUESTION_SIZE
+    end = _HEADER_SIZE + len(name) + _QUESTION_SIZE
     return questions == 1 and reply[_HEADER_SIZE:end].lower() == query[_HEADER_SIZE:end]
 
 
-def parse_reply(wire: bytes, name: Name, kind: RecordKind) -> Reply:
+def parse_reply(wire: bytes, name: bytes, kind: RecordKind) -> Reply:
     """Reads a reply that `answers`; raises WireError."""
     try:
         return _parse(Reader(wire), name, kind)
@@ -112,21 +109,20 @@ def parse_reply(wire: bytes, name: Name, kind: RecordKind) -> Reply:
         raise error if isinstance(error, WireError) else WireError(str(error)) from error
 
 
-def _parse(reader: Reader, name: Name, kind: RecordKind) -> Reply:
+def _parse(reader: Reader, name: bytes, kind: RecordKind) -> Reply:
     _, flags, questions, answer_count, authority_count, additional_count = _HEADER.unpack_from(reader.wire)
     rcode = dns.rcode.from_flags(flags, 0)
     if flags & _TC:
         return Reply(rcode, truncated=True)
     if rcode not in ANSWERED:
         return Reply(rcode)
-    asked = name.to_digestable()
     if questions:
-        reader.known[_HEADER_SIZE] = asked
-    reader.position = _HEADER_SIZE + (len(asked) + _QUESTION_SIZE) * questions
+        reader.known[_HEADER_SIZE] = name
+    reader.position = _HEADER_SIZE + (len(name) + _QUESTION_SIZE) * questions
     rdtype = _TYPES[kind]
     answer = reader.records(answer_count)
     wanted = [record for record in answer if record.rdtype == rdtype] if rcode == dns.rcode.NOERROR else []
-    owner, ttls = _follow_cnames(reader, asked, answer, {record.owner for record in wanted})
+    owner, ttls = _follow_cnames(reader, name, answer, {record.owner for record in wanted})
     cnames = len(ttls)
     owned = [record for record in wanted if record.owner == owner]
     if owned:
@@ -145,7 +141,7 @@ def _parse(reader: Reader, name: Name, kind: RecordKind) -> Reply:
             return Reply(rcode, ttl=ttl, cnames=cnames, octets=octets)
     if rcode == dns.rcode.NOERROR:
         if cnames:  # RFC 2308 section 2.2: nothing is said about where the CNAMEs lead
-            return Reply(rcode, ttl=min(ttls), cnames=cnames, target=_to_name(owner), octets=octets)
+            return Reply(rcode, ttl=min(ttls), cnames=cnames, target=owner, octets=octets)
         if any(record.rdtype == NS for record in authority):
             raise WireError("it is a referral: the server does not answer for others")
     return Reply(rcode, cnames=cnames, octets=octets)
@@ -165,10 +161,6 @@ def _follow_cnames(
         ttls.append(record.ttl)
         owner = reader.data_name(record).lower()
     return owner, ttls
-
-
-def _to_name(octets: bytes) -> Name:
-    return Name([*labels(octets), b""])
 
 
 def _read_mx(reader: Reader, record: ResourceRecord) -> RecordData:
