@@ -147,7 +147,6 @@ BOUNDS = {
     "history.replays": ["MAX_SEEN", "MAX_REPEATED", "MAX_NETWORKS", "MAX_WAITING", "MAX_USES"],
     "resolver.burst": ["MAX_QUESTIONS"],
     "resolver.dns": ["MAX_BEGUN", "BEGUN_SECONDS"],
-    "resolver.types": ["MAX_CNAMES"],
     "resolver.records": ["MAX_RECORDS", "MAX_TEXT"],
     "resolver.server": ["MAX_STRAYS"],
     "resolver.types": ["MAX_CNAMES"],

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, dns
 from mailnotary.resolver import server as server_module
+from mailnotary.resolver.burst import Burst
 from mailnotary.resolver.dns import DnsResolver
+from mailnotary.resolver.server import Server
 from support.daemon import open_files
 from support.dns_server import DnsServer, Faults
 
@@ -334,6 +336,28 @@ def test_questions_of_a_burst_outlive_what_a_single_one_does(server: DnsServer, 
     assert resolver.lookup("x.org", A).records == RIGHT
     assert resolver.lookup("x.org", TXT).texts == (b"hello",)
     assert not resolver.lookup("nowhere.org", A).exists
+
+
+def test_who_waits_is_told_of_an_error_that_a_later_question_of_the_burst_met() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        server = Server(*silent.getsockname())
+        burst = Burst(server, server.connect())
+        begun = [burst.add(b"\x01%c\x03org\x00" % (97 + i), A) for i in range(4)]
+        first, *others = [question for question in begun if question is not None]
+        burst.send(first)
+        start = time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(burst.wait, first, start + 60, lambda: None)
+            time.sleep(0.1)  # it leads
+            silent.close()
+            for question in others:  # one of them, if not the one that leads, gets what the one before has met
+                burst.send(question)
+            with pytest.raises(OSError, match="refused"):
+                waiting.result(30)
+        for question in (first, *others):
+            question.close()
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED"])

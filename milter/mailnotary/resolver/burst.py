@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from mailnotary.resolver import server as limits
 from mailnotary.resolver.server import Server
@@ -93,8 +94,10 @@ class Burst:
             return  # as good as lost on its way
         except OSError as error:
             with self._changed:
-                self._error = error
+                self._error = self._error or error
                 self._changed.notify_all()
+                with suppress(OSError):  # whoever leads is woken: a socket tells of its error once, and here it has
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def fileno(self) -> int:
         """The descriptor of the socket."""
