@@ -20,8 +20,9 @@ from dns.rdatatype import RdataType
 
 from mailnotary.escape import printable
 from mailnotary.resolver.dns import system_nameservers
+from mailnotary.resolver.records import labels_text
 from mailnotary.resolver.types import MAX_CNAMES, Answer, DnsTempError
-from mailnotary.resolver.wire import UDP_SIZE, name_text, parse_name
+from mailnotary.resolver.wire import UDP_SIZE, parse_name
 
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -96,7 +97,7 @@ class Authority:
             # In the answer if the name is the zone's own, otherwise with the negative answer (RFC 2308 section 3).
             for rrset in (*reply.answer, *reply.authority):
                 if rrset.rdtype == RdataType.SOA and current.is_subdomain(rrset.name) and rrset.name != dns.name.root:
-                    return name_text(rrset.name)
+                    return _text(rrset.name)
             current = current.parent()
         raise DnsTempError(f"no zone was found that has {printable(name)}")
 
@@ -143,7 +144,7 @@ class Authority:
             return Served(server, problem=error.reason)
         if not reply.flags & dns.flags.AA:
             return Served(server, problem="it is not authoritative for the zone")
-        alias = records(reply, asked, RdataType.CNAME, lambda record: name_text(record.target))
+        alias = records(reply, asked, RdataType.CNAME, lambda record: _text(record.target))
         if alias:
             return Served(server, alias=alias[0])
         texts = records(reply, asked, RdataType.TXT, lambda record: b"".join(record.strings))
@@ -161,8 +162,8 @@ class Authority:
                     :MAX_ADDRESSES
                 ]
             if not addresses:
-                raise DnsTempError(f"the nameserver {name_text(name)} of {zone} has no address")
-            found += [Nameserver(name_text(name), (address, self._port)) for address in addresses]
+                raise DnsTempError(f"the nameserver {_text(name)} of {zone} has no address")
+            found += [Nameserver(_text(name), (address, self._port)) for address in addresses]
         if not found:
             raise DnsTempError(f"{zone} has no NS records")
         return tuple(found)
@@ -224,4 +225,8 @@ def _parsed(name: str) -> dns.name.Name:
     parsed = parse_name(name)
     if parsed is None:
         raise DnsTempError(f"{printable(name)} can't be in DNS")
-    return parsed
+    return dns.name.from_wire(parsed, 0)[0]
+
+
+def _text(name: dns.name.Name) -> str:
+    return labels_text(name.labels[:-1])

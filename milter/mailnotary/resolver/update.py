@@ -166,4 +166,4 @@ def _name(text: str) -> dns.name.Name:
     parsed = parse_name(text)
     if parsed is None:
         raise UpdateError(f"{printable(text)} is not a name that DNS can have")
-    return parsed
+    return dns.name.from_wire(parsed, 0)[0]
