@@ -46,7 +46,8 @@ def test_the_whole_tree_of_nested_includes_is_shown(capsys: pytest.CaptureFixtur
     assert "          8 of 10 look-ups, 0 of 2 void look-ups, 9 DNS questions" in lines
     for name in ("qq-a", "qq-b", "qq-c", "biz-a", "biz-b", "biz-c", "biz-d"):
         assert f"│  ├─ include:{name}.mail.qq.com  no match" in lines
-    assert lines[-1] == "└─ -all  match: fail  <- decides"
+    assert "└─ -all  match: fail  <- decides" in lines
+    assert lines[-1] == "Breadth   lets in 1,552 IPv4 addresses"
 
 
 def test_terms_questions_answers_and_the_explanation(capsys: pytest.CaptureFixture[str], zone: Path) -> None:
@@ -77,6 +78,8 @@ example.com  TXT "v=spf1 a:%{h} include:i.example -all exp=e.example"  (1 other 
 └─ exp=e.example  explanation
       TXT e.example: "%{c} is not a server of ours"
       192.0.2.1 is not a server of ours
+
+Breadth   lets in 16,777,216 IPv4 addresses, and whatever a:%{h} matches
 """
     )
 
@@ -94,6 +97,8 @@ loop.example  TXT "v=spf1 include:slow.example"
    └─ exists:never.example  temperror  <- decides
          A never.example: TIMEOUT
          exists:never.example of slow.example: A never.example: TIMEOUT
+
+Breadth   lets in 0 IPv4 addresses, and whatever exists:never.example matches
 """
     )
 
@@ -121,7 +126,7 @@ def test_json_has_each_identity_and_each_question(capsys: pytest.CaptureFixture[
         "--json",
     )
     data = json.loads(shown)
-    assert set(data) == {"spf", "dns"}
+    assert set(data) == {"spf", "dns", "breadth"}
     assert [(result["identity"], result["status"]) for result in data["spf"]] == [
         ("helo", "none"),
         ("mailfrom", "fail"),

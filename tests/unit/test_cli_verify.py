@@ -48,7 +48,11 @@ def test_json_has_the_fields_of_each_result(tmp_path: Path, zone: str, capsys: p
 
 def test_a_file_with_line_ends_of_unix(tmp_path: Path, zone: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(craft().replace(b"\r\n", b"\n"), tmp_path, "--zone", zone) == 0
-    assert capsys.readouterr().out == "pass       example.org, selector sel, rsa-sha256 with 1024 bits\n"
+    assert capsys.readouterr().out == (
+        "pass       example.org, selector sel, rsa-sha256 with 1024 bits\n"
+        "           does not protect from one more From, To, Subject, Date, Reply-To, Content-Type, "
+        "Content-Transfer-Encoding\n"
+    )
 
 
 def test_text_says_why(tmp_path: Path, zone: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +67,7 @@ def test_unsigned_mail(tmp_path: Path, zone: str, capsys: pytest.CaptureFixture[
     assert run(MESSAGE, tmp_path, "--zone", zone) == 0
     assert capsys.readouterr().out == "none  the message has no DKIM signature\n"
     assert run(MESSAGE, tmp_path, "--zone", zone, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"dkim": [], "key_records": []}
+    assert json.loads(capsys.readouterr().out) == {"dkim": [], "key_records": [], "evidence": []}
 
 
 def test_a_message_can_not_write_on_the_terminal(tmp_path: Path, zone: str, capsys: pytest.CaptureFixture[str]) -> None:

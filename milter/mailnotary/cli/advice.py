@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from mailnotary import spf
+from mailnotary.cli.breadth_text import advice as broad
 from mailnotary.dmarc import Policy
 from mailnotary.dmarc.discover import Discovery, TooManyQuestionsError
 from mailnotary.dmarc.policy_record import PolicyRecord
 from mailnotary.escape import printable
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
+from mailnotary.spf.breadth import Breadth, breadth
 from mailnotary.spf.record import (
     All,
     Ptr,
@@ -27,12 +29,14 @@ NOBODY = "240.0.0.1"  # no host has an address of 240.0.0.0/4 (RFC 1112 section 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The records in DNS, and advice, one sentence each. `lookups`: as SPF's limit counts them, None for DMARC."""
+    """The records in DNS, and advice, one sentence each. `lookups`: as SPF's limit counts them; `breadth`: how many
+    addresses it lets in. Both None for DMARC."""
 
     name: str
     records: tuple[str, ...]
     advice: tuple[str, ...]
     lookups: int | None = None
+    breadth: Breadth | None = None
 
 
 def spf_view(domain: str, resolver: Resolver) -> View:
@@ -63,10 +67,11 @@ def spf_view(domain: str, resolver: Resolver) -> View:
         f"{printable(term, 80)} is ignored, because only a modifier has an equals sign: write a colon"
         for term in ignored_mechanisms(texts[0])
     ]
-    return View(domain, shown, (*ignored, *_spf_advice(parsed, result)), result.lookups)
+    told = breadth(domain, resolver)
+    return View(domain, shown, (*ignored, *_spf_advice(parsed, result, told)), result.lookups, told)
 
 
-def _spf_advice(record: SpfRecord, result: spf.SpfResult) -> list[str]:
+def _spf_advice(record: SpfRecord, result: spf.SpfResult, told: Breadth) -> list[str]:
     advice = []
     ends = [directive for directive in record.directives if isinstance(directive.mechanism, All)]
     if ends:
@@ -85,6 +90,8 @@ def _spf_advice(record: SpfRecord, result: spf.SpfResult) -> list[str]:
         advice.append(f"it lets anybody send: {result.mechanism}")
     elif result.lookups >= NEAR_LOOKUPS:
         advice.append(f"{result.lookups} of at most {MAX_LOOKUPS} DNS look-ups are used (RFC 7208 4.6.4)")
+    if result.status is not SpfStatus.PASS:  # else it lets in everybody
+        advice += broad(told)
     return advice
 
 
@@ -144,4 +151,6 @@ def as_json(view: View) -> dict[str, object]:
     fields: dict[str, object] = {"name": view.name, "records": list(view.records), "advice": list(view.advice)}
     if view.lookups is not None:
         fields["lookups"] = view.lookups
+    if view.breadth is not None:
+        fields["breadth"] = view.breadth
     return fields

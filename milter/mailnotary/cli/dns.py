@@ -20,6 +20,7 @@ from rich.text import Text
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.advice import View, as_json, dmarc_view, spf_view
+from mailnotary.cli.breadth_text import in_words
 from mailnotary.cli.common import (
     add_config,
     add_json,
@@ -146,6 +147,8 @@ def _show(console: Console, what: str, view: View) -> None:
     console.print(Text.assemble((what, "bold"), f" at {view.name}{lookups}:"))
     for text in view.records or ("none",):
         console.print(Folded("  ", text))
+    if view.breadth is not None:
+        console.print(Folded("  ", in_words(view.breadth)))
     for advice in view.advice:
         console.print(Folded(Text("  ! ", "yellow"), Text(advice, "yellow")))
     if not view.advice:

@@ -173,6 +173,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "spf": to_json(record.results.spf),
         "dkim": to_json(record.results.signatures),
         "dkim_details": to_json(explanation.diagnoses),
+        "dkim_evidence": [result.evidence and result.evidence._asdict() for result in record.results.signatures],
         "dmarc": to_json(record.results.dmarc),
         "dkim2": dkim2_as_json(record.results.dkim2),
         "action": record.action,

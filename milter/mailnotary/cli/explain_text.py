@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from mailnotary.cli.breadth_text import of_mechanism
 from mailnotary.cli.common import Nameservers, result_style
 from mailnotary.cli.explain_dkim2 import render as render_dkim2
 from mailnotary.cli.output import SECTION, Folded, open_console, print_section
 from mailnotary.cli.spf import spf_tree
+from mailnotary.dkim import evidence
 from mailnotary.dkim.diagnose import Diagnosis
 from mailnotary.escape import printable
 from mailnotary.mail.message import unfold
@@ -75,6 +77,8 @@ def _spf(console: Console, explanation: Explanation) -> None:
     for result in explanation.record.results.spf:
         title = Text.assemble(f"{result.identity} ", _status(result.status), f" {printable(result.domain)}")
         print_section(console, "SPF", title, printable(result.reason))
+        if broad := of_mechanism(result.mechanism):
+            console.print(_indented(broad))
         steps = explanation.traces.spf.get(result.identity)
         if steps and len(steps) > 1:
             console.print(Padding(spf_tree(steps), (0, 0, 0, 10)))
@@ -89,6 +93,8 @@ def _dkim(console: Console, explanation: Explanation) -> None:
         domain, selector = printable(result.domain), printable(result.selector)
         title = Text.assemble(_status(result.status), f" {domain}, selector {selector} ({printable(key)})")
         print_section(console, "DKIM", title, printable(result.reason))
+        if result.evidence is not None and (said := evidence.text(result.evidence)):
+            console.print(_indented(said))
         if diagnosis is not None:
             _diagnosis(console, diagnosis)
 

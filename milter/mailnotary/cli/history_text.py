@@ -7,10 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mailnotary.cli.breadth_text import of_mechanism
 from mailnotary.cli.common import result_style
-from mailnotary.cli.output import Folded, open_console, print_section, print_table
+from mailnotary.cli.output import SECTION, Folded, open_console, print_section, print_table
+from mailnotary.dkim import evidence
 from mailnotary.escape import printable
-from mailnotary.history.story import our_reason, totals_of
+from mailnotary.history.story import evidence_of, our_reason, totals_of
 
 _WIDE = 110  # columns
 _ACTION_STYLE = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "reject": "red"}
@@ -62,8 +64,12 @@ def render_story(message: Mapping[str, Any]) -> None:
         _section(console, "Author", ", ".join(author["domains"]) or "no author domain", author["reason"])
     for spf in message["spf"]:
         _result(console, "SPF", spf["status"], f" {spf['identity']} {spf['domain']}", spf["reason"])
+        if broad := of_mechanism(spf["mechanism"] or ""):
+            console.print(Folded(" " * SECTION, broad))
     for dkim in message["dkim"]:
         _result(console, "DKIM", dkim["status"], f" {dkim['domain']}, selector {dkim['selector']}", dkim["reason"])
+        if (found := evidence_of(dkim)) is not None and (said := evidence.text(found)):
+            console.print(Folded(" " * SECTION, said))
     if not message["dkim"] and message["mode"] == "verify":
         _result(console, "DKIM", "none", ", the message has no signature", "")
     if (dmarc := message["dmarc"]) is not None:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from rich.console import Group
 from rich.text import Text
 
+from mailnotary.cli.breadth_text import in_words
 from mailnotary.cli.common import (
     RecordingResolver,
     add_config,
@@ -37,6 +38,7 @@ from mailnotary.spf import (
     check_helo,
     check_mail_from,
 )
+from mailnotary.spf.breadth import Breadth, breadth
 from mailnotary.spf.record import ignored_mechanisms
 
 _NAMES = {SpfIdentity.HELO: "HELO", SpfIdentity.MAILFROM: "MAIL FROM"}
@@ -55,11 +57,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the results of both identities."""
     settings = read_settings(args.config)
-    resolver = RecordingResolver(resolver_for(args.zone, settings))
+    inner = resolver_for(args.zone, settings)
+    resolver = RecordingResolver(inner)
     checked = _check(args.ip, args.helo, args.mail_from, resolver, settings)
     asked = nameservers(args.zone, settings, args.config)
+    told = _breadth(checked, inner)
     if args.json:
-        output = {"spf": [result for result, _ in checked], "dns": resolver.questions}
+        output = {"spf": [result for result, _ in checked], "dns": resolver.questions, "breadth": told}
         print_json(output | nameservers_json(asked))
     else:
         console = open_console()
@@ -67,10 +71,19 @@ def run(args: argparse.Namespace) -> int:
             console.print(
                 *([] if number == 0 else [Text()]), _summary(result, steps, settings), spf_tree(steps), sep="\n"
             )
+        if told is not None:
+            console.print()
+            console.print(Folded("Breadth   ", in_words(told)))
         if asked:
             console.print()
             console.print(Folded("DNS       ", f"asked {asked}"))
     return 0
+
+
+def _breadth(checked: Sequence[tuple[SpfResult, list[TraceStep]]], resolver: Resolver) -> Breadth | None:
+    """That of MAIL FROM's domain, which DMARC goes by; None without a record."""
+    result, steps = checked[-1]
+    return breadth(result.domain, resolver) if steps and steps[0].record is not None else None
 
 
 def _check(

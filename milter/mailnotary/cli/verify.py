@@ -25,6 +25,7 @@ from mailnotary.cli.common import (
 )
 from mailnotary.cli.messages import MESSAGE_HELP, for_each
 from mailnotary.cli.output import Folded, open_console
+from mailnotary.dkim import evidence
 from mailnotary.dkim.misprint import misplaced, misprint, served
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.escape import printable
@@ -57,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
         )
 
     def as_json(results: Sequence[dkim.DkimResult]) -> dict[str, Any]:
-        return {"dkim": to_json(results), "key_records": [_key_record(result, resolver) for result in results]}
+        return {"dkim": to_json(results), "key_records": [_key_record(result, resolver) for result in results]} | {
+            "evidence": [result.evidence and result.evidence._asdict() for result in results]
+        }
 
     def render(results: Sequence[dkim.DkimResult]) -> None:
         _render(results, resolver)
@@ -92,6 +95,8 @@ def _render(results: Sequence[dkim.DkimResult], resolver: Resolver) -> None:
         console.print(Folded(status, _title(result)))
         if result.reason:
             console.print(Folded(" " * 11, printable(result.reason)))
+        if result.evidence is not None and (said := evidence.text(result.evidence)):
+            console.print(Folded(" " * 11, said))
         if advice := _key_record(result, resolver):
             console.print(Folded(" " * 11, advice))
 

@@ -77,13 +77,14 @@ class HeaderHashes:
     def of(self, signature: Signature) -> bytes | None:
         """Computed once for all keys of a signature that are tried; None beyond what is hashed for one message."""
         if self._last is None or self._last[0] is not signature:
-            fields = signature.signed_fields(self._index)
+            fields = signature.signed_fields(self.index)
             self._left -= sum([len(field.value) for field in fields])
             self._last = signature, header_hash(fields, signature.relaxed_header) if self._left >= 0 else None
         return self._last[1]
 
     @cached_property
-    def _index(self) -> FieldIndex:
+    def index(self) -> FieldIndex:
+        """The fields by name."""
         return FieldIndex(self._fields)
 
 

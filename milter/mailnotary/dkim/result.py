@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from mailnotary.dkim.evidence import Evidence
 from mailnotary.status import DkimStatus
 
 
@@ -12,7 +13,8 @@ class DkimResult:
     not be parsed that far), `identity` is i= (as written, or "@" + d=), `algorithm` a= ("rsa-sha256"), `key_bits` the
     key's size (0 if there was none), `reason` one sentence for an admin ("" where the status says it all),
     `signature` the b= value without white space, `brief` the reason in our own fixed words, for a header that others
-    trust. `replayed`: it has come from more networks than an honest message does (RFC 6376 section 8.6)."""
+    trust. `replayed`: it has come from more networks than an honest message does (RFC 6376 section 8.6).
+    `evidence` is what a signature that passes leaves open."""
 
     status: DkimStatus
     domain: str = ""
@@ -23,6 +25,7 @@ class DkimResult:
     reason: str = ""
     signature: str = ""
     brief: str = field(default="", metadata={"json": False})
+    evidence: Evidence | None = field(default=None, metadata={"json": False})
     replayed: bool = field(default=False, metadata={"json": False})
 
     @property

@@ -92,6 +92,7 @@ class Signature(NamedTuple):
     identity_domain: str
     headers: tuple[bytes, ...]
     length: int | None
+    timestamp: int | None
     expiration: int | None
     unsigned_field: HeaderField  # the field without the value of b= (RFC 6376 3.7)
 
@@ -147,7 +148,7 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int, *, arc
     identity_domain = labels.domain if arc else _identity_domain(tags, labels.domain)
     headers = _arc_signed_names(tags) if arc else _signed_names(tags)
     length = read_number(tags, "l", 76)
-    expiration = _expiration(tags, now)
+    timestamp, expiration = _life(tags, now)
     return Signature(
         field=field,
         labels=labels,
@@ -161,6 +162,7 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int, *, arc
         identity_domain=identity_domain,
         headers=headers,
         length=length,
+        timestamp=timestamp,
         expiration=expiration,
         unsigned_field=without_value(field, tags),
     )
@@ -282,8 +284,8 @@ def _split_names(value: bytes) -> list[bytes]:
 _names_remembering = Remembering(_read_names, 2 * 1024 * 1024, memory)
 
 
-def _expiration(tags: TagList, now: int) -> int | None:
-    """x=, once it and t= are found acceptable."""
+def _life(tags: TagList, now: int) -> tuple[int | None, int | None]:
+    """t= and x=, once they are found acceptable."""
     timestamp, expiration = read_number(tags, "t", 12), read_number(tags, "x", 12)
     if timestamp is not None and expiration is not None and expiration <= timestamp:
         raise unacceptable("expiration x= is not after timestamp t=")  # RFC 6376 3.5 x=
@@ -295,7 +297,7 @@ def _expiration(tags: TagList, now: int) -> int | None:
         # "Implementations MAY ignore signatures that have a timestamp in the future" (RFC 6376 3.5 t=).
         reason = f"signature is dated {_duration(timestamp - now)} in the future"
         raise unacceptable(reason, reason)
-    return expiration
+    return timestamp, expiration
 
 
 def _duration(seconds: int) -> str:

@@ -4,6 +4,7 @@ the keys and the mathematics come at the end."""
 import time
 from collections.abc import Sequence
 
+from mailnotary.dkim import evidence
 from mailnotary.dkim.bodies import BodyHashes
 from mailnotary.dkim.check import HeaderHashes, KeyRecords, check_signature
 from mailnotary.dkim.key import KeyRecordError
@@ -146,9 +147,10 @@ class Verifier:
             if record.testing:  # reported alone (RFC 6376 3.6.1 t=y): no result of DKIM rejects mail by itself here
                 reason = f"{reason}; key is in test mode (t=y)" if reason else "key is in test mode (t=y)"
                 brief = f"{brief}, key is in test mode" if brief else "key is in test mode"
-            results.append(_result(labels, status, reason, brief, record.public.bits))
             if status is DkimStatus.PASS:
-                return results[-1]
+                found = evidence.of(signature, self._headers.index, self._now)
+                return _result(labels, status, reason, brief, record.public.bits, found)
+            results.append(_result(labels, status, reason, brief, record.public.bits))
         return results[0]
 
 
@@ -171,7 +173,14 @@ def _refused(labels: Labels, reason: str) -> DkimResult:
     return _result(labels, DkimStatus.POLICY, reason, reason)
 
 
-def _result(labels: Labels, status: DkimStatus, reason: str, brief: str, key_bits: int = 0) -> DkimResult:
+def _result(
+    labels: Labels,
+    status: DkimStatus,
+    reason: str,
+    brief: str,
+    key_bits: int = 0,
+    found: evidence.Evidence | None = None,
+) -> DkimResult:
     return DkimResult(
         status=status,
         domain=labels.domain,
@@ -182,6 +191,7 @@ def _result(labels: Labels, status: DkimStatus, reason: str, brief: str, key_bit
         reason=reason,
         signature=labels.signature,
         brief=brief,
+        evidence=found,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from mailnotary.authres import Results
+from mailnotary.dkim.evidence import Evidence
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim2.result import DRAFT, Dkim2Result
 from mailnotary.dmarc.result import DmarcResult, Policy
@@ -38,7 +39,7 @@ _STORY: Final = (
     *("regardless", "signed", "reply", "error", "ms", "compared", "is_report", "dkim2"),
 )
 _SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups", "brief")
-_DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason", "brief")
+_DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason", "brief", "evidence")
 _DMARC: Final = (
     *("status", "domain", "policy", "disposition", "org_domain", "spf_aligned", "dkim_aligned", "reason", "record"),
 )
@@ -70,6 +71,7 @@ class Row(NamedTuple):
 
 _BEST = {status: place for place, status in enumerate((DkimStatus.PASS, *DkimStatus))}
 _spf = operator.attrgetter(*_SPF)
+_EVIDENCE: Final = Evidence._fields
 _dkim = operator.attrgetter(*_DKIM)
 _dmarc = operator.attrgetter(*_DMARC[:-1])
 _policy_record = operator.attrgetter(
@@ -200,7 +202,7 @@ def complete(row: Row, host: str, text: str) -> dict[str, Any]:
     story |= {
         "author": story["author"] and _named(_AUTHOR, story["author"]),
         "spf": [_named(_SPF, part) for part in story["spf"] or ()],
-        "dkim": [_named(_DKIM, part) for part in story["dkim"] or ()],
+        "dkim": [_signature(part) for part in story["dkim"] or ()],
         "dmarc": dmarc,
         "signed": [{"domain": domain, "selector": selector} for domain, selector in story["signed"] or ()],
         "compared": [_named(_COMPARED, part) for part in story["compared"] or ()],
@@ -209,6 +211,11 @@ def complete(row: Row, host: str, text: str) -> dict[str, Any]:
     }
     columns = {"time": _iso(row.time), "host": host, "queue_id": row.queue_id, "client": row.client}
     return columns | {"mode": row.mode, "action": row.action} | story
+
+
+def _signature(values: Any) -> dict[str, Any]:
+    named = _named(_DKIM, values)
+    return named | {"evidence": named["evidence"] and _named(_EVIDENCE, named["evidence"])}
 
 
 def _named(names: Sequence[str], values: Any) -> dict[str, Any]:
@@ -237,7 +244,14 @@ def results_of(message: Mapping[str, Any]) -> Results:
         for values in message["spf"]
     )
     dkim = tuple(
-        DkimResult(**values | {"status": DkimStatus(values["status"]), "brief": values["brief"] or ""})
+        DkimResult(
+            **values
+            | {
+                "status": DkimStatus(values["status"]),
+                "brief": values["brief"] or "",
+                "evidence": evidence_of(values),
+            }
+        )
         for values in message["dkim"]
     )
     dmarc = None
@@ -248,6 +262,12 @@ def results_of(message: Mapping[str, Any]) -> Results:
         known["policy"] = Policy(known["policy"]) if known["policy"] else None
         dmarc = DmarcResult(**known)
     return Results(spf=spf, dkim=dkim, dmarc=dmarc)
+
+
+def evidence_of(signature: Mapping[str, Any]) -> Evidence | None:
+    """The evidence in a signature of `complete`."""
+    told = signature["evidence"]
+    return Evidence(told["age"], told["left"], tuple(told["addable"] or ())) if told else None
 
 
 def author_of(message: Mapping[str, Any]) -> Author:

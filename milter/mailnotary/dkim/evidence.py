@@ -1,0 +1,62 @@
+"""What a signature that passes leaves open: how old it is, and what can be added to the message without breaking it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from mailnotary.dkim.signature import Signature
+from mailnotary.mail.message import FieldIndex
+
+# What people see or programs go by, but for Cc, which some MTAs add. RFC 6376 section 8.15: a field that is not signed
+# once more than it is there can be added, and mail programs show the first of several, or the last.
+GUARDED = ("From", "To", "Subject", "Date", "Reply-To", "Content-Type", "Content-Transfer-Encoding")
+_KEYS = tuple((name, name.lower().encode("ascii")) for name in GUARDED)
+# Of a body that is signed up to l=, the rest can be anything (section 8.2).
+BODY = "body"
+
+
+class Evidence(NamedTuple):
+    """`age`: seconds since the signature was made (t=), `left`: seconds until it expires (x=), None where it does not
+    say. `addable`: the fields of `GUARDED` of which one more would not be noticed, and "body" where more of that would
+    not."""
+
+    age: int | None
+    left: int | None
+    addable: tuple[str, ...]
+
+
+def of(signature: Signature, index: FieldIndex, now: int) -> Evidence:
+    """The evidence of a signature over the fields of `index`; `now` is in seconds since 1970 (UTC)."""
+    named = _named(signature.headers)
+    addable = tuple([name for name, key in _KEYS if named.get(key, 0) <= index.count(key)])
+    return Evidence(
+        None if signature.timestamp is None else now - signature.timestamp,
+        None if signature.expiration is None else signature.expiration - now,
+        addable if signature.length is None else (*addable, BODY),
+    )
+
+
+@lru_cache(maxsize=1024)  # a sender's signatures name the same fields each time
+def _named(headers: tuple[bytes, ...]) -> Mapping[bytes, int]:
+    """How often a signature names each field."""
+    return Counter([name.lower() for name in headers])
+
+
+def text(evidence: Evidence) -> str:
+    """The evidence in words, on one line; "" where there is nothing to say."""
+    parts = []
+    if evidence.age is not None:
+        parts.append(f"signed {_span(abs(evidence.age))} {'ago' if evidence.age >= 0 else 'from now'}")
+    if evidence.left is not None and evidence.left >= 0:
+        parts.append(f"expires in {_span(evidence.left)}")
+    if evidence.addable:
+        parts.append(f"does not protect from one more {', '.join(evidence.addable)}")
+    return "; ".join(parts)
+
+
+def _span(seconds: int) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} seconds"
