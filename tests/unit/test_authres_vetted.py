@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailnotary.arc import ArcResult, ArcSet
 from mailnotary.authres import Results, field_value, parse
 from mailnotary.authres.vetted import host, plain
 from mailnotary.config.settings import AuthenticationResultsSettings, Settings
@@ -14,7 +15,7 @@ from mailnotary.dkim2.result import Dkim2Result, Hop
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.session.inbound import BRIEF
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.status import Dkim2Status, DkimStatus, DmarcStatus, SpfStatus
+from mailnotary.status import ArcStatus, Dkim2Status, DkimStatus, DmarcStatus, SpfStatus
 from support.mail import Played, zone
 
 AR = "Authentication-Results"
@@ -28,12 +29,14 @@ HOSTILE = st.one_of(
 # All that the field is made of beside names, addresses and our own words.
 _RESULT = r"[a-z0-9]+=[a-z]+"
 _DKIM2 = r"experimental, draft-ietf-dkim-dkim2-spec-\d+(?:, \d+ signatures?)?"
-_COMMENT = rf"(?: \((?:no signature|\d+-bit key|{_DKIM2})\))?"
+_ARC = r"\d+ sets?, sealed by [a-z0-9_., -]*"
+_COMMENT = rf"(?: \((?:no signature|\d+-bit key|{_DKIM2}|{_ARC})\))?"
 _REASON = r'(?: reason="?[A-Za-z0-9 ,.:-]+"?)?'
 _NAME = r'(?:@?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|"\[[0-9A-Fa-f:.IPv]+\]")'
 _PROPERTY = (
     rf"(?: smtp\.(?:mailfrom|helo)={_NAME}| header\.(?:d|i|s|from)={_NAME}| header\.a=(?:rsa|ed25519)-sha(?:1|256)"
-    r'| header\.b="?[A-Za-z0-9+/]+"?| policy\.dmarc=(?:none|quarantine|reject)| smtp\.auth=[A-Za-z0-9._+@-]+)'
+    r'| header\.b="?[A-Za-z0-9+/]+"?| policy\.dmarc=(?:none|quarantine|reject)| smtp\.auth=[A-Za-z0-9._+@-]+'
+    r'| smtp\.remote-ip="?[0-9a-f:.]+"?| header\.oldest-pass=\d+| policy\.override=arc)'
 )
 SOUND = re.compile(rf"mx\.example(?:; {_RESULT}{_COMMENT}{_REASON}{_PROPERTY}*)+\Z")
 
@@ -52,15 +55,18 @@ def test_no_result_lets_a_senders_text_into_the_field(words: list[str], spf: Spf
         ),
         dkim=(DkimResult(dkim, k, m, a, b, 1024, c, d, brief=e), DkimResult(dkim, f, g, f"{h}@{f}", "rsa-sha256")),
         dmarc=DmarcResult(DmarcStatus.FAIL, j, Policy.REJECT, reason=k, brief=m),
+        arc=ArcResult(ArcStatus.PASS, (ArcSet(1, a, b, c, d), ArcSet(2, e, f)), 1, reason=g, brief=h),
         dkim2=Dkim2Result(Dkim2Status.PASS, a, b, (Hop(1, 1, c, 0, d, (e,), f, (g,), reason=h),), brief=i),
     )
-    field = field_value("mx.example", results, mail_from=f"{a}@{b}", helo=c, both_spf=True)
+    field = field_value(
+        "mx.example", results, mail_from=f"{a}@{b}", helo=c, both_spf=True, remote_ip="2001:db8::1", override=True
+    )
     assert field.isascii()
     assert SOUND.match(unfolded(field)), field
     methods = [result.method for result in parse(field).results]
     assert methods in (
-        ["spf", "spf", "dkim", "dkim", "dmarc", "dkim2"],
-        ["spf", "dkim", "dkim", "dmarc", "dkim2"],
+        ["spf", "spf", "dkim", "dkim", "dmarc", "arc", "dkim2"],
+        ["spf", "dkim", "dkim", "dmarc", "arc", "dkim2"],
     )  # two alike are one
 
 

@@ -76,6 +76,7 @@ def test_an_empty_file_means_the_documented_defaults(file: Path) -> None:
     assert found.sign_for.networks == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     assert found.sign_for.authenticated
     assert found.dkim2.mode is Dkim2Mode.OFF
+    assert (found.arc.verify, found.arc.trusted_sealers) == (True, ())
     assert (found.exempt.networks, found.exempt.daemon_names) == ((), ())
     assert found.signing.canonicalization == "relaxed/simple"
     assert (found.signing.headers, found.signing.oversign) == (DEFAULT_HEADERS, DEFAULT_OVERSIGN)
@@ -282,6 +283,11 @@ def test_booleans_take_the_words_of_yaml(file: Path, word: str) -> None:
     assert not settings(file, f"spf: {{check_helo: {opposite}}}").spf.check_helo
 
 
+def test_trusted_sealers_are_names_in_one_form(file: Path) -> None:
+    found = settings(file, "arc: {verify: false, trusted_sealers: [Lists.Example, bücher.example]}").arc
+    assert (found.verify, found.trusted_sealers) == (False, ("lists.example", "xn--bcher-kva.example"))
+
+
 def test_off_without_quotes_is_the_word_off(file: Path) -> None:
     assert settings(file, "dmarc: {mode: off}").dmarc.mode is DmarcMode.OFF
     assert settings(file, "dkim2: {mode: off}").dkim2.mode is Dkim2Mode.OFF
@@ -417,6 +423,8 @@ def test_authserv_ids_are_tokens(file: Path, text: str, authserv_id: str) -> Non
         ("verify: {min_rsa_bits: 512}", "1:24: '512' does not fit: write a number from 1024 to 4096"),
         ("verify: {max_signatures: 0}", "1:26: '0' does not fit: write a number from 1 to 100"),
         ("spf: {fail: hold}", "1:13: 'hold' is not a known value: write accept, reject or tempfail"),
+        ("arc: {trusted_sealers: [a b]}", "1:25: 'a b' is not a domain name: write one like example.org"),
+        ("arc: {trust: [a.example]}", "1:7: unknown key 'trust'"),
         ("dkim2: {mode: enforce}", "1:15: 'enforce' is not a known value: write off or observe"),
         ("dmarc: {mode: on}", "1:15: 'on' is not a known value: write off, monitor or enforce"),
         ("dmarc: {reject: accept}", "1:17: 'accept' is not a known value: write tag, hold or reject"),

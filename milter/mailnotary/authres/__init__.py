@@ -14,7 +14,7 @@ pvalue         = [CFWS] ( value / [ [ local-part ] "@" ] domain-name ) [CFWS]
 from mailnotary.authres.build import field_value
 from mailnotary.authres.forged import claims
 from mailnotary.authres.parse import parse
-from mailnotary.authres.results import Results
+from mailnotary.authres.results import Passage, Results
 from mailnotary.authres.types import AuthenticationResults, AuthresError, MethodResult, Property
 from mailnotary.authres.write import format
 
@@ -22,6 +22,7 @@ __all__ = [
     "AuthenticationResults",
     "AuthresError",
     "MethodResult",
+    "Passage",
     "Property",
     "Results",
     "claims",

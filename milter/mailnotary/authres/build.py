@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from mailnotary.arc.result import ArcResult
 from mailnotary.authres.results import Results
 from mailnotary.authres.types import MethodResult, Property
 from mailnotary.authres.vetted import host, plain
@@ -18,13 +19,14 @@ from mailnotary.dkim2.result import DRAFT, Dkim2Result
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_subdomain
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.status import AuthStatus, Dkim2Status, DkimStatus, DmarcStatus, SpfStatus
+from mailnotary.status import ArcStatus, AuthStatus, Dkim2Status, DkimStatus, DmarcStatus, SpfStatus
 
 MIN_SIGNATURE = 8  # characters of header.b (RFC 6008 section 4)
 MAX_SIGNATURE = 64  # enough to tell any two real signatures apart
 _ALGORITHMS = frozenset(("rsa-sha256", "rsa-sha1", "ed25519-sha256"))
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 _LOGIN = re.compile(r"[A-Za-z0-9._+-]{1,64}(?:@[A-Za-z0-9._-]{1,253})?\Z")
+MAX_SEALERS = 5  # names of sealers
 MAX_DKIM = 20  # results of signatures; a message may have tens of thousands, an MTA takes no header field of that size
 
 
@@ -36,9 +38,12 @@ def field_value(
     helo: str = "",
     both_spf: bool = False,
     replays: bool = False,
+    remote_ip: str = "",
+    override: bool = False,
 ) -> str:
     """The field's value, folded as `format` does it: `mail_from` and `helo` as the client gave them, `both_spf` whether
-    HELO's result is written beside that of MAIL FROM, `replays` whether a signature is told to be replayed.
+    HELO's result is written beside that of MAIL FROM, `replays` whether a signature is told to be replayed,
+    `remote_ip` the client's address, for ARC, `override` whether ARC outweighed DMARC's policy.
 
     What SPF and DMARC say about one sender's messages is the same for each, and is formatted once; so is nearly all of
     what is said about a signature."""
@@ -46,7 +51,8 @@ def field_value(
         *_auth(results.auth),
         *_spf(results.spf, mail_from, helo, both_spf),
         *_dkim(results.dkim, replays),
-        *_dmarc(results.dmarc),
+        *_dmarc(results.dmarc, override),
+        *_arc(results.arc, remote_ip),
         *_dkim2(results.dkim2),
     ]
     return assemble(authserv_id, 1, lines)
@@ -151,22 +157,41 @@ def _prefixes(signatures: Sequence[str]) -> list[str]:
     return [_NOT_BASE64.sub("", text[:length]) for text in signatures]
 
 
-def _dmarc(result: DmarcResult | None) -> list[str]:
+def _dmarc(result: DmarcResult | None, override: bool) -> list[str]:
     """policy.dmarc is the policy to be applied "after policy options have been processed" (RFC 9989 section 9.1):
     sp=, np= and t=y. On a pass nothing is applied; there it says what the domain asks for."""
     if result is None:
         return []
     fails = result.policy is not None and result.status is DmarcStatus.FAIL
     policy = result.disposition if fails else result.policy
-    return [_dmarc_line(result.status, host(result.domain), policy, plain(result.brief))]
+    return [_dmarc_line(result.status, host(result.domain), policy, plain(result.brief), override)]
 
 
 @lru_cache(maxsize=1024)
-def _dmarc_line(status: DmarcStatus, domain: str, policy: Policy | None, reason: str) -> str:
+def _dmarc_line(status: DmarcStatus, domain: str, policy: Policy | None, reason: str, override: bool) -> str:
     properties = _properties("header", **{"from": domain})
     if policy is not None:
         properties += (Property("policy", "dmarc", policy),)
+    if override:  # the type is for what local policy did beyond the method (RFC 8601 2.4); no name is registered for it
+        properties += (Property("policy", "override", "arc"),)
     return line(MethodResult("dmarc", status, properties, reason))
+
+
+def _arc(result: ArcResult | None, remote_ip: str) -> list[str]:
+    """The chain (RFC 8617 sections 6 and 10). The sealers are named where the chain proves them, the newest first. Mail
+    without a chain has no such result: it would say nothing, and be in nearly every field."""
+    if result is None or result.status is ArcStatus.NONE:
+        return []
+    comment = ""
+    if result.status is ArcStatus.PASS:
+        sealers = list(dict.fromkeys([name for each in reversed(result.sets) if (name := host(each.domain))]))
+        more = ", and others" if len(sealers) > MAX_SEALERS else ""
+        sets = f"{len(result.sets)} set{'s' * (len(result.sets) > 1)}"
+        comment = f"{sets}, sealed by {', '.join(sealers[:MAX_SEALERS])}{more}"
+    properties = _properties("smtp", **{"remote-ip": remote_ip})
+    if result.oldest_pass is not None:
+        properties += (Property("header", "oldest-pass", str(result.oldest_pass)),)
+    return [line(MethodResult("arc", result.status, properties, plain(result.brief), comment=comment))]
 
 
 def _dkim2(result: Dkim2Result | None) -> list[str]:

@@ -22,19 +22,21 @@ _BARE = re.compile(rf"[^{_ENDS}@]*@[^{_ENDS}]+|[^{_ENDS}=]+=*")
 _DOMAIN = re.compile(r"@[A-Za-z0-9._\-\u0080-\ud7ff\ue000-\U0010ffff]+")
 
 
-def parse(value: bytes | str) -> AuthenticationResults:
-    """Reads a field's value. Raises AuthresError if it is malformed or ambiguous."""
+def parse(value: bytes | str, *, untyped: bool = False) -> AuthenticationResults:
+    """Reads a field's value. Raises AuthresError if it is malformed or ambiguous. `untyped`: a property may
+    come without its type, and is passed over, as in Microsoft's "dmarc=pass action=none"."""
     if len(value) > MAX_VALUE:
         raise AuthresError(f"longer than {MAX_VALUE} octets")
     try:
-        return _Parser(cfws.unfold(cfws.decode(value))).field()
+        return _Parser(cfws.unfold(cfws.decode(value)), untyped).field()
     except cfws.CfwsError as error:
         raise AuthresError(str(error)) from error
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, untyped: bool) -> None:
         self._text = text
+        self._untyped = untyped
         self._at = 0
 
     def field(self) -> AuthenticationResults:
@@ -86,6 +88,11 @@ class _Parser:
             if name == "reason" and not reason and self._take("="):  # some write it last
                 self.skip()
                 reason = self.value("a reason")
+                spaced = self.skip()
+                continue
+            if self._untyped and self._take("="):
+                self.skip()
+                self._pvalue()
                 spaced = self.skip()
                 continue
             self._expect(".", "a property type")

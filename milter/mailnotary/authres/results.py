@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass
 
+from mailnotary.arc.result import ArcResult
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim2.result import Dkim2Result
 from mailnotary.dmarc.result import DmarcResult
 from mailnotary.spf.result import SpfResult
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What an intact ARC chain says for a message that fails DMARC: `sealers` are those from the newest set back to the
+    one that says dmarc=pass, each once, the newest first: its word counts if all of them are trusted. `first_client`
+    is the address of the client in the oldest set ("" if it is not told)."""
+
+    sealers: tuple[str, ...]
+    first_client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,8 @@ class Results:
     dkim: tuple[DkimResult, ...] | None = None
     dmarc: DmarcResult | None = None
     dkim2: Dkim2Result | None = None  # experimental
+    arc: ArcResult | None = None  # None for a message without a chain, too
+    passage: Passage | None = None
 
     @property
     def signatures(self) -> tuple[DkimResult, ...]:

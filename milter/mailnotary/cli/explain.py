@@ -175,6 +175,8 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "dkim_details": to_json(explanation.diagnoses),
         "dkim_evidence": [result.evidence and result.evidence._asdict() for result in record.results.signatures],
         "dmarc": to_json(record.results.dmarc),
+        "arc": to_json(record.results.arc),
+        "arc_would_trust": list(record.arc_missing),
         "dkim2": dkim2_as_json(record.results.dkim2),
         "action": record.action,
         "would": record.verdict.would if record.verdict else "",

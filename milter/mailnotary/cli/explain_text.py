@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mailnotary.cli.breadth_text import of_mechanism
 from mailnotary.cli.common import Nameservers, result_style
+from mailnotary.cli.explain_arc import render as render_arc
 from mailnotary.cli.explain_dkim2 import render as render_dkim2
 from mailnotary.cli.output import SECTION, Folded, open_console, print_section
 from mailnotary.cli.spf import spf_tree
@@ -34,7 +35,7 @@ _WHAT = {
 def render(explanation: Explanation, asked: Nameservers | None = None) -> None:
     """Prints an explanation: what, why, each check, what changes. `asked`: the nameservers, None for a zone file."""
     console = open_console()
-    for explain in (_heading, _author, _spf, _dkim, _dmarc, _dkim2):
+    for explain in (_heading, _author, _spf, _dkim, _dmarc, _arc, _dkim2):
         explain(console, explanation)
     _questions(console, explanation, asked)
     _changes(console, explanation)
@@ -133,6 +134,12 @@ def _dmarc(console: Console, explanation: Explanation) -> None:
     if record.verdict is not None and (record.verdict.would or record.verdict.why):
         would = f"would={record.verdict.would}, " if record.verdict.would else ""
         console.print(_indented(f"{would}{printable(record.verdict.why)}", "yellow"))
+
+
+def _arc(console: Console, explanation: Explanation) -> None:
+    record = explanation.record
+    if (result := record.results.arc) is not None:
+        render_arc(console, result, record.results.passage, record.arc_missing)
 
 
 def _dkim2(console: Console, explanation: Explanation) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mailnotary.cli.common import add_config, add_json, print_json, read_settings
+from mailnotary.cli.history_arc import show_candidates
 from mailnotary.cli.history_replays import show_replays
 from mailnotary.cli.history_text import render_disagreements, render_list, render_story
 from mailnotary.cli.history_what_if import what_if
@@ -43,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--replays", action="store_true", help="signatures that came from more than history.replay_networks"
+    )
+    parser.add_argument(
+        "--arc-candidates",
+        action="store_true",
+        help="ARC sealers that vouch for mail that failed DMARC",
     )
     parser.add_argument("--what-if", metavar="NEW", type=Path, help="say what this configuration would have done")
     add_config(parser)
@@ -79,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.what_if is not None:
             return what_if(store, search, read_settings(args.what_if), as_json=args.json)
+        if args.arc_candidates:
+            return show_candidates(store, search, as_json=args.json)
         if args.replays:
             limit = settings.history.replay_networks or 1
             found = Uses(store.database).replays(limit, max(args.limit, 0), int(search.since or 0))

@@ -74,6 +74,11 @@ def render_story(message: Mapping[str, Any]) -> None:
         _result(console, "DKIM", "none", ", the message has no signature", "")
     if (dmarc := message["dmarc"]) is not None:
         _dmarc(console, dmarc)
+    if (arc := message["arc"]) is not None:
+        sealers = ", ".join(domain for domain, _ in reversed(arc["sets"]))
+        _result(console, "ARC", arc["status"], f" sealed by {sealers}" if sealers else "", arc["reason"])
+        if arc["missing"]:
+            _section(console, "", f"would have passed through, were these trusted: {', '.join(arc['missing'])}")
     if (dkim2 := message["dkim2"]) is not None:
         about = f" {dkim2['domain']}, experimental, by {dkim2['draft']}, signatures: {dkim2['hops']}"
         _result(console, "DKIM2", dkim2["status"], about, dkim2["brief"])

@@ -6,6 +6,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
+from mailnotary.config.forwarding import ArcSettings
 from mailnotary.config.publishing import PublishSettings
 from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
@@ -338,6 +339,7 @@ class Settings:
     verify: VerifySettings = field(default_factory=VerifySettings)
     spf: SpfSettings = field(default_factory=SpfSettings)
     dmarc: DmarcSettings = field(default_factory=DmarcSettings)
+    arc: ArcSettings = field(default_factory=ArcSettings)
     dkim2: Dkim2Settings = field(default_factory=Dkim2Settings)
     authors: AuthorsSettings = field(default_factory=AuthorsSettings)
     authentication_results: AuthenticationResultsSettings = field(default_factory=AuthenticationResultsSettings)

@@ -6,7 +6,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from mailnotary.config import settings_dmarc, settings_publish, settings_reports, settings_signing, yaml_file
+from mailnotary.config import (
+    settings_dmarc,
+    settings_publish,
+    settings_reports,
+    settings_signing,
+    yaml_file,
+)
+from mailnotary.config.forwarding import ArcSettings
 from mailnotary.config.listen import EXAMPLES, Listen
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
@@ -273,6 +280,11 @@ _SETTINGS: dict[str, Converter[Any]] = {
         void_lookups=integer(0, 10),
     ),
     "dmarc": settings_dmarc.read,
+    "arc": Section(
+        ArcSettings,
+        verify=boolean(),
+        trusted_sealers=list_of(scalar(domain, "a domain"), "lists.example.org"),
+    ),
     "dkim2": Section(Dkim2Settings, mode=choice(Dkim2Mode)),
     "authors": Section(
         AuthorsSettings,

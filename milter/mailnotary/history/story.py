@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from mailnotary.authres import Results
+from mailnotary.arc.result import ArcResult, ArcSet
+from mailnotary.authres import Passage, Results
 from mailnotary.dkim.evidence import Evidence
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim2.result import DRAFT, Dkim2Result
@@ -23,7 +24,7 @@ from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import Reply
 from mailnotary.spf.result import SpfIdentity, SpfResult
-from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
+from mailnotary.status import ArcStatus, DkimStatus, DmarcStatus, SpfStatus
 
 MAX_TEXT: Final = 1000  # characters of one value
 MAX_SIGNATURES: Final = 20  # told of, those that pass first
@@ -36,7 +37,7 @@ _MAX_PROBLEMS: Final = 5  # of a policy record
 # The order of a story's values, and of those of its parts. Stores are full of them: to add one, append it.
 _STORY: Final = (
     *("helo", "mail_from", "user", "why", "author", "spf", "dkim", "dmarc", "would", "override", "reachable"),
-    *("regardless", "signed", "reply", "error", "ms", "compared", "is_report", "dkim2"),
+    *("regardless", "signed", "reply", "error", "ms", "compared", "is_report", "dkim2", "arc"),
 )
 _SPF: Final = ("status", "identity", "domain", "mechanism", "explanation", "reason", "lookups", "void_lookups", "brief")
 _DKIM: Final = ("status", "domain", "selector", "identity", "algorithm", "key_bits", "reason", "brief", "evidence")
@@ -47,6 +48,7 @@ _RECORD: Final = ("domain", "p", "sp", "np", "adkim", "aspf", "t", "psd", "fo", 
 _AUTHOR: Final = ("domains", "problem", "reason", "more")
 _COMPARED: Final = ("other", "method", "theirs", "ours", "reason")
 _DKIM2: Final = ("status", "domain", "brief", "hops", "draft")  # experimental; its reason may have a recipient
+_ARC: Final = ("status", "reason", "brief", "oldest_pass", "sets", "passed_through", "first_client", "missing")
 _REPLY: Final = ("code", "enhanced_code", "text")
 
 
@@ -140,7 +142,15 @@ def _full_story(record: MessageRecord) -> list[Any]:
         [(*result[:-1], printable(result.reason, 200)) for result in record.compared],
         record.is_report,
         None if results.dkim2 is None else _dkim2(results.dkim2),
+        None if results.arc is None else _arc(results.arc, results.passage, record.arc_missing),
     ]
+
+
+def _arc(result: ArcResult, passage: Passage | None, missing: Sequence[str]) -> tuple[Any, ...]:
+    """The sets as pairs of the seal's d= and s=, the oldest first."""
+    told = result.status, result.reason, result.brief, result.oldest_pass
+    sets = [(each.domain, each.selector) for each in result.sets]
+    return *told, sets, passage and passage.sealers, passage and passage.first_client, missing
 
 
 def _dkim2(result: Dkim2Result) -> tuple[Any, ...]:
@@ -207,6 +217,7 @@ def complete(row: Row, host: str, text: str) -> dict[str, Any]:
         "signed": [{"domain": domain, "selector": selector} for domain, selector in story["signed"] or ()],
         "compared": [_named(_COMPARED, part) for part in story["compared"] or ()],
         "reply": story["reply"] and _named(_REPLY, story["reply"]),
+        "arc": story["arc"] and _named(_ARC, story["arc"]),
         "dkim2": story["dkim2"] and _named(_DKIM2, story["dkim2"]),
     }
     columns = {"time": _iso(row.time), "host": host, "queue_id": row.queue_id, "client": row.client}
@@ -261,7 +272,16 @@ def results_of(message: Mapping[str, Any]) -> Results:
         known["disposition"] = Policy(known["disposition"])
         known["policy"] = Policy(known["policy"]) if known["policy"] else None
         dmarc = DmarcResult(**known)
-    return Results(spf=spf, dkim=dkim, dmarc=dmarc)
+    return Results(spf=spf, dkim=dkim, dmarc=dmarc, **_chain_of(message["arc"]))
+
+
+def _chain_of(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    if told is None:
+        return {}
+    sets = tuple(ArcSet(number, *pair) for number, pair in enumerate(told["sets"] or (), 1))
+    chain = ArcResult(ArcStatus(told["status"]), sets, told["oldest_pass"], reason=told["reason"], brief=told["brief"])
+    sealers = told["passed_through"]
+    return {"arc": chain, "passage": sealers and Passage(tuple(sealers), told["first_client"] or "")}
 
 
 def evidence_of(signature: Mapping[str, Any]) -> Evidence | None:

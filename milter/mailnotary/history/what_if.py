@@ -13,6 +13,7 @@ from typing import Any, Final
 from mailnotary.authres import Results
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction, SpfSettings
 from mailnotary.history.story import author_of, results_of
+from mailnotary.session.forwarded import overridden
 from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import DmarcVerdict, containing, message_verdict, spf_reply
 from mailnotary.spf.result import SpfIdentity
@@ -95,6 +96,13 @@ class WhatIf:
         dmarc = None if settings.dmarc.mode is DmarcMode.OFF else results.dmarc
         unchecked = dmarc is None and settings.dmarc.mode is not DmarcMode.OFF
         verdict = message_verdict(settings, author_of(message), dmarc, results.signatures, client)
+        verdict = overridden(
+            verdict,
+            author_of(message),
+            dmarc,
+            results.passage,
+            settings.arc.trusted_sealers if settings.arc.verify else (),
+        )
         if message["reachable"] and verdict.action != "accept":
             verdict = DmarcVerdict("tag", why="its recipients are in reachable_recipients")
         if verdict.reply is not None:

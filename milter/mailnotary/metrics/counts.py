@@ -41,6 +41,8 @@ class Counts:
             counted.append(("results", "dkim", "none"))
         if results.dmarc is not None:
             counted.append(("results", "dmarc", results.dmarc.status))
+        if results.arc is not None:
+            counted.append(("results", "arc", results.arc.status))
         if results.dkim2 is not None:
             counted.append(("results", "dkim2", results.dkim2.status))
         if record.verdict is not None and record.verdict.would:

@@ -5,10 +5,12 @@ from typing import Any, Final, NamedTuple
 
 from mailnotary.dmarc.result import Policy
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
+from mailnotary.session.forwarded import TRUSTED
 from mailnotary.session.outcome import MessageMode
 from mailnotary.status import DkimStatus, DmarcStatus
 
 MAX_SIGNATURES: Final = 20  # of one record, the best first: the history keeps no more (RFC 9990 3.1.3: at most 100)
+MAX_SEALS: Final = 10  # of a chain, the newest
 MAX_ADDRESS_LITERAL: Final = 50  # octets of a domain in brackets
 
 _WEAKER = {Policy.REJECT: Policy.QUARANTINE, Policy.QUARANTINE: Policy.NONE}  # under t=y (RFC 9989 4.7)
@@ -179,6 +181,8 @@ def _override(message: Mapping[str, Any], disposition: str) -> tuple[str, str]:
     why = message["override"] or ""
     if "dmarc.exempt" in why:
         return "trusted_forwarder", "the client or a signer is trusted to forward mail"
+    if TRUSTED in why and (arc := message["arc"]):
+        return "local_policy", _chain(arc)
     if disposition == "reject":
         reply = message["reply"]
         if reply and str(reply["enhanced_code"]).startswith("5.7.2"):  # X.7.23, X.7.24 (RFC 7372 section 3.2)
@@ -193,3 +197,13 @@ def _override(message: Mapping[str, Any], disposition: str) -> tuple[str, str]:
     if why:
         return "local_policy", "policies are not enforced here"
     return "local_policy", "only marked in Authentication-Results"
+
+
+def _chain(arc: Mapping[str, Any]) -> str:
+    """What RFC 8617 7.2.2 wants of a chain that decided: its status, each seal's d= and s=, the first client."""
+    seals = list(enumerate(arc["sets"], 1))[-MAX_SEALS:]
+    parts = [f"arc={arc['status']}"]
+    parts += [f"as[{number}].d={domain} as[{number}].s={selector}" for number, (domain, selector) in reversed(seals)]
+    if arc["first_client"]:
+        parts.append(f"remote-ip[1]={arc['first_client']}")
+    return " ".join(parts)

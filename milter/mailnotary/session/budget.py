@@ -30,14 +30,28 @@ KEY_OCTETS = 64 * 1024  # of all keys; one question each. At its end the signatu
 # The authors' walks and those of what passed beside them (RFC 9989 4.10: eight questions a walk at most). At its end
 # what is not known is temperror, see `dmarc.evaluate`.
 POLICY = Share(questions=64, octets=64 * 1024)
+# The newest message signature of a chain and 50 seals, a question each. Older signatures have the same keys as a rule;
+# beyond it they are not checked, which only oldest-pass tells. At its end arc=fail.
+ARC = Share(questions=51, octets=64 * 1024)
 DKIM2 = Share(questions=64, octets=64 * 1024)  # of all keys of a chain, a question each. At its end it is temperror
 
 
 class Budget:
-    """What one message may still cost. `mail_from`, `helo`, `keys`, `policy`, `dkim2` are its shares of DNS; their time
-    is what their users give them. `too_large` says why its header is not read, "" while it is."""
+    """What one message may still cost. `mail_from`, `helo`, `keys`, `policy`, `arc`, `dkim2` are its shares of DNS;
+    their time is what their users give them. `too_large` says why its header is not read, "" while it is."""
 
-    __slots__ = ("_fields", "_header_bytes", "_octets", "dkim2", "helo", "keys", "mail_from", "policy", "too_large")
+    __slots__ = (
+        "_fields",
+        "_header_bytes",
+        "_octets",
+        "arc",
+        "dkim2",
+        "helo",
+        "keys",
+        "mail_from",
+        "policy",
+        "too_large",
+    )
 
     def __init__(self, resolver: Resolver, *, header_bytes: int, max_signatures: int) -> None:
         self._header_bytes = header_bytes
@@ -48,6 +62,7 @@ class Budget:
         self.helo = MessageResolver(resolver, HELO)
         self.keys = MessageResolver(resolver, Share(max_signatures, KEY_OCTETS))
         self.policy = MessageResolver(resolver, POLICY)
+        self.arc = MessageResolver(resolver, ARC)
         self.dkim2 = MessageResolver(resolver, DKIM2)
 
     def take_field(self, octets: int) -> bool:
@@ -63,7 +78,8 @@ class Budget:
     @property
     def questions(self) -> int:
         """How many different questions were asked, begun ones among them."""
-        return len(self.mail_from.asked | self.helo.asked | self.keys.asked | self.policy.asked | self.dkim2.asked)
+        shares = self.mail_from, self.helo, self.keys, self.policy, self.arc, self.dkim2
+        return len(set().union(*[share.asked for share in shares]))
 
 
 def readable(values: Sequence[bytes]) -> int:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
-from mailnotary import dkim, dmarc, spf
+from mailnotary import arc, dkim, dmarc, spf
 from mailnotary.authres import Results
 from mailnotary.config.settings import DmarcMode, Settings
 from mailnotary.dkim import DkimResult
+from mailnotary.dkim.bodies import BodyHashes
 from mailnotary.dmarc import DmarcResult
 from mailnotary.dmarc import Trace as DmarcTrace
 from mailnotary.domain import is_domain_name, to_ascii
@@ -18,9 +19,10 @@ from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import MessageResolver, RecordKind, prefetch
 from mailnotary.session.budget import Budget
 from mailnotary.session.experiment import Observed, Recipients, is_observed
+from mailnotary.session.forwarded import with_passage
 from mailnotary.session.policy import MAX_CLAIMED, strictest
 from mailnotary.spf import SpfIdentity, SpfResult, TraceStep
-from mailnotary.status import DmarcStatus, SpfStatus
+from mailnotary.status import ArcStatus, DmarcStatus, SpfStatus
 
 RESERVE = 0.25  # of the time of two parts of the checks: what the second has even if the first never ends
 
@@ -67,7 +69,9 @@ class Inbound:
         self._now = now
         self._traces = traces
         self._spf: tuple[SpfResult, ...] | None = None
+        self._bodies = BodyHashes()  # of all signatures, those of ARC too
         self._verifier: dkim.Verifier | None = None
+        self._chain: arc.Verifier | None = None
         self._author: Author | None = None
         self._observed: Observed | None = None
 
@@ -133,7 +137,16 @@ class Inbound:
             author_domains=author.domains[:MAX_CLAIMED],
             max_signatures=settings.verify.max_signatures,
             min_rsa_bits=settings.verify.min_rsa_bits,
+            bodies=self._bodies,
         )
+        if settings.arc.verify:
+            self._chain = arc.Verifier(
+                fields,
+                self._budget.arc,
+                now=int(self._now),
+                min_rsa_bits=settings.verify.min_rsa_bits,
+                bodies=self._bodies,
+            )
         if settings.dmarc.mode is not DmarcMode.OFF:
             for domain in author.domains[:MAX_CLAIMED]:
                 prefetch(self._budget.policy, dmarc.questions(domain))
@@ -147,17 +160,17 @@ class Inbound:
     def wants_body(self) -> bool:
         """Whether any signature is left that the body could make pass."""
         observed = self._observed is not None and self._observed.wants_body
-        return observed or (self._verifier is not None and self._verifier.wants_body)
+        return observed or self._bodies.open
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body."""
-        if self._verifier is not None:
-            self._verifier.body(chunk)
+        self._bodies.update(chunk)
         if self._observed is not None:
             self._observed.body(chunk)
 
     def finish(self) -> Results:
         """All results."""
+        self._bodies.finish()
         spf_results = self.check_spf()
         seconds = self._settings.limits.message_seconds
         # A sender names the domains whose keys are asked for. Were they to use up all the time, by never answering, the
@@ -167,6 +180,11 @@ class Inbound:
         signatures = tuple(self._verifier.finish()) if self._verifier is not None else ()
         self._budget.policy.restart(end - time.monotonic())
         results = Results(spf=spf_results, dkim=signatures, dmarc=self._dmarc(signatures))
+        if self._chain is not None:
+            # After the policy: its keys were asked for long ago, and may take no time from what DMARC needs.
+            self._budget.arc.restart(end - time.monotonic())
+            chain = self._chain.finish()
+            results = with_passage(replace(results, arc=chain if chain.status is not ArcStatus.NONE else None))
         if self._observed is None:
             return results
         self._budget.dkim2.restart(end - time.monotonic())  # last: it can take no time from what decides

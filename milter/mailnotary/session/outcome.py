@@ -68,6 +68,7 @@ class MessageRecord:
     `compared` what other filters found;
     `reachable`: all its recipients are exempt from refusals; `regardless`: its results decided nothing, for it was
     refused for its form or ended in an error of ours; `is_report`: it says that it is a DMARC aggregate report;
+    `arc_missing`: the sealers that would have to be trusted, too, so that it passes by its ARC chain;
     `error` what kept mailnotary from doing its work; `milliseconds` of our own work, waiting for DNS included;
     `questions` asked of the resolver."""
 
@@ -89,6 +90,7 @@ class MessageRecord:
     regardless: bool = False
     is_report: bool = False
     error: str = ""
+    arc_missing: tuple[str, ...] = ()
     milliseconds: float = 0.0
     questions: int = 0
 
@@ -151,6 +153,11 @@ class MessageRecord:
             fields["dmarc"] = LoggedResult("dmarc", dmarc.status, dmarc.domain, reason=dmarc.reason)
             if dmarc.policy is not None:
                 fields["policy"] = dmarc.policy
+        if (arc := self.results.arc) is not None:
+            sealers = ",".join(dict.fromkeys([each.domain for each in reversed(arc.sets)][:MAX_LISTED]))
+            fields["arc"] = LoggedResult("arc", arc.status, sealers, reason=arc.reason)
+        if self.arc_missing:
+            fields["arc_would_trust"] = LoggedList(self.arc_missing[:MAX_LISTED])
         if (dkim2 := self.results.dkim2) is not None:
             fields["dkim2"] = LoggedResult("dkim2", dkim2.status, dkim2.domain, reason=dkim2.reason)
             fields["dkim2_draft"] = DRAFT

@@ -17,6 +17,7 @@ from mailnotary.mail.report import is_report
 from mailnotary.session import received, signing
 from mailnotary.session.budget import MAX_DELETIONS, Budget
 from mailnotary.session.comparison import compare
+from mailnotary.session.forwarded import is_overridden, missing, overridden
 from mailnotary.session.inbound import Inbound
 from mailnotary.session.message import (
     AUTHENTICATION_RESULTS,
@@ -241,6 +242,7 @@ class Session:
         who = message.author or author(message.fields)
         message.results = results = marked(inbound.finish(), message.env.replayed)
         verdict = message_verdict(settings, who, results.dmarc, results.signatures, message.client.address)
+        verdict = overridden(verdict, who, results.dmarc, results.passage, settings.arc.trusted_sealers)
         if message.unrefusable and verdict.action != "accept":
             verdict = DmarcVerdict("tag", verdict.would or verdict.action, _REACHABLE)
         message.compared = compare(message.fields, settings.history.compare_with, results)
@@ -256,6 +258,8 @@ class Session:
             helo=message.helo,
             both_spf=settings.authentication_results.helo,
             replays=settings.history.replay_tag,
+            remote_ip=str(message.client.address or ""),
+            override=is_overridden(verdict),
         )
         hold = (verdict.hold,) if verdict.hold is not None else ()
         return (*deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
@@ -322,6 +326,7 @@ class Session:
             regardless=regardless,
             is_report=message.mode is MessageMode.VERIFY and is_report(message.fields),
             error=message.error,
+            arc_missing=missing(message.results.passage, message.env.settings.arc.trusted_sealers),
             milliseconds=message.seconds * 1000,
             questions=message.budget.questions,
         )
