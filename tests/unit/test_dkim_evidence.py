@@ -11,6 +11,8 @@ from mailnotary.crypto import load_private_key
 from mailnotary.dkim.evidence import GUARDED, Evidence, text
 from mailnotary.history.story import complete, results_of, row_of, story_of
 from mailnotary.resolver import ZoneResolver
+from mailnotary.resolver.dns import DnsResolver
+from support.dns_server import DnsServer
 from support.mail import MESSAGE, NOW, Played, ed_pem, zone
 
 
@@ -55,7 +57,7 @@ def test_a_signature_that_fails_has_none() -> None:
 def test_the_history_keeps_it() -> None:
     record = Played().play(signed(now=NOW - 60, oversign=())).record
     story = complete(row_of(record), "mx", story_of(record, str))
-    assert story["dkim"][0]["evidence"] == {"age": 60, "left": None, "addable": list(GUARDED)}
+    assert story["dkim"][0]["evidence"] == {"age": 60, "left": None, "addable": list(GUARDED), "secure": False}
     assert results_of(story).signatures[0].evidence == record.results.signatures[0].evidence
 
 
@@ -73,3 +75,13 @@ def test_commands_show_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert evidence["age"] == 7200
     assert main(["spf", *common[1:3], *envelope, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["breadth"]["ipv4"] == 256
+
+
+def test_the_resolver_s_word_on_dnssec_is_told() -> None:
+    with DnsServer(zone(), authentic=True) as validating, DnsServer(zone()) as other:
+        for server, secure in ((validating, True), (other, False)):
+            resolver = DnsResolver([(server.host, server.port)])
+            [result] = dkim.verify(signed(), resolver, now=NOW)
+            assert result.evidence is not None
+            assert result.evidence.secure is secure
+            assert ("DNSSEC" in text(result.evidence)) is secure

@@ -75,7 +75,7 @@ def parse(name: str, kind: RecordKind, *answer: str, **options: object) -> Reply
 @pytest.mark.parametrize("edns", [True, False])
 def test_a_question_asks_for_recursion_one_name_and_kind_and_offers_room(kind: RecordKind, edns: bool) -> None:
     asked = dns.message.from_wire(encode_question(0xABCD, the_name("_DMARC.example.org"), kind, edns=edns))
-    assert (asked.id, asked.flags, len(asked.question)) == (0xABCD, dns.flags.RD, 1)
+    assert (asked.id, asked.flags, len(asked.question)) == (0xABCD, dns.flags.RD | dns.flags.AD, 1)
     assert asked.question[0].to_text() == f"_dmarc.example.org. IN {kind}"
     assert (asked.edns, asked.payload) == ((0, UDP_SIZE) if edns else (-1, 0))
 

@@ -29,11 +29,12 @@ class Located(Signed, Protocol):
 class KeyRecords:
     """The key records of one message's signatures; each name is asked for once."""
 
-    __slots__ = ("_answers", "_resolver")
+    __slots__ = ("_answers", "_authentic", "_resolver")
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._answers: dict[str, tuple[bytes, ...] | DnsTempError] = {}
+        self._authentic: set[str] = set()
 
     def of(self, signature: Located) -> list[KeyRecord]:
         """The records that are good for the signature, at least one; raises KeyRecordError and DnsTempError."""
@@ -53,11 +54,17 @@ class KeyRecords:
             raise errors[0]
         return good
 
+    def are_authentic(self, signature: Located) -> bool:
+        """Whether the resolver says that DNSSEC has validated the records that `of` gave."""
+        return signature.key_name in self._authentic
+
     def _answer(self, name: str) -> tuple[bytes, ...]:
         if name not in self._answers:
             try:
-                records = self._resolver.lookup(name, RecordKind.TXT).records
-                self._answers[name] = tuple(record for record in records if isinstance(record, bytes))
+                answered = self._resolver.lookup(name, RecordKind.TXT)
+                self._answers[name] = answered.texts
+                if answered.authentic:
+                    self._authentic.add(name)
             except DnsTempError as error:
                 self._answers[name] = error
         answer = self._answers[name]

@@ -19,14 +19,15 @@ BODY = "body"
 class Evidence(NamedTuple):
     """`age`: seconds since the signature was made (t=), `left`: seconds until it expires (x=), None where it does not
     say. `addable`: the fields of `GUARDED` of which one more would not be noticed, and "body" where more of that would
-    not."""
+    not; `secure`: the resolver says that DNSSEC has validated the key's record."""
 
     age: int | None
     left: int | None
     addable: tuple[str, ...]
+    secure: bool = False
 
 
-def of(signature: Signature, index: FieldIndex, now: int) -> Evidence:
+def of(signature: Signature, index: FieldIndex, now: int, *, secure: bool) -> Evidence:
     """The evidence of a signature over the fields of `index`; `now` is in seconds since 1970 (UTC)."""
     named = _named(signature.headers)
     addable = tuple([name for name, key in _KEYS if named.get(key, 0) <= index.count(key)])
@@ -34,6 +35,7 @@ def of(signature: Signature, index: FieldIndex, now: int) -> Evidence:
         None if signature.timestamp is None else now - signature.timestamp,
         None if signature.expiration is None else signature.expiration - now,
         addable if signature.length is None else (*addable, BODY),
+        secure,
     )
 
 
@@ -52,6 +54,8 @@ def text(evidence: Evidence) -> str:
         parts.append(f"expires in {_span(evidence.left)}")
     if evidence.addable:
         parts.append(f"does not protect from one more {', '.join(evidence.addable)}")
+    if evidence.secure:
+        parts.append("the resolver has validated the key's record (DNSSEC)")
     return "; ".join(parts)
 
 

@@ -148,7 +148,8 @@ class Verifier:
                 reason = f"{reason}; key is in test mode (t=y)" if reason else "key is in test mode (t=y)"
                 brief = f"{brief}, key is in test mode" if brief else "key is in test mode"
             if status is DkimStatus.PASS:
-                found = evidence.of(signature, self._headers.index, self._now)
+                secure = self._keys.are_authentic(signature)
+                found = evidence.of(signature, self._headers.index, self._now, secure=secure)
                 return _result(labels, status, reason, brief, record.public.bits, found)
             results.append(_result(labels, status, reason, brief, record.public.bits))
         return results[0]

@@ -287,7 +287,7 @@ def _chain_of(told: Mapping[str, Any] | None) -> dict[str, Any]:
 def evidence_of(signature: Mapping[str, Any]) -> Evidence | None:
     """The evidence in a signature of `complete`."""
     told = signature["evidence"]
-    return Evidence(told["age"], told["left"], tuple(told["addable"] or ())) if told else None
+    return Evidence(told["age"], told["left"], tuple(told["addable"] or ()), bool(told["secure"])) if told else None
 
 
 def author_of(message: Mapping[str, Any]) -> Author:

@@ -132,7 +132,7 @@ class DnsResolver:
         assert flight.begun is not None  # noqa: S101 - for the type checker
         reply = answered(flight.begun, key[1])
         if reply is not None and reply.target is None and reply.cnames <= MAX_CNAMES:
-            flight.outcome = _answer(reply, reply.octets)
+            flight.outcome = _answer(reply, reply.octets, reply.authentic)
             self._cache.put(key, flight.outcome, reply.ttl)
             self._note("answer", 0.0)
         flight.begun.close()
@@ -229,23 +229,25 @@ class DnsResolver:
         """The answer and its TTL, None where none is said. A server that does not follow a CNAME is asked again."""
         cnames = octets = 0
         ttls: list[int] = []
+        authentic = True
         while True:
             reply = ask(self._servers, name, kind, deadline - time.monotonic(), begun, self._before_wait)
             begun = None
             cnames += reply.cnames
             octets += reply.octets
+            authentic = authentic and reply.authentic
             if cnames > MAX_CNAMES:
                 raise DnsTempError(f"a loop, or more than {MAX_CNAMES} CNAMEs")
             if reply.ttl is not None:
                 ttls.append(reply.ttl)
             if reply.target is None:
                 known = min(ttls) if reply.ttl is not None else None
-                return _answer(reply, octets), known
+                return _answer(reply, octets, authentic), known
             name = reply.target
 
 
-def _answer(reply: Reply, octets: int) -> Answer:
-    return Answer(reply.records, bool(reply.records) or reply.rcode == NOERROR, octets)
+def _answer(reply: Reply, octets: int, authentic: bool) -> Answer:
+    return Answer(reply.records, bool(reply.records) or reply.rcode == NOERROR, octets, authentic)
 
 
 def system_nameservers(file: str = RESOLV_CONF) -> list[tuple[str, int]]:

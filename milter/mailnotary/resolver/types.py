@@ -39,11 +39,13 @@ RecordData = bytes | IPv4Address | IPv6Address | MxRecord | str
 class Answer:
     """The records of one question. No records and `exists` is NODATA, no records and not `exists` is NXDOMAIN
     (RFC 2308 section 2); DMARC's np= and SPF's void look-ups need to tell. Names come without a trailing dot. `octets`
-    is what was read for it, as far as the resolver knows: what a message may read is limited."""
+    is what was read for it, as far as the resolver knows: what a message may read is limited. `authentic`: the resolver
+    says that DNSSEC has validated the records, which is worth as much as the resolver and the way to it."""
 
     records: tuple[RecordData, ...]
     exists: bool = True
     octets: int = field(default=0, compare=False)
+    authentic: bool = field(default=False, compare=False)
 
     @property
     def texts(self) -> tuple[bytes, ...]:

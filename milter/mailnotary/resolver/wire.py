@@ -32,8 +32,10 @@ _TYPES = {kind: RdataType[kind] for kind in RecordKind}
 _TYPE_OCTETS = {kind: struct.pack("!HH", rdtype, IN) for kind, rdtype in _TYPES.items()}
 # What stands before and after a question: the flag RD and one question; with EDNS an OPT record (RFC 6891 section
 # 6.1.2), whose class is the size of the replies that we take.
-_PLAIN = struct.pack("!5H", 0x0100, 1, 0, 0, 0), b""
-_EDNS = struct.pack("!5H", 0x0100, 1, 0, 0, 1), struct.pack("!BHHIH", 0, OPT, UDP_SIZE, 0, 0)
+_AD = 0x0020  # "authentic data": asked for in questions, for answers that DNSSEC has validated (RFC 6840 section 5.7)
+_ASKED = 0x0100 | _AD  # with "recursion desired"
+_PLAIN = struct.pack("!5H", _ASKED, 1, 0, 0, 0), b""
+_EDNS = struct.pack("!5H", _ASKED, 1, 0, 0, 1), struct.pack("!BHHIH", 0, OPT, UDP_SIZE, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Reply:
 
     `ttl` in seconds is the lowest of the records' and CNAMEs', for a negative answer RFC 2308's, None where it is not
     said. `cnames` were followed; `target` is where they led if the reply says nothing about that name. `octets` is what
-    was read, see `Reader`."""
+    was read, see `Reader`. `authentic`: the server says that it has validated it all (RFC 4035 section 3.2.3)."""
 
     rcode: dns.rcode.Rcode
     truncated: bool = False
@@ -51,6 +53,7 @@ class Reply:
     cnames: int = 0
     target: bytes | None = None
     octets: int = 0
+    authentic: bool = False
 
 
 def parse_name(text: str) -> bytes | None:
@@ -129,7 +132,8 @@ def _parse(reader: Reader, name: bytes, kind: RecordKind) -> Reply:
         ttls += [record.ttl for record in owned]
         read = _READERS[kind]
         records = dict.fromkeys([read(reader, record) for record in owned])  # a set: RFC 2181 section 5
-        return Reply(rcode, False, tuple(records), min(ttls), cnames, octets=reader.octets)
+        authentic = flags & _AD != 0
+        return Reply(rcode, False, tuple(records), min(ttls), cnames, None, reader.octets, authentic)
     authority = reader.records(authority_count)
     for record in reader.records(additional_count):
         if record.rdtype == OPT:
@@ -141,7 +145,8 @@ def _parse(reader: Reader, name: bytes, kind: RecordKind) -> Reply:
             return Reply(rcode, ttl=ttl, cnames=cnames, octets=octets)
     if rcode == dns.rcode.NOERROR:
         if cnames:  # RFC 2308 section 2.2: nothing is said about where the CNAMEs lead
-            return Reply(rcode, ttl=min(ttls), cnames=cnames, target=owner, octets=octets)
+            authentic = flags & _AD != 0
+            return Reply(rcode, ttl=min(ttls), cnames=cnames, target=owner, octets=octets, authentic=authentic)
         if any(record.rdtype == NS for record in authority):
             raise WireError("it is a referral: the server does not answer for others")
     return Reply(rcode, cnames=cnames, octets=octets)
