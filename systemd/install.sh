@@ -55,7 +55,8 @@ install_configuration() {
 
 install_unit() {
 	local unit
-	for unit in mailnotary.service mailnotary-web.service mailnotary-reports.service mailnotary-reports.timer; do
+	for unit in mailnotary.service mailnotary-web.service mailnotary-reports.service mailnotary-reports.timer \
+		mailnotary-rotate.service mailnotary-rotate.timer; do
 		sed "s|/usr/bin/mailnotary |$COMMAND |" "systemd/$unit" | install -Dm644 /dev/stdin "$UNITS/$unit"
 	done
 	install -Dm644 systemd/mailnotary.sysusers "$SYSUSERS"
@@ -90,10 +91,10 @@ restart() {  # a service that runs: it has the old code in memory
 uninstall() {
 	sh config/debian/mailnotary.prerm remove  # warns if Postfix would then defer all mail
 	if [[ -d /run/systemd/system ]]; then
-		systemctl --quiet disable --now mailnotary-reports.timer mailnotary mailnotary-web 2>/dev/null || true
+		systemctl --quiet disable --now mailnotary-reports.timer mailnotary-rotate.timer mailnotary mailnotary-web 2>/dev/null || true
 	fi
 	rm -rf "$prefix" "$DOC"
-	rm -f "$COMMAND" "$COMPLETION" "$UNITS"/mailnotary{,-web,-reports}.service "$UNITS/mailnotary-reports.timer" \
+	rm -f "$COMMAND" "$COMPLETION" "$UNITS"/mailnotary{,-web,-reports,-rotate}.service "$UNITS"/mailnotary-{reports,rotate}.timer \
 		"$SYSUSERS" "$TMPFILES" \
 		"$MAN"/man1/mailnotary.1 "$MAN"/man5/mailnotary{,-keystore}.yaml.5
 	[[ ! -d /run/systemd/system ]] || systemctl daemon-reload

@@ -36,7 +36,7 @@ lay_out() {
 	mkdir -p "$tree"/{bin,lib,config} "$tree"/completion/{bash,zsh,fish}
 	cp -r config/debian "$tree/debian"
 	cp README.md CHANGELOG.md SECURITY.md "$tree"
-	cp -r config/{*.yaml,*.json,*.md,sendmail} "$tree/config"
+	cp -r config/{*.yaml,*.json,*.md,examples,sendmail} "$tree/config"
 	cp -r milter/mailnotary "$tree/lib"
 	find "$tree" -name __pycache__ -prune -exec rm -r {} +
 	fetch_pycryptodome "$tree/lib"
@@ -47,6 +47,7 @@ lay_out() {
 	cp systemd/mailnotary-web.service "$tree/debian/mailnotary.mailnotary-web.service"
 	for kind in service timer; do
 		cp "systemd/mailnotary-reports.$kind" "$tree/debian/mailnotary.mailnotary-reports.$kind"
+		cp "systemd/mailnotary-rotate.$kind" "$tree/debian/mailnotary.mailnotary-rotate.$kind"
 	done
 	"$python" config/man.py "$tree/man" >/dev/null
 	"$python" -m mailnotary completion bash >"$tree/completion/bash/mailnotary"

@@ -25,7 +25,7 @@ OTHER = TSIG.replace(SECRET, "b3RoZXIgb3RoZXIgb3RoZXIgb3RoZXIgb3RoZXIgb3RoZXI=")
 
 def zone(origin: str, servers: Mapping[str, str], *more: str) -> str:
     """A zone file: its nameservers with their addresses, and further lines."""
-    lines = ["$TTL 1", f"@ IN SOA ns1.{origin}. admin.{origin}. 1 3600 600 86400 1"]
+    lines = ["$TTL 1", f"@ IN SOA ns1.{origin}. admin.{origin}. 1 1 1 86400 1"]
     for name, address in servers.items():
         lines += [f"@ IN NS {name}.{origin}.", f"{name} IN {'AAAA' if ':' in address else 'A'} {address}"]
     return "\n".join([*lines, *more]) + "\n"
@@ -125,7 +125,8 @@ class Bind(_Program):
         (directory / "named.conf").write_text(
             f"""options {{ directory "{directory}"; listen-on port {port} {{ {address}; }}; listen-on-v6 {{ none; }};
 pid-file none; session-keyfile none; recursion {recursive}; allow-query {{ any; }}; dnssec-validation no;
-notify-delay 0; serial-query-rate 100; managed-keys-directory "{directory}"; query-source address {address};
+notify-delay 0; min-refresh-time 1; min-retry-time 1; serial-query-rate 100;
+managed-keys-directory "{directory}"; query-source address {address};
 transfer-source {address}; notify-source {address}; }};
 controls {{ }};
 {TSIG}

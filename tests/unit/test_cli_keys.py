@@ -17,12 +17,12 @@ import yaml
 from dns.rdtypes.ANY.TXT import TXT
 
 from mailnotary.cli import main
-from mailnotary.cli.rotate import new_selector
 from mailnotary.config.load import load_configuration
 from mailnotary.crypto import load_private_key
 from mailnotary.dkim.publish import MAX_STRING, zone_lines
 from mailnotary.keys import create, histories
 from mailnotary.keys.histories import KeyHistory, KeyId
+from mailnotary.keys.rotate import new_selector
 from support.mail import record_of
 
 

@@ -190,7 +190,7 @@ KEY = "{selector: a, file: a.pem}"
         ),
         (
             "domains: {a.example: {keys: [{selector: a, file: a.pem, state: on}]}}",
-            ["1:64: 'on' is not a known value: write active, auto or retired"],
+            ["1:64: 'on' is not a known value: write active, auto, retired or pending"],
         ),
         (
             "domains: {a.example: {keys: [{selector: 'a b', file: a.pem}]}}",

@@ -4,6 +4,7 @@ DNS is asked now. Whether an `auto` key signs is read from the state that the da
 
 example: mailnotary keys
          mailnotary keys --check
+         mailnotary keys --plan
          mailnotary keys remove example.org rsa2025
          mailnotary keys --json | jq '.keys[] | select(.dns != "match")'"""
 
@@ -34,18 +35,20 @@ from mailnotary.cli.common import (
     to_json,
 )
 from mailnotary.cli.keys_check import check
+from mailnotary.cli.keys_plan import plan
 from mailnotary.cli.keys_remove import remove
 from mailnotary.cli.output import Folded, open_console, print_table, with_progress
-from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
+from mailnotary.config.keystore import IDLE_STATES, KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import Mode
 from mailnotary.crypto import PrivateKey
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.escape import printable
-from mailnotary.keys import histories
+from mailnotary.keys import histories, progress
 from mailnotary.keys.histories import KeyHistory, KeyId
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
+from mailnotary.keys.progress import NOTHING, Progress
 from mailnotary.resolver import Resolver
 
 AT_ONCE = 64  # questions to DNS, so that one that is not answered holds up only a few others
@@ -88,6 +91,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_json(parser)
     add_check(parser)
+    parser.add_argument("--plan", action="store_true", help="show when the keys of each domain are replaced")
     parser.epilog = f"{EXIT_STATUS}; with --check {CHECK_STATUS}"
 
 
@@ -98,15 +102,18 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError("write `mailnotary keys`, or `mailnotary keys remove DOMAIN SELECTOR`")
         return remove(args.config, args.action[1], args.action[2])
     configuration = read_configuration(args.config)
+    if args.plan:
+        return plan(configuration, as_json=args.json)
     resolver = resolver_for(args.zone, configuration.settings)
     try:
         known: Mapping[KeyId, KeyHistory] = histories.load(configuration.settings.state_dir)
+        noted = progress.load(configuration.settings.state_dir)
         problem = ""
     except histories.StateError as error:
-        known, problem = {}, f"the state of the daemon is not known: {error}"
+        known, noted, problem = {}, Progress(), f"the state of the daemon is not known: {error}"
     total = sum(len(entry.keys) for entry in configuration.keystore.entries.values())
-    rows = list(with_progress(key_rows(configuration, known, resolver, time.time()), total, "asking DNS"))
-    status, texts = check(rows, problem) if args.check else (CheckStatus.OK, [])
+    rows = list(with_progress(key_rows(configuration, known, resolver, time.time(), noted), total, "asking DNS"))
+    status, texts = check(rows, problem, noted.steps) if args.check else (CheckStatus.OK, [])
     asked = nameservers(args.zone, configuration.settings, args.config)
     if args.json:
         output = {"keys": [to_json(row) for row in rows]} | ({"problem": problem} if problem else {})
@@ -126,7 +133,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def key_rows(
-    configuration: Configuration, known: Mapping[KeyId, KeyHistory], resolver: Resolver, now: float
+    configuration: Configuration,
+    known: Mapping[KeyId, KeyHistory],
+    resolver: Resolver,
+    now: float,
+    noted: Progress = NOTHING,
 ) -> Iterator[KeyRow]:
     """One row for each key, in the order of the keystore."""
     loaded = [(entry, key, _load(key)) for entry in configuration.keystore.entries.values() for key in entry.keys]
@@ -137,6 +148,7 @@ def key_rows(
         for (entry, key, private), observation in zip(loaded, observations, strict=True):
             history = by_name[entry.domain, key.selector]
             idle = _idle(configuration, entry, key, published)
+            step = noted.of(entry.domain, key.selector)
             yield KeyRow(
                 entry=entry.name,
                 domain=entry.domain,
@@ -151,7 +163,7 @@ def key_rows(
                 dns_reason=observation.reason,
                 signing=not idle,
                 why=idle or _why(key, history),
-                note=_note(entry, key, history, observation, published, now),
+                note=step.text if step else _note(entry, key, history, observation, published, now),
                 first_seen=history.first_good,
                 last_seen=history.last_good,
             )
@@ -179,7 +191,7 @@ def _idle(configuration: Configuration, entry: KeyEntry, key: StoredKey, publish
     """Why a key does not sign at present, "" if it does."""
     if configuration.settings.mode is Mode.VERIFY:
         return "mode is verify"
-    if entry.faulty is None or key.state is KeyState.RETIRED:
+    if entry.faulty is None or key.state in IDLE_STATES:
         return entry.idle(key, published)
     return f"{entry.faulty.selector} can't be used, so the mail of {entry.name} waits"
 
@@ -203,6 +215,8 @@ def _note(
         return f"{printable(key.file)}: {key.fault}"
     idle = entry.idle(key, published)
     good = observation.result is KeyRecordStatus.MATCH
+    if key.state is KeyState.PENDING:
+        return "it goes on with the next run of `mailnotary rotate --due`"
     if idle and (key.state is KeyState.RETIRED or (entry.domain, key.selector) in published or key.retire_after):
         if observation.result is KeyRecordStatus.MISSING:
             return "its record is gone: the key can be removed from the keystore"

@@ -7,25 +7,28 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mailnotary.cli.common import CheckStatus, worst
-from mailnotary.config.keystore import KeyState
+from mailnotary.config.keystore import IDLE_STATES
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.keys.observe import KeyRecordStatus
+from mailnotary.keys.progress import Step
 
 if TYPE_CHECKING:
     from mailnotary.cli.keys import KeyRow
 
 
-def check(rows: Sequence[KeyRow], problem: str) -> tuple[CheckStatus, list[str]]:
+def check(rows: Sequence[KeyRow], problem: str, rotation: Sequence[Step] = ()) -> tuple[CheckStatus, list[str]]:
     """The status of all keys together, and a line for each problem. `problem`: why the daemon's state is unknown, "" if
-    it is known."""
+    it is known; `rotation`: what the last run of `rotate --due` has noted."""
     problems = [(CheckStatus.UNKNOWN, problem)] if problem else []
     if not rows:
         problems.append((CheckStatus.WARNING, "the keystore has no keys: nothing is signed"))
     for row in rows:
         problems += _of_key(row)
+    stuck = [step for step in rotation if step.problem]
+    problems += [(CheckStatus.WARNING, f"{step.entry}: {step.selector}: {step.text}") for step in stuck]
     for entry, group in groupby(rows, lambda row: row.entry):
         keys = list(group)
-        if any(row.fault and row.state is not KeyState.RETIRED for row in keys):
+        if any(row.fault and row.state not in IDLE_STATES for row in keys):
             problems.append((CheckStatus.CRITICAL, f"a key of {entry} can't be used: its mail waits"))
         elif not any(row.signing for row in keys):
             problems.append((CheckStatus.CRITICAL, f"no key of {entry} signs: its mail leaves unsigned"))
@@ -40,7 +43,7 @@ def _of_key(row: KeyRow) -> Iterator[tuple[CheckStatus, str]]:
     if row.dns is KeyRecordStatus.EXPOSED:
         yield CheckStatus.CRITICAL, f"{key_record_name(row.domain, row.selector)}: {row.dns_reason}"
         return
-    if row.fault or row.state is KeyState.RETIRED or (row.retire_after is not None and not row.signing):
+    if row.fault or row.state in IDLE_STATES or (row.retire_after is not None and not row.signing):
         return  # its record is not needed for new mail
     name = key_record_name(row.domain, row.selector)
     if row.dns is KeyRecordStatus.ERROR:

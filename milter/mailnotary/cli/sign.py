@@ -12,7 +12,7 @@ from mailnotary import dkim
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import add_config, read_configuration
 from mailnotary.cli.messages import read_message
-from mailnotary.config.keystore import KeyState
+from mailnotary.config.keystore import IDLE_STATES
 from mailnotary.crypto import KeyLoadError
 from mailnotary.mail.address import author
 from mailnotary.mail.message import crlf, parse
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     entry = configuration.keystore.find(domain)
     if entry is None:
         raise CommandError(f"{args.message}: not signed: no entry of the keystore covers the From domain {domain}")
-    keys = [key for key in entry.keys if key.state is not KeyState.RETIRED]
+    keys = [key for key in entry.keys if key.state not in IDLE_STATES]
     if not keys:
         raise CommandError(f"{args.message}: not signed: all keys of the entry {entry.name} are retired")
     try:

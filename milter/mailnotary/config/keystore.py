@@ -13,6 +13,11 @@ class KeyState(StrEnum):
     ACTIVE = "active"  # signs
     AUTO = "auto"  # signs once its record has been seen in DNS
     RETIRED = "retired"  # never signs
+    PENDING = "pending"  # never signs: its record is on the way into DNS (`publish.rotation`)
+
+
+IDLE_STATES = frozenset((KeyState.RETIRED, KeyState.PENDING))
+"""In which a key never signs, so that mail does not wait for it either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class KeyEntry:
         (domain, selector), whose records have been seen in DNS."""
         if key.state is KeyState.RETIRED:
             return f"{key.selector} is retired"
+        if key.state is KeyState.PENDING:
+            return f"{key.selector} is pending: not every nameserver has been seen serving its record"
         if not self._may_sign(key, published):
             return f"{key.selector} is auto, and the daemon has not seen its record in DNS"
         if key.retire_after is not None and any(
@@ -65,9 +72,9 @@ class KeyEntry:
 
     @property
     def faulty(self) -> StoredKey | None:
-        """The first key that can't be used although it is not retired. The entry's mail waits for it: whether the other
-        keys are enough for its receivers is not ours to guess."""
-        return next((key for key in self.keys if key.fault and key.state is not KeyState.RETIRED), None)
+        """The first key that can't be used although it is neither retired nor pending. The entry's mail waits for it:
+        whether the other keys are enough for its receivers is not ours to guess."""
+        return next((key for key in self.keys if key.fault and key.state not in IDLE_STATES), None)
 
     def _may_sign(self, key: StoredKey, published: Collection[tuple[str, str]]) -> bool:
         return key.state is KeyState.ACTIVE or (key.state is KeyState.AUTO and (self.domain, key.selector) in published)

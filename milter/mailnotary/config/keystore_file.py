@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mailnotary.config import yaml_file
-from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.keystore import IDLE_STATES, Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.keystore_files import MAX_BYTES, ClosedKeyFiles, KeyFiles, directory_of, files
 from mailnotary.config.values import (
     Converter,
@@ -252,7 +252,7 @@ class _KeystoreReader:
 
     def _report_file(self, node: YamlNode | None, key: StoredKey) -> None:
         place = printable(key.file)
-        if key.fault and key.state is KeyState.RETIRED:  # nothing waits for it
+        if key.fault and key.state in IDLE_STATES:  # nothing waits for it
             self._report.warn(node, f"{place}: {key.fault}")
         elif key.fault:
             self._report.fault(node, f"{place}: {key.fault}")

@@ -1,8 +1,11 @@
-"""The section `publish:` of mailnotary.yaml as frozen values: how records get into DNS."""
+"""The sections `publish:` and `rotation:` of mailnotary.yaml as frozen values: how records get into DNS, and when keys
+are replaced."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,22 @@ class PublishSettings:
                 return found
             name = name.partition(".")[2]
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class RotationSettings:
+    """When keys are replaced: those of a domain at least every `rotate_every` seconds (None: never by themselves), not
+    those of `exclude` and below. A replaced key and its record are removed `remove_after` seconds after its last
+    signature. `selectors` are used in turn, for CNAMEs that lead to a zone of one's own; none: a new one with the date
+    each time. `reload` is the command that has the daemon read its files again."""
+
+    rotate_every: float | None = None
+    remove_after: float = 14 * DAY
+    selectors: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ("systemctl", "try-reload-or-restart", "mailnotary")
+
+    def includes(self, domain: str) -> bool:
+        """Whether the keys of a domain are replaced by themselves."""
+        excluded = any(domain == name or domain.endswith(f".{name}") for name in self.exclude)
+        return self.rotate_every is not None and not excluded

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from mailnotary.config.forwarding import ArcSettings
-from mailnotary.config.publishing import PublishSettings
+from mailnotary.config.publishing import PublishSettings, RotationSettings
 from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
 Network = IPv4Network | IPv6Network
@@ -350,4 +350,5 @@ class Settings:
     history: HistorySettings = field(default_factory=HistorySettings)
     reports: ReportsSettings = field(default_factory=ReportsSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
+    rotation: RotationSettings = field(default_factory=RotationSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

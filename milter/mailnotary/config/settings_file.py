@@ -320,6 +320,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
     ),
     "reports": settings_reports.READER,
     "publish": settings_publish.PUBLISH,
+    "rotation": settings_publish.ROTATION,
     "metrics": Section(MetricsSettings, listen=optional(_metrics_listen)),
     "log": Section(
         LogSettings, level=scalar(_level, in_words(_LEVELS)), format=choice(LogFormat), to=choice(LogTarget)

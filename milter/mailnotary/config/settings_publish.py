@@ -1,10 +1,10 @@
-"""Reads the section `publish:` of mailnotary.yaml."""
+"""Reads the sections `publish:` and `rotation:` of mailnotary.yaml."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mailnotary.config.publishing import PublishSettings
+from mailnotary.config.publishing import DAY, PublishSettings, RotationSettings
 from mailnotary.config.values import (
     Converter,
     Section,
@@ -15,14 +15,17 @@ from mailnotary.config.values import (
     nameserver,
     optional,
     scalar,
+    seconds,
     text,
     values,
 )
 from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, shown
+from mailnotary.domain import is_domain_name
 
 if TYPE_CHECKING:
     from mailnotary.config.settings import Settings
 
+QUEUE_TIME = 7 * DAY  # mail may wait for five days (RFC 5321 section 4.5.4.1), and be verified even later
 _EXAMPLE = "example.net: {server: 192.0.2.53, key: tsig.key}"
 
 
@@ -35,6 +38,20 @@ def _program(node: YamlNode, report: Report) -> tuple[str, ...]:
 
 def _key_file(node: YamlNode, report: Report) -> Path:
     return Path(text("the file of a TSIG key, like tsig.key")(node, report))
+
+
+def _selector(text: str) -> str:
+    name = text.lower()
+    if not is_domain_name(name) or name.endswith("."):
+        raise ValueError(f"{shown(text)} is not a selector: write letters, digits and hyphens, like s1")
+    return name
+
+
+def _selectors(node: YamlNode, report: Report) -> tuple[str, ...]:
+    found = list_of(scalar(_selector, "a selector like s1"), "s1, s2")(node, report)
+    if len(found) == 1 == len(getattr(node, "items", ())) or len(set(found)) < len(found):
+        raise ValueError("selectors are used in turn: write at least two different ones, like [s1, s2], or []")
+    return found
 
 
 _command = list_of(text("a word of the command"), "/usr/local/bin/publish")
@@ -77,6 +94,14 @@ def _domains(node: YamlNode, report: Report) -> dict[str, PublishSettings]:
 
 
 PUBLISH = Section(PublishSettings, **_RULE, domains=_domains)
+ROTATION = Section(
+    RotationSettings,
+    rotate_every=optional(seconds(1, 3650 * DAY)),
+    remove_after=seconds(1, 3650 * DAY),
+    selectors=_selectors,
+    exclude=list_of(scalar(domain, "a domain"), "example.net"),
+    reload=_command,
+)
 
 
 def absolute(publish: PublishSettings, directory: Path) -> PublishSettings:
@@ -89,3 +114,12 @@ def check(settings: "Settings", root: YamlMapping, report: Report) -> None:
     """Reports values that do not fit together."""
     if isinstance(node := root.get("publish"), YamlMapping):
         _check_rule(settings.publish, node, report)
+    rotation, section = settings.rotation, root.get("rotation")
+    if rotation.rotate_every is None or not isinstance(section, YamlMapping):
+        return
+    if rotation.remove_after < QUEUE_TIME:
+        report.warn(
+            section.get("remove_after"), "mail may wait in queues for days, and could not be verified then: write 14d"
+        )
+    if rotation.remove_after >= rotation.rotate_every:
+        report.warn(section, "keys are replaced before the last ones are removed: write a shorter remove_after")

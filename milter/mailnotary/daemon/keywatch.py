@@ -5,6 +5,7 @@ import logging
 import os
 import select
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -15,7 +16,9 @@ from mailnotary.daemon import child
 from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
 from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.snapshot import Snapshot
-from mailnotary.keys.histories import SigningSet
+from mailnotary.keys import progress
+from mailnotary.keys.histories import SigningSet, StateError
+from mailnotary.keys.progress import Phase
 from mailnotary.keys.watch import KeyWatch
 from mailnotary.metrics.counts import Series
 from mailnotary.resolver import Resolver
@@ -73,7 +76,7 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: T
             if not announced and not watch.busy:
                 announce(watch.signing)  # the first round is done: those who wait for it go on
             if not watch.busy and settings.metrics.listen is not None:
-                tell(_values(watch))
+                tell([*_values(watch), *_rotation(settings)])
         elif time.monotonic() >= due:
             due = time.monotonic() + settings.key_check_seconds
             watch.begin()
@@ -92,6 +95,24 @@ def _values(watch: KeyWatch) -> list[tuple[Series, float]]:
         for what, values in watch.summary().items()
         for label, value in values.items()
     ]
+
+
+def _rotation(settings: Settings) -> list[tuple[Series, float]]:
+    """What the metrics say of keys that replace themselves, as the last run of `mailnotary rotate --due` has noted
+    it."""
+    if settings.rotation.rotate_every is None:
+        return []
+    try:
+        noted = progress.load(settings.state_dir)
+    except StateError as error:
+        log.warning("the state of key rotation is not known", extra={"fields": {"error": str(error)}})
+        return []
+    phases = Counter(step.phase for step in noted.steps)
+    values: list[tuple[Series, float]] = [(("keys_in_rotation", phase), phases[phase]) for phase in Phase]
+    values.append((("key_rotation_problems",), sum(bool(step.problem) for step in noted.steps)))
+    if noted.next_due is not None:
+        values.append((("key_rotation_next_seconds",), noted.next_due - time.time()))
+    return values
 
 
 def _adopt(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mailnotary.config.keystore import KeyState
 from mailnotary.config.keystore_files import KEYS_DIRECTORY
 from mailnotary.errors import DkimKeyError
 from mailnotary.files import open_directory, open_regular, resolve, user_name
@@ -72,6 +73,7 @@ class Pem:
 
     selector: str
     octets: bytes
+    suffix: str = ""  # of its file's name, where the selector has been used before
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +86,22 @@ class EntryKeys:
     keys: Sequence[Pem] = ()
     changed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     removed: Sequence[str] = ()
+    state: KeyState = KeyState.AUTO  # of the new keys
 
     def file(self, key: Pem) -> str:
         """The name of a key's file in the directory of the keys."""
-        return f"{self.domain}.{key.selector}.pem"
+        return f"{self.domain}.{key.selector}{key.suffix}.pem"
 
     def edit(self) -> EntryEdit:
         """The change of the keystore."""
-        added = [NewKey(key.selector, f"{KEYS_DIRECTORY}/{self.file(key)}", "auto") for key in self.keys]
+        added = [NewKey(key.selector, f"{KEYS_DIRECTORY}/{self.file(key)}", str(self.state)) for key in self.keys]
         return EntryEdit(self.name, added, self.changed, self.removed)
 
 
 def store(
     keystore: Path, entries: Sequence[EntryKeys], *, owner: Owner | None, source: Path | None = None
 ) -> list[Path]:
-    """Writes the keys of entries and adds them as `auto` to the keystore, all or none; returns their files. `source` is
+    """Writes the keys of entries and adds them to the keystore, all or none; returns their files. `source` is
     the file that has the entries, if that is not the keystore itself but one of its directory. Key files are never
     removed. Call it within `locked`. Raises NewKeyError, KeystoreEditError or ConfigError, and then has changed
     nothing."""

@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mailnotary.config.keystore import KeyState, KeyStore, StoredKey
+from mailnotary.config.keystore import IDLE_STATES, KeyState, KeyStore, StoredKey
 from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError, PrivateKey
 from mailnotary.errors import DkimKeyError
@@ -104,7 +104,7 @@ def decide(states: Mapping[KeyId, KeyState], known: KeyHistories) -> dict[KeyId,
     """What is known, with `signing` updated for the keys of a keystore (`states`)."""
     by_domain: dict[str, list[KeyId]] = {}
     for key, state in states.items():
-        if state is not KeyState.RETIRED:
+        if state not in IDLE_STATES:
             by_domain.setdefault(key.domain, []).append(key)
     result = dict(known)
     for keys in by_domain.values():
@@ -210,18 +210,23 @@ def _entry(item: Any) -> tuple[KeyId, KeyHistory]:
 def save(directory: Path, known: KeyHistories) -> None:
     """Writes the state file atomically. Raises StateError."""
     items = [key._asdict() | asdict(history) for key, history in known.items()]
-    data = json.dumps({"version": 1, "keys": items}, indent=1).encode()
+    write(directory / FILE, {"version": 1, "keys": items})
+
+
+def write(path: Path, values: Mapping[str, object]) -> None:
+    """Writes a state file, as JSON, atomically. Raises StateError."""
+    data = json.dumps(values, indent=1).encode()
     name = ""
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=directory)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(descriptor, 0o644)  # it holds no secret, and `mailnotary keys` reads it
             stream.write(data)
             stream.flush()
             os.fsync(descriptor)
-        os.rename(name, directory / FILE)
+        os.rename(name, path)
     except OSError as error:
         if name:
             with suppress(OSError):
                 os.unlink(name)
-        raise StateError(f"{directory / FILE}: can't be written: {error.strerror}") from error
+        raise StateError(f"{path}: can't be written: {error.strerror}") from error

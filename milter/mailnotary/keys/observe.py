@@ -8,7 +8,7 @@ from mailnotary.crypto import PrivateKey
 from mailnotary.dkim.key import KeyRecordError, parse_key_record
 from mailnotary.dkim.misprint import misplaced, misprint, served
 from mailnotary.dkim.publish import key_record_name
-from mailnotary.resolver import DnsTempError, RecordKind, Resolver
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
 
 
 class KeyRecordStatus(StrEnum):
@@ -50,6 +50,15 @@ def observe(resolver: Resolver, domain: str, selector: str, key: PrivateKey) -> 
         return KeyObservation(
             KeyRecordStatus.MISMATCH, f"{name} has {len(answer.texts)} TXT records, verifiers expect one"
         )
+    return _compare(answer.texts[0], key)
+
+
+def judge(name: str, answer: Answer, key: PrivateKey) -> KeyObservation:
+    """Compares what one server serves at the name of a key's record."""
+    if not answer.texts:
+        return KeyObservation(KeyRecordStatus.MISSING, f"{name} has no TXT record")
+    if len(answer.texts) > 1:
+        return KeyObservation(KeyRecordStatus.MISMATCH, f"{name} has {len(answer.texts)} TXT records")
     return _compare(answer.texts[0], key)
 
 

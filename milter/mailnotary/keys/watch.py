@@ -27,7 +27,7 @@ AT_ONCE = 16  # concurrent questions
 BATCH = 64  # looks, after which the process listens to the supervisor again
 DECIDE_SECONDS = 2.0  # in a round, after which the results so far are passed on
 REPEAT = 3600.0  # seconds after which a bad record is reported again
-_STRENGTH = {KeyState.RETIRED: 0, KeyState.ACTIVE: 1, KeyState.AUTO: 2}
+_STRENGTH = {KeyState.PENDING: 0, KeyState.RETIRED: 0, KeyState.ACTIVE: 1, KeyState.AUTO: 2}
 
 
 @dataclass(slots=True)

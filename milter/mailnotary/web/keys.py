@@ -6,7 +6,7 @@ daemon notes what DNS served.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -14,13 +14,17 @@ from typing import Final
 from mailnotary.config import keystore_file, keystore_files
 from mailnotary.config.keystore import KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.load import ConfigError
+from mailnotary.config.publishing import RotationSettings
 from mailnotary.config.settings import Mode, Settings
 from mailnotary.dkim.publish import key_record_name
-from mailnotary.keys import histories
+from mailnotary.keys import histories, progress
 from mailnotary.keys.histories import DUE_DAYS, KEEP_RECORD, KeyHistory
 from mailnotary.keys.observe import KeyRecordStatus
+from mailnotary.keys.progress import Progress
+from mailnotary.keys.rotate import due
 
 DAY: Final = 86400
+BY_HAND: Final = RotationSettings()
 _BAD: Final = (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING, KeyRecordStatus.EXPOSED)
 
 
@@ -77,7 +81,10 @@ class KeyPage:
             paths = keystore_files.files(keystore)
         except OSError:
             paths = [keystore]
-        return [_status(path) for path in (*paths, self._settings.state_dir / histories.FILE)], time.time() // DAY
+        return [
+            _status(path)
+            for path in (*paths, *(self._settings.state_dir / name for name in (histories.FILE, progress.FILE)))
+        ], time.time() // DAY
 
     def _read(self) -> Keys:
         problems = []
@@ -91,7 +98,12 @@ class KeyPage:
             known = _by_name(histories.load(self._settings.state_dir))
         except histories.StateError as error:
             problems.append(f"What DNS serves is not known: {error}")
-        rows = key_rows(keystore, known, self._settings.mode, time.time())
+        try:
+            noted = progress.load(self._settings.state_dir)
+        except histories.StateError as error:
+            noted = progress.NOTHING
+            problems.append(f"How far the rotation of keys is, is not known: {error}")
+        rows = key_rows(keystore, known, self._settings.mode, time.time(), noted, self._settings.rotation)
         return Keys(sorted(rows, key=lambda row: (not row.urgent, not row.note, not row.due)), " ".join(problems))
 
 
@@ -113,14 +125,23 @@ def _by_name(known: histories.KeyHistories) -> dict[tuple[str, str], KeyHistory]
     return found
 
 
-def key_rows(keystore: KeyStore, known: Mapping[tuple[str, str], KeyHistory], mode: Mode, now: float) -> list[KeyRow]:
+def key_rows(
+    keystore: KeyStore,
+    known: Mapping[tuple[str, str], KeyHistory],
+    mode: Mode,
+    now: float,
+    noted: Progress = progress.NOTHING,
+    rotation: RotationSettings = BY_HAND,
+) -> list[KeyRow]:
     """One row for each key, in the order of the keystore."""
     published = {name for name, history in known.items() if history.signing}
     rows = []
     for entry in keystore.entries.values():
         for key in entry.keys:
             idle = "mode is verify" if mode is Mode.VERIFY else entry.idle(key, published)
-            rows.append(_row(entry, key, known.get((entry.domain, key.selector), KeyHistory()), idle, now))
+            history = known.get((entry.domain, key.selector), KeyHistory())
+            row = _row(entry, key, history, idle, now)
+            rows.append(row if row.note else replace(row, note=_rotation_note(entry, key, row, noted, rotation)))
     return rows
 
 
@@ -142,6 +163,18 @@ def _row(entry: KeyEntry, key: StoredKey, history: KeyHistory, idle: str, now: f
         urgent=history.result == KeyRecordStatus.EXPOSED or (wrong and not idle),
         due=due,
     )
+
+
+def _rotation_note(entry: KeyEntry, key: StoredKey, row: KeyRow, noted: Progress, rotation: RotationSettings) -> str:
+    """Where a key is on its way, or when it is replaced."""
+    if (step := noted.of(entry.domain, key.selector)) is not None:
+        return f"{step.text[:1].upper()}{step.text[1:]}."
+    if key.state is KeyState.PENDING:
+        return "It is being published."
+    if not row.signs or row.first_seen is None or not rotation.includes(entry.domain) or rotation.rotate_every is None:
+        return ""
+    date = time.strftime("%Y-%m-%d", time.gmtime(due(entry.domain, row.first_seen, rotation.rotate_every)))
+    return f"It is replaced on {date}."
 
 
 def _reason(history: KeyHistory) -> str:
