@@ -12,32 +12,54 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
+class _Entry(Generic[Value]):
+    __slots__ = ("octets", "used", "value")
+
+    def __init__(self, value: Value, octets: int) -> None:
+        self.value = value
+        self.octets = octets
+        self.used = False  # since it was kept, or since it last stayed for being used
+
+
 class Remembered(Generic[Key, Value]):
-    """Values by key, of at most about so many octets; the oldest make room. Whoever keeps one says how much memory it
-    takes with its key. Safe to use from several threads."""
+    """Values by key, of at most about so many octets. The oldest make room, but one that was used since it was kept
+    stays once more: what many ask for is not driven out by what nobody asks for again. Whoever keeps one says how much
+    memory it takes with its key. Safe to use from several threads."""
 
     __slots__ = ("_entries", "_left", "_lock")
 
     def __init__(self, octets: int) -> None:
-        self._entries: dict[Key, tuple[Value, int]] = {}
+        self._entries: dict[Key, _Entry[Value]] = {}
         self._left = octets
         self._lock = threading.Lock()
 
     def get(self, key: Key) -> Value | None:
         """The value kept for a key."""
         entry = self._entries.get(key)
-        return None if entry is None else entry[0]
+        if entry is None:
+            return None
+        entry.used = True
+        return entry.value
 
     def keep(self, key: Key, value: Value, octets: int) -> None:
         """Keeps a value."""
-        octets += _PLACE
+        entry = _Entry(value, octets + _PLACE)
         with self._lock:
             replaced = self._entries.pop(key, None)
-            self._left += (0 if replaced is None else replaced[1]) - octets
-            self._entries[key] = value, octets
+            self._left += (0 if replaced is None else replaced.octets) - entry.octets
+            self._entries[key] = entry
             while self._left < 0:
-                oldest = next(iter(self._entries))
-                self._left += self._entries.pop(oldest)[1]
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Takes the oldest out; puts it back as the newest where it was used."""
+        key = next(iter(self._entries))
+        entry = self._entries.pop(key)
+        if entry.used:
+            entry.used = False
+            self._entries[key] = entry
+        else:
+            self._left += entry.octets
 
 
 def size(value: object) -> int:

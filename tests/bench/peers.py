@@ -39,7 +39,6 @@ InternalHosts 0.0.0.0/0
 SignatureAlgorithm {algorithm}
 """
 
-# One worker, as rspamd has it where nothing else is said.
 _RSPAMD = """\
 options {{
   pidfile = "{directory}/rspamd.pid"; filters = "dkim"; cache_file = "{directory}/symbols.cache";
@@ -52,7 +51,7 @@ options {{
 }}
 logging {{ type = "file"; filename = "{directory}/log"; level = "error"; }}
 worker "rspamd_proxy" {{
-  bind_socket = "{socket} mode=0666"; milter = yes; timeout = 120s; count = 1; max_retries = 1;
+  bind_socket = "{socket} mode=0666"; milter = yes; timeout = 120s; count = {processes}; max_retries = 1;
   upstream "local" {{ default = yes; self_scan = yes; }}
 }}
 actions {{ reject = 10000; add_header = 9000; greylist = 8000; }}
@@ -155,8 +154,11 @@ def opendkim(directory: Path, records: Mapping[str, str], selector: str = "", ke
     return Peer(directory, [program, "-f", "-x", str(directory / "config")])
 
 
-def rspamd(directory: Path, nameserver: str, selector: str = "", key: Path | None = None) -> Peer | None:
-    """rspamd with SPF, DKIM and DMARC alone, or with a key with DKIM signing alone; None where it is not installed."""
+def rspamd(
+    directory: Path, nameserver: str, selector: str = "", key: Path | None = None, *, processes: int = 1
+) -> Peer | None:
+    """rspamd with SPF, DKIM and DMARC alone, or with a key with DKIM signing alone; None where it is not installed.
+    It comes with one process for the mail."""
     program = shutil.which("rspamd")
     if program is None or not _PLUGINS.is_dir():
         return None
@@ -165,7 +167,9 @@ def rspamd(directory: Path, nameserver: str, selector: str = "", key: Path | Non
         (directory / "plugins" / f"{name}.lua").symlink_to(_PLUGINS / f"{name}.lua")
     (directory / "tld.dat").write_text("com\norg\nexample\n")
     local = "10.0.0.0/8" if key is None else "192.0.2.0/24"
-    config = _RSPAMD.format(directory=directory, nameserver=nameserver, socket=directory / "socket", local=local)
+    config = _RSPAMD.format(
+        processes=processes, directory=directory, nameserver=nameserver, socket=directory / "socket", local=local
+    )
     config += _RSPAMD_VERIFIER if key is None else _RSPAMD_SIGNER.format(key=key, selector=selector)
     (directory / "config").write_text(config)
     return Peer(directory, [program, "-f", "-i", "-c", str(directory / "config")])

@@ -1,4 +1,5 @@
-"""Any number of sender domains: every domain below `example` has SPF, DKIM and DMARC records, all with the same keys.
+"""Any number of sender domains: every domain below `example` has SPF, DKIM and DMARC records. All sign with the same
+keys, but each has a record of its own, in which its name is noted (n=, RFC 6376 section 3.6.1).
 
 The server is a process of its own and builds its answers from octets, so that what is measured is not it. It knows UDP
 alone, for each of its answers is short.
@@ -65,8 +66,18 @@ class Senders:
         data = b""
         if kind == _TXT:
             text = self._texts.get(label, "v=spf1 ip4:192.0.2.0/24 -all").encode()
+            if text.startswith(b"v=DKIM1"):
+                text += b"; n=" + b".".join(_labels(question)[2:])
             data = b"".join(bytes([len(part)]) + part for part in (text[n : n + 255] for n in range(0, len(text), 255)))
         elif kind == _A and label == b"mail":
             data = socket.inet_aton(CLIENT)
         reply = _HEADER.pack(number, 0x8580, 1, bool(data), 0, 0) + question[12:end]
         return reply + b"\xc0\x0c" + _RECORD.pack(kind, 1, TTL, len(data)) + data if data else reply
+
+
+def _labels(question: bytes) -> list[bytes]:
+    labels, at = [], 12
+    while length := question[at]:
+        labels.append(question[at + 1 : at + 1 + length])
+        at += 1 + length
+    return labels

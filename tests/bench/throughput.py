@@ -75,7 +75,7 @@ _WORDS = ("the", "of", "and", "meeting", "invoice", "delivery", "is", "that", "f
 @dataclass(frozen=True, slots=True)
 class Work:
     """One row: what is asked of which filters. `senders`: how many domains the messages come from, 0 for a new one
-    each."""
+    each; with `zipf` the second has half as many as the first, the third a third, and so on, as in a day's mail."""
 
     name: str
     octets: int
@@ -84,6 +84,7 @@ class Work:
     connections: int = 10
     per_connection: int = 100
     senders: int = 1
+    zipf: bool = False
 
     @property
     def signs(self) -> bool:
@@ -96,6 +97,8 @@ WORK = (
     Work("verify 4 KB", 4_000, (*_VERIFIERS, "pyspf-milter", "OpenDMARC")),
     Work("verify 4 KB, one message a connection", 4_000, _VERIFIERS, per_connection=1),
     Work("verify 4 KB, every sender domain new", 4_000, ("mailnotary", "pyspf-milter", "rspamd"), senders=0),
+    Work("verify 4 KB, 10,000 sender domains", 4_000, ("mailnotary", "rspamd"), senders=10_000, zipf=True),
+    Work("verify 4 KB, as many processes each", 4_000, ("mailnotary", "rspamd processes")),
     Work("verify 4 KB, with and without the history", 4_000, ("mailnotary", "mailnotary history")),
     Work("verify 50 KB", 50_000, _VERIFIERS),
     Work("verify 2 MB, base64", 2_000_000, (*_VERIFIERS, "bare-filter")),
@@ -112,6 +115,7 @@ WORK = (
 )
 _CHAIN = ("OpenDKIM", "pyspf-milter", "OpenDMARC")  # what a message goes through without us
 COLD = 2_000  # messages from as many new domains
+DRAWN = 20_000  # messages of a day's mail, over and over
 CONNECTIONS = (1, 2, 5, 10, 20, 50)
 SIZES = (4_000, 50_000, 500_000, 2_000_000, 10_000_000)
 
@@ -210,7 +214,9 @@ class Filters:
             case "OpenDKIM":
                 peer = peers.opendkim(directory, {f"rsa._domainkey.{GOOD}": record_of(pem("rsa"))}, selector, key)
             case "rspamd":
-                peer = peers.rspamd(directory, nameserver, selector, key)
+                processes = (os.cpu_count() or 1) if "processes" in kinds else 1
+                name = f"{name}, {processes} processes" if processes > 1 else name
+                peer = peers.rspamd(directory, nameserver, selector, key, processes=processes)
             case "pyspf-milter":
                 peer, expect = peers.pyspf_milter(directory, nameserver), b"spf=pass"
             case "OpenDMARC":
@@ -255,11 +261,7 @@ def _sender(number: int) -> str:
 _new = count()
 
 
-def _letters(work: Work, above: bytes) -> list[tuple[bytes, dict[str, Any]]]:
-    if work.senders == 1:
-        domains = [GOOD]
-    else:
-        domains = [_sender(number) for number in (range(work.senders) if work.senders else islice(_new, COLD))]
+def _letters(work: Work, above: bytes, domains: Sequence[str]) -> list[tuple[bytes, dict[str, Any]]]:
     return [
         (
             above + message(domain, work.octets, prose=work.prose, signed=not work.signs),
@@ -269,6 +271,25 @@ def _letters(work: Work, above: bytes) -> list[tuple[bytes, dict[str, Any]]]:
     ]
 
 
+def _scripts(work: Work, subjects: Sequence[Filter]) -> list[Script]:
+    """What each filter is sent."""
+    drawn: Sequence[int] = ()
+    if work.zipf:
+        weights = [1 / rank for rank in range(1, work.senders + 1)]
+        drawn = random.Random(work.senders).choices(range(work.senders), weights, k=DRAWN)
+        domains = [_sender(number) for number in sorted(set(drawn))]
+    elif work.senders == 1:
+        domains = [GOOD]
+    else:
+        domains = [_sender(number) for number in (range(work.senders) if work.senders else islice(_new, COLD))]
+    scripts = [Script(subject.address, *_letters(work, subject.above, domains)) for subject in subjects]
+    if drawn:
+        places = {number: place for place, number in enumerate(sorted(set(drawn)))}
+        for script in scripts:
+            script.pick([places[number] for number in drawn])
+    return scripts
+
+
 def measure(work: Work, subjects: Sequence[Filter], rounds: int, seconds: float) -> list[Load]:
     """One piece of work for each filter in turn, round after round; the medians."""
     return [middle(found) for found in in_turn(work, subjects, rounds, seconds)]
@@ -276,20 +297,22 @@ def measure(work: Work, subjects: Sequence[Filter], rounds: int, seconds: float)
 
 def in_turn(work: Work, subjects: Sequence[Filter], rounds: int, seconds: float) -> list[list[Load]]:
     """One piece of work for each filter in turn: what each did, round by round."""
-    scripts = [Script(subject.address, *_letters(work, subject.above)) for subject in subjects] if work.senders else []
+    scripts = _scripts(work, subjects) if work.senders else []
     loads: list[list[Load]] = [[] for _ in subjects]
-    for _ in range(rounds):
+    for turn in range(rounds + work.zipf):
         for number, subject in enumerate(subjects):
+            warm = turn >= work.zipf  # a day's mail is not the first that comes
             one = load(
-                scripts[number] if scripts else Script(subject.address, *_letters(work, subject.above)),
+                scripts[number] if scripts else _scripts(work, [subject])[0],
                 subject.address,
                 subject.pid,
                 expect=subject.expect,
                 connections=work.connections,
                 per_connection=work.per_connection,
-                seconds=(seconds * (4 if work.octets > 5_000_000 else 1)) if work.senders else None,
+                seconds=(seconds * (4 if work.octets > 5_000_000 else 1)) if work.senders and warm else None,
             )
-            loads[number].append(one)
+            if warm:
+                loads[number].append(one)
     return loads
 
 

@@ -49,7 +49,8 @@ def test_the_middle_is_taken_of_each_figure() -> None:
 def test_any_sender_below_example_passes() -> None:
     with Senders({"rsa": "v=DKIM1; p=" + "A" * 400}) as senders:
         resolver = DnsResolver([(senders.host, senders.port)])
-        assert resolver.lookup("rsa._domainkey.d7.example", RecordKind.TXT).records == (b"v=DKIM1; p=" + b"A" * 400,)
+        key = b"v=DKIM1; p=" + b"A" * 400 + b"; n=d7.example"
+        assert resolver.lookup("rsa._domainkey.d7.example", RecordKind.TXT).records == (key,)
         assert resolver.lookup("mail.d7.example", RecordKind.A).records == (IPv4Address(CLIENT),)
         assert resolver.lookup("d7.example", RecordKind.TXT).records == (b"v=spf1 ip4:192.0.2.0/24 -all",)
         assert resolver.lookup("d7.example", RecordKind.MX).records == ()

@@ -8,9 +8,9 @@ import multiprocessing
 import os
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -45,6 +45,11 @@ class Script(MilterClient):
             self.next.append(self._record(message, envelope))
         self._recording = False
         self.close()
+
+    def pick(self, places: Sequence[int]) -> None:
+        """Sends the messages at these places, in this order, in place of each of them once."""
+        self.first = [self.first[place] for place in places]
+        self.next = [self.next[place] for place in places]
 
     def _record(self, message: bytes, envelope: Mapping[str, Any]) -> list[bytes]:
         self._pieces = []
@@ -102,7 +107,11 @@ def load(
     clients = []
     for number in range(connections):
         ours, theirs = context.Pipe()
-        share = range(number, len(script.first), connections) if seconds is None else None
+        count = len(script.first)
+        if seconds is None:
+            share: Iterator[int] = iter(range(number, count, connections))
+        else:  # each begins elsewhere
+            share = islice(cycle(range(count)), number * count // connections, None)
         process = context.Process(target=_client, args=(script, address, expect, per_connection, share, over, theirs))
         process.start()
         theirs.close()
@@ -130,14 +139,14 @@ def load(
         wrong += bad
         process.join()
     times.sort()
-    count = len(times)
-    if not count:
+    ended = len(times)
+    if not ended:
         return Load(0, 0, 0, 0, sum(memory), max(memory), wrong)
     return Load(
-        count / lasted,
-        1000 * cpu / count,
-        1000 * times[count // 2],
-        1000 * times[min(count * 99 // 100, count - 1)],
+        ended / lasted,
+        1000 * cpu / ended,
+        1000 * times[ended // 2],
+        1000 * times[min(ended * 99 // 100, ended - 1)],
         sum(memory),
         max(memory),
         wrong,
@@ -153,7 +162,7 @@ def _client(
     address: str,
     expect: bytes,
     per_connection: int,
-    share: Sequence[int] | None,
+    messages: Iterator[int],
     over: Event,
     pipe: Connection,
 ) -> None:
@@ -161,7 +170,6 @@ def _client(
     times: list[float] = []
     wrong = 0
     start = pipe.recv()
-    messages = iter(share) if share is not None else cycle(range(len(script.first)))
     number = next(messages, None)
     while number is not None and not over.is_set():
         now = time.monotonic()

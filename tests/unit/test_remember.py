@@ -27,6 +27,19 @@ def test_the_oldest_make_room() -> None:
     assert 5 <= len(found) <= 10
 
 
+def test_what_is_used_stays_and_what_nobody_asks_for_again_goes() -> None:
+    kept: Remembered[str, int] = Remembered(10_000)
+    kept.keep("used", 1, 1000)
+    kept.keep("once", 2, 1000)
+    for number in range(100):
+        assert kept.get("used") == 1
+        kept.keep(str(number), number, 1000)
+    assert kept.get("once") is None
+    for number in range(20):  # and goes at last, where it is used no more
+        kept.keep(str(number), number, 1000)
+    assert kept.get("used") is None
+
+
 def test_what_is_larger_than_all_there_is_is_not_kept() -> None:
     kept: Remembered[str, int] = Remembered(10_000)
     kept.keep("k", 1, 20_000)
