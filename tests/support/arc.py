@@ -121,3 +121,8 @@ def _canonical(field: list[str], values: dict[str, str]) -> bytes:
 
 def _signed(parts: list[bytes]) -> str:
     return b64encode(craft.key().sign(sha256(b"\r\n".join(parts)).digest())).decode()
+
+
+def key_record_of_list() -> bytes:
+    """The key record of LIST."""
+    return craft.key_record(craft.key())

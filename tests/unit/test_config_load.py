@@ -198,3 +198,12 @@ def test_reports_that_cannot_be_signed_are_warned_of_and_hold_up_no_mail(
     assert (
         any("the keystore has no entry for b.example, so that no reports are sent" in one for one in warnings) is warned
     )
+
+
+@pytest.mark.parametrize(("domain", "warned"), [("a.example", False), ("b.example", True)])
+def test_a_seal_without_a_key_is_warned_of(directory: Path, domain: str, warned: bool) -> None:
+    (directory / "m.yaml").write_text(f"user: root\narc: {{seal: {domain}}}\n")
+    warnings = [str(one) for one in load_configuration(directory / "m.yaml").warnings]
+    assert (
+        any("the keystore has no entry for b.example, so that nothing is sealed" in one for one in warnings) is warned
+    )

@@ -76,7 +76,7 @@ def test_an_empty_file_means_the_documented_defaults(file: Path) -> None:
     assert found.sign_for.networks == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     assert found.sign_for.authenticated
     assert found.dkim2.mode is Dkim2Mode.OFF
-    assert (found.arc.verify, found.arc.trusted_sealers) == (True, ())
+    assert (found.arc.verify, found.arc.trusted_sealers, found.arc.seal) == (True, (), None)
     assert (found.exempt.networks, found.exempt.daemon_names) == ((), ())
     assert found.signing.canonicalization == "relaxed/simple"
     assert (found.signing.headers, found.signing.oversign) == (DEFAULT_HEADERS, DEFAULT_OVERSIGN)
@@ -286,6 +286,7 @@ def test_booleans_take_the_words_of_yaml(file: Path, word: str) -> None:
 def test_trusted_sealers_are_names_in_one_form(file: Path) -> None:
     found = settings(file, "arc: {verify: false, trusted_sealers: [Lists.Example, bücher.example]}").arc
     assert (found.verify, found.trusted_sealers) == (False, ("lists.example", "xn--bcher-kva.example"))
+    assert settings(file, "arc: {seal: Example.org}").arc.seal == "example.org"
 
 
 def test_off_without_quotes_is_the_word_off(file: Path) -> None:

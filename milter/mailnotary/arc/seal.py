@@ -22,14 +22,15 @@ class MessageSealer:
     body, asked for the fields.
 
     `signer`: whose seal, with which key; its header fields and DKIM-Signature are what the ARC-Message-Signature
-    covers. `now`: seconds since 1970 (UTC). Raises SigningError."""
+    covers. `domain` is its d=, `instance` the i= of the set (0: none may be added). `now`: seconds since 1970 (UTC).
+    Raises SigningError."""
 
     def __init__(self, fields: Sequence[HeaderField], signer: Signer, *, now: int) -> None:
         self._fields = fields
         self._signer = signer
         self._now = now
         self._index = FieldIndex(fields)
-        self._domain, self._selector = usable_names(signer)
+        self.domain, self._selector = usable_names(signer)
         header, _, body = signer.canonicalization.partition("/")
         self._relaxed_header = header == "relaxed"
         self._body = BodyHash(body == "relaxed", [None])
@@ -66,7 +67,7 @@ class MessageSealer:
             b"i=%d;" % self.instance,
             b"a=%s-sha256;" % signer.key.algorithm.encode(),
             b"c=%s;" % signer.canonicalization.encode(),
-            b"d=%s;" % self._domain.encode(),
+            b"d=%s;" % self.domain.encode(),
             b"s=%s;" % self._selector.encode(),
             b"t=%d;" % self._now,
         ]
@@ -85,7 +86,7 @@ class MessageSealer:
         tags = [
             b"i=%d;" % self.instance,
             b"a=%s-sha256;" % signer.key.algorithm.encode(),
-            b"d=%s;" % self._domain.encode(),
+            b"d=%s;" % self.domain.encode(),
             b"s=%s;" % self._selector.encode(),
             b"t=%d;" % self._now,
             b"cv=%s;" % cv.encode(),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailnotary.config import keystore_file, keystore_files, settings_file, settings_reports
+from mailnotary.config import forwarding, keystore_file, keystore_files, settings_file, settings_reports
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import ConfigError, Problem, Report, YamlMapping
@@ -56,6 +56,7 @@ def load_configuration(path: Path) -> Configuration:
         if _has_keystore(settings.keystore, root, report):
             keystore = keystore_file.read(settings.keystore, keys_report, uid=account.uid, gids=account.groups)
     settings_reports.check_keystore(settings, keystore, root, report)
+    forwarding.check_keystore(settings.arc, keystore, root, report)
     if report.problems or keys_report.problems:
         raise ConfigError(report.sorted_problems() + keys_report.sorted_problems())
     faults = tuple(dict.fromkeys(keys_report.faults))

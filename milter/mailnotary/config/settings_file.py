@@ -284,6 +284,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         ArcSettings,
         verify=boolean(),
         trusted_sealers=list_of(scalar(domain, "a domain"), "lists.example.org"),
+        seal=optional(scalar(domain, "a domain of the keystore")),
     ),
     "dkim2": Section(Dkim2Settings, mode=choice(Dkim2Mode)),
     "authors": Section(

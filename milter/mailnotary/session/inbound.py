@@ -139,7 +139,7 @@ class Inbound:
             min_rsa_bits=settings.verify.min_rsa_bits,
             bodies=self._bodies,
         )
-        if settings.arc.verify:
+        if settings.arc.verify or settings.arc.seal is not None:
             self._chain = arc.Verifier(
                 fields,
                 self._budget.arc,

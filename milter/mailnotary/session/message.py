@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
-from mailnotary import authres, dkim
+from mailnotary import arc, authres, dkim
 from mailnotary.authres import Results
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import Settings
@@ -55,6 +55,7 @@ class Message:
     inbound: Inbound | None = None
     signing: SigningPlan | None = None
     signer: dkim.MessageSigner | None = None
+    sealer: arc.MessageSealer | None = None
     required: Inbound | None = None  # the checks that it must pass to be signed
     author: Author | None = None
     early_reply: Reply | None = None
@@ -83,6 +84,8 @@ class Message:
         """The next octets of the body, for whatever hashes it."""
         if self.signer is not None:
             self.signer.body(chunk)
+        if self.sealer is not None:
+            self.sealer.body(chunk)
         for checks in (self.inbound, self.required):
             if checks is not None and checks.wants_body:
                 checks.body(chunk)

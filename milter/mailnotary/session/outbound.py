@@ -60,6 +60,13 @@ def origin(settings: Settings, client: Client) -> tuple[Origin, str]:
     return Origin.FOREIGN, "the client is not authenticated and in none of sign_for.networks"
 
 
+def bare_address(sender: bytes) -> str:
+    """The envelope sender without its angle brackets (submissions by the command `sendmail` come without any). Octets
+    that are not UTF-8 are kept as lone surrogates: they match nothing and are escaped where they are shown."""
+    text = sender.decode("utf-8", "surrogateescape").strip()
+    return text[1:-1] if text.startswith("<") and text.endswith(">") else text
+
+
 def mode_of(mode: Mode, whose: Origin, why: str) -> tuple[MessageMode, str]:
     """What is to be done with mail of this origin while one half may be switched off."""
     if whose is Origin.OURS and mode is Mode.OBSERVE:

@@ -14,7 +14,7 @@ from mailnotary.config.settings import InternalError, Mode
 from mailnotary.mail.address import author
 from mailnotary.mail.message import HeaderField
 from mailnotary.mail.report import is_report
-from mailnotary.session import received, signing
+from mailnotary.session import received, sealing, signing
 from mailnotary.session.budget import MAX_DELETIONS, Budget
 from mailnotary.session.comparison import compare
 from mailnotary.session.forwarded import is_overridden, missing, overridden
@@ -27,7 +27,7 @@ from mailnotary.session.message import (
     forged,
     too_large,
 )
-from mailnotary.session.outbound import Client, Origin, mode_of, origin, relay
+from mailnotary.session.outbound import Client, Origin, bare_address, mode_of, origin, relay
 from mailnotary.session.outcome import MessageMode, MessageRecord
 from mailnotary.session.policy import (
     Action,
@@ -89,7 +89,7 @@ class Session:
         `queue_id` is for the log, and may come only at the end. A reply refuses the message here; None goes on."""
         started = time.perf_counter()
         env = self._source()
-        client = Client(self._address, auth_user, self._daemon_name, _bare_address(sender), cert_subject)
+        client = Client(self._address, auth_user, self._daemon_name, bare_address(sender), cert_subject)
         whose, why = origin(env.settings, client)
         mode, why = mode_of(env.settings.mode, whose, why)
         if whose is not Origin.EXEMPT and (through := relay(env.settings, client)):
@@ -125,7 +125,7 @@ class Session:
     def rcpt_to(self, recipient: bytes) -> None:
         """A recipient. The MTA is asked for them only where `wants_recipients` says so."""
         if self._message is not None:
-            self._message.add_recipient(_bare_address(recipient))
+            self._message.add_recipient(bare_address(recipient))
 
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
@@ -156,6 +156,7 @@ class Session:
         if message.mode is MessageMode.VERIFY and message.inbound is not None:
             message.author = author(message.fields)
             message.inbound.end_of_headers(message.fields, message.author, message.recipients)
+            sealing.begin(message)
         elif message.mode is MessageMode.SIGN:
             message.author = author(message.fields)
             signing.begin(message, message.author, relaxed_only=not self.leading_space)
@@ -262,7 +263,12 @@ class Session:
             override=is_overridden(verdict),
         )
         hold = (verdict.hold,) if verdict.hold is not None else ()
-        return (*deletions(message), InsertHeader(0, AUTHENTICATION_RESULTS, value), *hold)
+        return (
+            *deletions(message),
+            InsertHeader(0, AUTHENTICATION_RESULTS, value),
+            *sealing.finish(message, value),
+            *hold,
+        )
 
     # --- the end ---
 
@@ -341,10 +347,3 @@ _TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, pleas
 def _passes_untouched(whose: Origin, mode: MessageMode, auth_user: str | None) -> bool:
     """Whether a message passes as it is, whatever its header holds. (What a user hands in may hold forged results.)"""
     return whose is Origin.EXEMPT or (mode is MessageMode.NONE and auth_user is None)
-
-
-def _bare_address(sender: bytes) -> str:
-    """The envelope sender without its angle brackets (submissions by the command `sendmail` come without any). Octets
-    that are not UTF-8 are kept as lone surrogates: they match nothing and are escaped where they are shown."""
-    text = sender.decode("utf-8", "surrogateescape").strip()
-    return text[1:-1] if text.startswith("<") and text.endswith(">") else text
