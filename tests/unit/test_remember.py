@@ -95,11 +95,16 @@ class _Keeping:
 
 
 _SPF_ZONE = _Keeping("v=spf1 ip4:192.0.2.1 ?a:" + "%{d}" * 500)
+_MACRO_ZONE = ZoneResolver({"m.example": [{"TXT": "v=spf1 ?a:%{l}.m.example"}]})
 _DMARC_ZONE = _Keeping("v=DMARC1; p=reject")
 
 
 def _check(number: int) -> None:
     check_host(f"2001:db8::{number:x}", "x.example", "u@x.example", helo="h", resolver=_SPF_ZONE)
+
+
+def _check_macros(number: int) -> None:
+    check_host("192.0.2.1", "m.example", f"{number}{'x' * 300}@m.example", helo="h", resolver=_MACRO_ZONE)
 
 
 def _evaluate(number: int) -> None:
@@ -108,7 +113,8 @@ def _evaluate(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("remember", "times"), [(_key, 1000), (_spf, 60), (_policy, 500), (_check, 3000), (_evaluate, 1000)]
+    ("remember", "times"),
+    [(_key, 1000), (_spf, 60), (_policy, 500), (_check, 3000), (_check_macros, 8000), (_evaluate, 1000)],
 )
 def test_no_memo_grows_beyond_its_octets(remember: Callable[[int], None], times: int) -> None:
     """Each is made to take what a sender can make it take, until it has to forget."""

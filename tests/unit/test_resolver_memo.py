@@ -93,6 +93,7 @@ def test_what_rests_on_many_answers_is_not_kept() -> None:
 RECORDS = [
     "v=spf1 a -all",
     "v=spf1 a:%{l}.b.example ~all",
+    "v=spf1 a:%{h}.b.example ~all",
     "v=spf1 include:b.example",
     "v=spf1 mx ?all exp=b.example",
     "x",
@@ -102,10 +103,14 @@ RECORDS = [
 @given(
     st.lists(st.sampled_from(RECORDS), min_size=1, max_size=4),
     st.sampled_from(["v=spf1 ip4:192.0.2.1", "v=spf1 ptr", "v=spf1 -exists:%{s}.b.example", "TIMEOUT"]),
-    st.lists(st.tuples(st.sampled_from("uv"), st.sampled_from(["192.0.2.1", "192.0.2.2"])), min_size=1, max_size=5),
+    st.lists(
+        st.tuples(st.sampled_from("uv"), st.sampled_from("uv"), st.sampled_from(["192.0.2.1", "192.0.2.2"])),
+        min_size=1,
+        max_size=5,
+    ),
 )
 def test_spf_comes_to_the_same_as_if_it_had_never_been_asked(
-    records: list[str], other: str, mails: list[tuple[str, str]]
+    records: list[str], other: str, mails: list[tuple[str, str, str]]
 ) -> None:
     resolver = Cache({})
     for record in records:
@@ -115,10 +120,10 @@ def test_spf_comes_to_the_same_as_if_it_had_never_been_asked(
             "u.b.example": [{"A": "192.0.2.2"}],
         }
         resolver.change(zone)
-        for user, ip in mails:
+        for user, helo, ip in mails:
             sender = f"{user}@a.example"
             asked = [
-                check_host(ip, "a.example", sender, helo="h.example", resolver=one, now=0)
+                check_host(ip, "a.example", sender, helo=helo, resolver=one, now=0)
                 for one in (resolver, ZoneResolver(zone))
             ]
             assert asked[0] == asked[1]
@@ -145,3 +150,17 @@ def test_spf_of_the_same_client_and_domain_is_evaluated_once_while_its_answers_s
     assert resolver.asked == ["a.example"] * 3  # each check is billed for its questions
     resolver.change({"a.example": [{"TXT": "v=spf1 -all"}]})
     assert check_host("192.0.2.1", "a.example", "user@a.example", helo="h.example", resolver=resolver).status == "fail"
+
+
+def test_spf_with_macros_is_evaluated_once_for_the_same_sender() -> None:
+    resolver = Cache(
+        {"a.example": [{"TXT": "v=spf1 exists:%{l}.%{h}.a.example ?all"}], "u.h.a.example": [{"A": "127.0.0.2"}]}
+    )
+    checks = [("u", "h"), ("u", "h"), ("v", "h"), ("u", "i"), ("u", "h")]
+    results = [
+        check_host("192.0.2.1", "a.example", f"{user}@a.example", helo=helo, resolver=resolver) for user, helo in checks
+    ]
+    assert results[1] is results[0]
+    assert results[4] is results[0]
+    assert resolver.asked[:4] == ["a.example", "u.h.a.example"] * 2  # each check is billed for its questions
+    assert resolver.asked[4:8] == ["a.example", "v.h.a.example", "a.example", "u.i.a.example"]

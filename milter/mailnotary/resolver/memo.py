@@ -49,6 +49,10 @@ class NotingResolver:
 
     def lookup_early(self, name: str, kind: RecordKind) -> Answer:
         """Asks before the check does: its own lookup will have what comes of it, without asking again."""
+        if self._early and (known := self._early.get((name, kind))) is not None:
+            if isinstance(known, DnsTempError):
+                raise known
+            return known
         try:
             answer = self._early[name, kind] = self._inner.lookup(name, kind)
         except DnsTempError as error:

@@ -22,6 +22,11 @@ from mailnotary.status import SpfStatus
 _memo: Memo[tuple[ClientAddress, str, SpfIdentity, int], SpfResult] = Memo(
     4 * 1024 * 1024, lambda key, result: 700 + len(key[1]) + len(result.reason) + len(result.mechanism)
 )
+# And of domains whose records have macros of the sender: the same for this sender alone, from this HELO name.
+_personal_memo: Memo[tuple[ClientAddress, str, SpfIdentity, int, str, str], SpfResult] = Memo(
+    4 * 1024 * 1024,
+    lambda key, result: 900 + sum(map(len, (key[1], key[4], key[5], result.reason, result.mechanism))),
+)
 
 
 class Options(TypedDict, total=False):
@@ -78,10 +83,13 @@ def check_host(
     deadline = clock() + MAX_SECONDS if deadline is None else deadline
     key = client, name, identity, void_limit
     noted = NotingResolver(resolver)
-    if trace is None and clock() < deadline and (kept := _memo.recall(key, noted)) is not None:
-        return kept
+    personal = *key, to_text(sender), to_text(helo)
+    if trace is None and clock() < deadline:
+        kept = _memo.recall(key, noted) or _personal_memo.recall(personal, noted)
+        if kept is not None:
+            return kept
     dns = LimitedResolver(noted, void_limit=void_limit, deadline=deadline, clock=clock, trace=trace)
-    evaluation = Evaluation(client, to_text(sender), to_text(helo), dns)
+    evaluation = Evaluation(client, personal[-2], personal[-1], dns)
     try:
         verdict = evaluation.check(name)
     except Failure as failure:
@@ -101,8 +109,11 @@ def check_host(
         void_lookups=dns.void_lookups,
         brief=verdict.brief,
     )
-    if not evaluation.personal and result.status not in (SpfStatus.FAIL, SpfStatus.TEMPERROR):
-        _memo.keep(key, result, noted)
+    if result.status not in (SpfStatus.FAIL, SpfStatus.TEMPERROR):
+        if evaluation.personal:
+            _personal_memo.keep(personal, result, noted)
+        else:
+            _memo.keep(key, result, noted)
     return result
 
 
