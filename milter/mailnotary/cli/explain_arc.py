@@ -14,14 +14,18 @@ from mailnotary.escape import printable
 
 def render(console: Console, result: ArcResult, passage: Passage | None, missing: tuple[str, ...]) -> None:
     """Prints the chain, the oldest set first, and what it would take for it to outweigh DMARC."""
-    title = Text.assemble((result.status, result_style(result.status)), f", {len(result.sets)} sets")
+    title = Text.assemble(
+        (result.status, result_style(result.status)), f", {len(result.sets)} set{'s' * (len(result.sets) != 1)}"
+    )
     print_section(console, "ARC", title, printable(result.reason))
     for each in result.sets:
         when = "" if each.timestamp is None else time.strftime(", %Y-%m-%d %H:%M:%SZ", time.gmtime(each.timestamp))
         _line(console, f"{each.instance} sealed by {each.domain}, selector {each.selector}{when}, cv={each.cv}")
         _line(console, f"  it found: {each.assessment.decode('utf-8', 'replace').strip()}")
-        holds = each.signature or "holds: nothing that it signed has changed since"
-        _line(console, f"  its signature {holds}" if not each.signature else f"  its signature does not hold: {holds}")
+        if each.signature:
+            _line(console, f"  its signature does not hold: {each.signature}")
+        else:
+            _line(console, "  its signature holds: nothing that it covers was changed since")
         if each.testing:
             _line(console, "  its key is in test mode (t=y)")
     if missing:
