@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from mailnotary.arc import ArcResult, ArcSet
+from mailnotary.authres import Passage
 from mailnotary.config.forwarding import ArcSettings
 from mailnotary.config.settings import DmarcAction, DmarcMode, DmarcSettings, Mode, Settings
-from mailnotary.history.story import complete, row_of, story_of
+from mailnotary.history.story import MAX_STORY, complete, results_of, row_of, story_of
 from mailnotary.history.what_if import WhatIf
 from mailnotary.metrics.counts import Counts
 from mailnotary.reports.facts import fact_of
@@ -189,6 +191,18 @@ def test_what_if_and_the_session_agree(trusted: tuple[str, ...]) -> None:
 def test_the_history_keeps_the_chain() -> None:
     told = stored(play(craft.sealed(), settings()))["arc"]
     assert (told["status"], told["sets"], told["missing"]) == ("pass", [["lists.example", "sel"]], ["lists.example"])
+
+
+def test_the_longest_chain_does_not_make_a_story_too_long() -> None:
+    names = tuple(".".join([f"n{number}"] + ["x" * 60] * 4)[:240] + ".example" for number in range(50))
+    record = play(craft.sealed(), settings()).record
+    sets = tuple(ArcSet(number, name, "s" * 63) for number, name in enumerate(names, 1))
+    results = replace(record.results, arc=ArcResult(ArcStatus.PASS, sets, 0), passage=Passage(names))
+    text = story_of(replace(record, results=results, arc_missing=names), str)
+    assert len(text) <= MAX_STORY
+    told = complete(row_of(record, 1_700_000_000), "host", text)
+    assert told["arc"] is None
+    assert results_of(told).passage is None
 
 
 def test_the_report_to_the_domain_says_why_its_policy_was_not_applied() -> None:

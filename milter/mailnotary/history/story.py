@@ -114,6 +114,9 @@ def story_of(record: MessageRecord, hide: Hide) -> str:
         for long in ("dkim", "author", "why", "error"):
             story[_STORY.index(long)] = None
         text = _encode(story)
+    if len(text) > MAX_STORY:  # fifty seals with the longest names that there are
+        story[_STORY.index("arc")] = None
+        text = _encode(story)
     return text
 
 
