@@ -247,3 +247,17 @@ def test_the_example_for_lexicon_calls_it_as_it_wants(tmp_path: Path) -> None:
         expected = ["secret", "x", verb, "example.org", "TXT", "--name", f"{NAME}.", "--content", "v=DKIM1; p=abc="]
         assert done.stderr.split("|")[:-1] == expected
     assert subprocess.run([str(program), "x", "list", NAME, "TXT", ""], env=environment, check=False).returncode == 2
+
+
+@pytest.mark.root
+def test_check_config_names_what_publishing_would_fail_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "m.yaml"
+    key = _key(tmp_path)
+    file.write_text(f"user: {USER}\npublish: {{server: 192.0.2.53, key: tsig.key}}\n")
+    assert main(["check-config", "-c", str(file)]) == 0
+    assert "tsig.key" not in capsys.readouterr().err
+    key.chmod(0o644)
+    assert main(["check-config", "-c", str(file)]) == 0
+    assert f"{key}: others have access to it (mode 0644): run `chmod 0600 {key}` (warning)" in capsys.readouterr().err
+    assert main(["check-config", "-c", str(file), "--json"]) == 0
+    assert "others have access" in json.loads(capsys.readouterr().out)["warnings"][0]["message"]

@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, StoredKey
+from mailnotary.config.publishing import RotationSettings
+from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
+from mailnotary.daemon.keywatch import rotation_values
 from mailnotary.keys import histories, progress
 from mailnotary.keys.histories import KeyHistory, KeyId
 from mailnotary.keys.observe import KeyRecordStatus, judge
 from mailnotary.keys.progress import Phase, Progress, Step
 from mailnotary.keys.rotate import SPREAD, Births, RotationError, due, next_selector, rotation_of
+from mailnotary.metrics.definitions import BY_NAME
 from mailnotary.resolver import Answer
 from mailnotary.session.outbound import signing_keys
 
@@ -150,3 +154,22 @@ def test_garbage_is_no_note(text: str, tmp_path: Path) -> None:
 def test_each_step_is_said(phase: Phase, problem: str, said: str) -> None:
     step = Step("e", "e", "s", phase, 0.0, problem, STEP.servers)
     assert said in step.text
+
+
+def test_the_metrics_tell_what_waits_and_what_is_stuck(tmp_path: Path) -> None:
+    stuck = Step("e", "e", "s", Phase.PUBLISH, 5.0, "the server refuses")
+    progress.save(tmp_path, Progress(9.0, (STEP, stuck), "example.net", 0.0))
+    settings = Settings(state_dir=tmp_path, rotation=RotationSettings(rotate_every=EVERY))
+    values = dict(rotation_values(settings))
+    assert all(name[0] in BY_NAME for name in values)
+    assert {name[1]: value for name, value in values.items() if name[0] == "keys_in_rotation"} == {
+        "publish": 1,
+        "serve": 1,
+        "sign": 0,
+        "remove": 0,
+    }
+    assert values["key_rotation_problems",] == 1
+    assert values["key_rotation_next_seconds",] < 0
+    assert rotation_values(Settings(state_dir=tmp_path)) == []
+    (tmp_path / progress.FILE).write_text("[")
+    assert rotation_values(settings) == []

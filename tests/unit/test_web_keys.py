@@ -1,14 +1,19 @@
 """The keys as the page shows them: without ever opening one."""
 
 import os
+import time
 from pathlib import Path
 from time import time as now
 
 import pytest
 
 from mailnotary.config import keystore_file
+from mailnotary.config.publishing import RotationSettings
 from mailnotary.config.settings import Mode, Settings
+from mailnotary.keys import progress
 from mailnotary.keys.histories import KEEP_RECORD, KeyHistory, KeyId, save
+from mailnotary.keys.progress import Phase, Progress, Step
+from mailnotary.keys.rotate import due
 from mailnotary.web.application import Site, create_app
 from mailnotary.web.keys import KeyPage, KeyRow
 
@@ -119,3 +124,20 @@ def test_many_keys_are_shown_in_pages(tmp_path: Path) -> None:
     assert client.get("/keys?domain=d119").text.count("_domainkey") == 1
     for odd in ("-1", "x", "99999999999", "0", "99999"):
         assert client.get(f"/keys?page={odd}").status_code == 200
+
+
+def test_what_a_rotation_waits_for_and_when_a_key_is_replaced_is_said(tmp_path: Path) -> None:
+    rotation = RotationSettings(rotate_every=100 * DAY)
+    good = KeyHistory(first_good=now(), last_good=now(), last_look=now(), result="match")
+    (tmp_path / "keys").mkdir()
+    before = rows(tmp_path, {("shop.example", "main"): good}, rotation=rotation)
+    date = time.strftime("%Y-%m-%d", time.gmtime(due("shop.example", good.first_good or 0, 100 * DAY)))
+    assert before["main"].note == f"It is replaced on {date}."
+    step = Step("shop.example", "shop.example", "main", Phase.SERVE, now(), servers={"192.0.2.1": None})
+    progress.save(tmp_path, Progress(now(), (step,)))
+    during = rows(tmp_path, {("shop.example", "main"): good}, rotation=rotation)
+    assert during["main"].note == "Waits for 192.0.2.1 to serve its record."
+    (tmp_path / progress.FILE).write_text("garbage")
+    page = KeyPage(Settings(state_dir=tmp_path, keystore=tmp_path / "keystore.yaml", rotation=rotation))
+    assert "How far the rotation of keys is, is not known" in page.keys().problem
+    assert len(page.keys().rows) == 3

@@ -5,14 +5,16 @@ example: mailnotary check-config
 """
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, counted, print_json
 from mailnotary.config.keystore import KeyState, KeyStore
-from mailnotary.config.load import ConfigError, Configuration, load_configuration
+from mailnotary.config.load import ConfigError, Configuration, Problem, load_configuration
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
+from mailnotary.publish.publisher import problems
 
 SHOWN = 10  # domains named in one line
 
@@ -41,18 +43,28 @@ def run(args: argparse.Namespace) -> int:
     lines = list(summary(configuration))
     status = 1 if configuration.faults and not args.reload else 0
     if args.json:
-        faults, warnings = configuration.faults, configuration.warnings
+        faults, warnings = configuration.faults, configuration.warnings + tuple(_publishing(configuration))
         ok = not faults
         print_json({"ok": ok, "file": path, "errors": [], "faults": faults, "warnings": warnings, "summary": lines})
         return status
     for warning in configuration.warnings:
         print(f"{warning} (warning)", file=sys.stderr)
+    for problem in _publishing(configuration):
+        print(f"{problem} (warning)", file=sys.stderr)
     for fault in configuration.faults:
         print(fault, file=sys.stderr)
     print(f"{path}: {_verdict(configuration)}")
     for line in lines:
         print(f"  {line}")
     return status
+
+
+def _publishing(configuration: Configuration) -> Iterator[Problem]:
+    """What `rotate --due` and `dns --publish` would fail on. They are root's: nobody else can read what they need."""
+    if os.geteuid() == 0:
+        for text in problems(configuration.settings.publish):
+            file, _, message = text.partition(": ")
+            yield Problem(file, 0, 0, message)
 
 
 def _verdict(configuration: Configuration) -> str:

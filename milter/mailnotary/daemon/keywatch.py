@@ -76,7 +76,7 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: T
             if not announced and not watch.busy:
                 announce(watch.signing)  # the first round is done: those who wait for it go on
             if not watch.busy and settings.metrics.listen is not None:
-                tell([*_values(watch), *_rotation(settings)])
+                tell([*_values(watch), *rotation_values(settings)])
         elif time.monotonic() >= due:
             due = time.monotonic() + settings.key_check_seconds
             watch.begin()
@@ -97,7 +97,7 @@ def _values(watch: KeyWatch) -> list[tuple[Series, float]]:
     ]
 
 
-def _rotation(settings: Settings) -> list[tuple[Series, float]]:
+def rotation_values(settings: Settings) -> list[tuple[Series, float]]:
     """What the metrics say of keys that replace themselves, as the last run of `mailnotary rotate --due` has noted
     it."""
     if settings.rotation.rotate_every is None:

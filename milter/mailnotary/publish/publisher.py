@@ -4,7 +4,6 @@ import os
 import shlex
 import stat
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -137,9 +136,9 @@ class Publishers:
         return self._settings.of(zone).nameservers
 
 
-def problems(settings: PublishSettings) -> Mapping[str, str]:
-    """What is wrong with the files that publishing needs, by file."""
-    found: dict[str, str] = {}
+def problems(settings: PublishSettings) -> list[str]:
+    """What is wrong with the files that publishing needs, a sentence each."""
+    found = []
     for rule in (settings, *settings.domains.values()):
         try:
             if rule.key is not None:
@@ -147,5 +146,5 @@ def problems(settings: PublishSettings) -> Mapping[str, str]:
             if rule.program:
                 _check_program(rule.program[0])
         except (tsig.TsigFileError, ProgramError) as error:
-            found[str(rule.key or rule.program[0])] = str(error)
-    return found
+            found.append(str(error))
+    return list(dict.fromkeys(found))
