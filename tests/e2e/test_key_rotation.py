@@ -204,6 +204,27 @@ def test_aliases_lead_to_a_zone_of_our_own_and_two_selectors_take_turns(tmp_path
             assert len(list((tmp_path / "keys").glob("example.org.s1.*pem"))) == 2
 
 
+def test_a_keystore_that_cannot_be_changed_and_a_reload_that_fails_are_said(life: Rotation) -> None:
+    life.begin()
+    keystore = life.directory / "keystore.yaml"
+    text = keystore.read_text()
+    alias = "  news.example.org: {domain: example.org, keys: *shared}\n"
+    keystore.write_text(text.replace("keys:", "keys: &shared", 1) + alias)
+    said = life.command("rotate", "--due", status=1)
+    assert "nothing was changed" in said
+    assert "by hand" in said
+    keystore.write_text(text)
+    life.daemon.reload(rotation=life.daemon.config["rotation"] | {"reload": ["/bin/sh", "-c", "echo no >&2; exit 7"]})
+    said = life.command("rotate", "--due", status=1)
+    assert "failed with status 7, and is tried again in the next run: no" in said
+    assert progress.load(life.directory / "state").reload
+    life.daemon.reload(rotation=life.daemon.config["rotation"] | {"reload": ["true"], "rotate_every": "1h"})
+    life.command("rotate", "--due")
+    assert not progress.load(life.directory / "state").reload
+    life.daemon.reload(mode="verify")
+    assert "mode is verify" in life.command("rotate", "--due", status=1)
+
+
 def test_two_runs_at_once_make_one_key(life: Rotation) -> None:
     life.begin()
     command = [sys.executable, "-m", "mailnotary", "rotate", "--due", "-c", str(life.daemon.file)]

@@ -5,8 +5,10 @@ import shlex
 import subprocess
 import time
 
+from mailnotary.cli import CommandError
 from mailnotary.cli.common import counted, print_json, read_configuration
 from mailnotary.config.publishing import RotationSettings
+from mailnotary.config.settings import Mode
 from mailnotary.errors import SetupError
 from mailnotary.escape import printable
 from mailnotary.keys.create import owner_of
@@ -20,6 +22,8 @@ RELOAD_SECONDS = 120
 def rotate_due(args: argparse.Namespace) -> int:
     """Does what is due and prints it; 1 if something could not be done."""
     settings = read_configuration(args.config).settings
+    if settings.mode is Mode.VERIFY:
+        raise CommandError("mode is verify, so that no key signs, and there is nothing to replace")
     authority = Authority(settings.dns.nameservers, timeout=settings.dns.timeout)
     done: list[tuple[str, str]] = []
 
@@ -41,14 +45,14 @@ def rotate_due(args: argparse.Namespace) -> int:
     if args.json:
         actions = [{"domain": domain, "text": text} for domain, text in done]
         print_json({"done": actions, "steps": after.steps, "next": after.next_domain, "due": after.next_due})
-        return 1 if failed else 0
+        return 1 if failed or run.failed else 0
     for step in after.steps:
         print(f"{step.entry}: {step.selector}: {printable(step.text, 1000)}")
     if after.overdue:
         print(f"{counted(after.overdue, 'domain')} more {'is' if after.overdue == 1 else 'are'} due, for the next run")
     elif after.next_due is not None:
         print(f"next: {after.next_domain} on {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(after.next_due))}")
-    return 1 if failed else 0
+    return 1 if failed or run.failed else 0
 
 
 def _reload(rotation: RotationSettings) -> None:

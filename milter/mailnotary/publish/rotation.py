@@ -12,7 +12,7 @@ looked at, and a record is only added where there is none.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +24,13 @@ from mailnotary.crypto import KeyLoadError, PrivateKey
 from mailnotary.dkim.publish import key_record_name, key_record_text
 from mailnotary.errors import DnsError, SetupError
 from mailnotary.keys import histories, progress
-from mailnotary.keys.create import EntryKeys, Owner, Pem, locked, store
+from mailnotary.keys.create import EntryKeys, NewKeyError, Owner, Pem, locked, store
+from mailnotary.keys.edit import KeystoreEditError
 from mailnotary.keys.histories import KeyHistory, KeyId
 from mailnotary.keys.observe import KeyRecordStatus, judge
 from mailnotary.keys.progress import Phase, Progress, Step
 from mailnotary.keys.rotate import Births, RotationError, due, generate, next_selector, rotation_of
+from mailnotary.publish.outcome import Outcome, is_new
 from mailnotary.publish.publisher import Publisher, Publishers
 from mailnotary.resolver import Answer
 from mailnotary.resolver.authority import Place
@@ -39,15 +41,6 @@ MAX_BEGUN: Final = 100  # domains for which one run makes new keys; the others a
 
 Say = Callable[[str, str], None]
 """Takes what was done: the domain, and a sentence."""
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What is to be changed of an entry, and where its keys are."""
-
-    entry: KeyEntry
-    edit: EntryKeys | None = None
-    steps: list[Step] = field(default_factory=list)
 
 
 class Run:
@@ -69,6 +62,7 @@ class Run:
         self._reload = reload
         self._say = say
         self._clock = clock
+        self.failed = False  # whether the keystore could not be changed
         self._configuration = load()
         self._rotation: RotationSettings = self._configuration.settings.rotation
         self._directory = self._configuration.settings.state_dir
@@ -114,8 +108,7 @@ class Run:
                 begun.setdefault(entry.source, []).append(rotation.stored(KeyState.PENDING))
                 for old, pem in rotation.new:
                     self._say(entry.name, f"made {pem.selector}, which is to replace {old.selector}")
-            self._store(begun)
-        return bool(begun)
+            return self._store(begun)
 
     def _due(self) -> list[KeyEntry]:
         """The entries whose keys are due and not under way, the oldest first."""
@@ -131,20 +124,31 @@ class Run:
         return any(
             key.state is KeyState.PENDING
             or (key.retire_after is not None and not entry.idle(key, self._published))
-            or _is_new(entry, key, self._published)
+            or is_new(entry, key, self._published)
             for key in entry.keys
         )
 
-    def _store(self, by_source: dict[str, list[EntryKeys]]) -> None:
-        if by_source:  # noted first: whatever happens from here on, the daemon is told, if by the next run
-            progress.save(self._directory, replace(self._before, reload=True))
+    def _store(self, by_source: dict[str, list[EntryKeys]]) -> bool:
+        """Changes the keystore, file by file; whether any of it could be done. A file that can't be changed holds up
+        its own entries alone."""
+        if not by_source:
+            return False
+        # Noted first: whatever happens from here on, the daemon is told, if by the next run.
+        progress.save(self._directory, replace(self._before, reload=True))
+        changed = False
         for source, edits in by_source.items():
-            store(self._configuration.settings.keystore, edits, owner=self._owner, source=Path(source))
+            try:
+                store(self._configuration.settings.keystore, edits, owner=self._owner, source=Path(source))
+                changed = True
+            except (NewKeyError, KeystoreEditError) as error:
+                self.failed = True
+                self._say(", ".join(edit.name for edit in edits[:5]), f"nothing was changed: {error}")
+        return changed
 
     # --- the steps of keys that there are
 
-    def _advance(self, entry: KeyEntry) -> _Outcome:
-        outcome = _Outcome(entry)
+    def _advance(self, entry: KeyEntry) -> Outcome:
+        outcome = Outcome(entry)
         for key in entry.keys:
             try:
                 self._step(outcome, key)
@@ -153,18 +157,21 @@ class Run:
                 outcome.steps.append(self._noted(entry, key, phase, problem=str(error)))
         return outcome
 
-    def _step(self, outcome: _Outcome, key: StoredKey) -> None:
+    def _step(self, outcome: Outcome, key: StoredKey) -> None:
         entry = outcome.entry
-        if key.state is KeyState.PENDING or _is_new(entry, key, self._published):
+        if key.state is KeyState.PENDING or is_new(entry, key, self._published):
             self._publish(outcome, key)
         elif key.retire_after is not None and self._is_over(entry, key):
             if key.state is KeyState.RETIRED:
                 self._remove(outcome, key)
             elif self._successors_served(entry):
-                outcome.edit = _edit(outcome, changed={key.selector: {"state": str(KeyState.RETIRED)}})
+                outcome.change(changed={key.selector: {"state": str(KeyState.RETIRED)}})
                 outcome.steps.append(self._noted(entry, key, Phase.REMOVE))
+            else:
+                needed = "it stays, because not every nameserver serves the records of the keys that sign"
+                outcome.steps.append(self._noted(entry, key, Phase.REMOVE, problem=needed))
 
-    def _publish(self, outcome: _Outcome, key: StoredKey) -> None:
+    def _publish(self, outcome: Outcome, key: StoredKey) -> None:
         """Publishes a new key's record, and has the key sign once all nameservers serve it."""
         entry, private = outcome.entry, load_key(key)
         name = key_record_name(entry.domain, key.selector)
@@ -184,11 +191,11 @@ class Run:
             outcome.steps.append(self._noted(entry, key, Phase.SERVE, words))
             return
         if key.state is KeyState.PENDING:
-            outcome.edit = _edit(outcome, changed={key.selector: {"state": str(KeyState.AUTO)}})
+            outcome.change(changed={key.selector: {"state": str(KeyState.AUTO)}})
             self._say(entry.name, f"{key.selector}: every nameserver serves its record ({', '.join(words)})")
         outcome.steps.append(self._noted(entry, key, Phase.SIGN, words))
 
-    def _added(self, outcome: _Outcome, key: StoredKey, place: Place, publisher: Publisher) -> bool:
+    def _added(self, outcome: Outcome, key: StoredKey, place: Place, publisher: Publisher) -> bool:
         """Adds a key's record where there is none; whether it is there now. Where somebody else was first, the key
         makes room for one with another selector."""
         text = key_record_text(load_key(key)).encode()
@@ -207,7 +214,7 @@ class Run:
         self._say(outcome.entry.name, f"published {place.name}")
         return True
 
-    def _make_room(self, outcome: _Outcome, key: StoredKey) -> None:
+    def _make_room(self, outcome: Outcome, key: StoredKey) -> None:
         entry, private = outcome.entry, load_key(key)
         taken = [other.selector.lower() for other in entry.keys]
         directory = Path(key.file).parent
@@ -215,10 +222,10 @@ class Run:
         selector, _ = next_selector(private.algorithm, taken, behind, ())
         changed = {old.selector: {"retire_after": selector} for old in entry.keys if old.retire_after == key.selector}
         pem = Pem(selector, generate(private))
-        outcome.edit = _edit(outcome, keys=[pem], changed=changed, removed=[key.selector])
+        outcome.change(keys=[pem], changed=changed, removed=[key.selector])
         self._say(entry.name, f"{key.selector} has a record of somebody else's: {selector} takes its place")
 
-    def _remove(self, outcome: _Outcome, key: StoredKey) -> None:
+    def _remove(self, outcome: Outcome, key: StoredKey) -> None:
         """Removes the record of a key that was replaced long ago, then the key."""
         entry, private = outcome.entry, load_key(key)
         place = self._publishers.place_of(key_record_name(entry.domain, key.selector))
@@ -234,7 +241,7 @@ class Run:
             for text in own:
                 publisher.change(Change(place.name, remove=(text,)))
                 self._say(entry.name, f"removed the record {place.name}")
-        outcome.edit = _edit(outcome, removed=[key.selector])
+        outcome.change(removed=[key.selector])
         self._say(entry.name, f"removed {key.selector}; its file is still there: {key.file}")
 
     def _is_over(self, entry: KeyEntry, key: StoredKey) -> bool:
@@ -278,7 +285,7 @@ class Run:
 
     # --- what was found
 
-    def _apply(self, outcomes: Sequence[_Outcome]) -> bool:
+    def _apply(self, outcomes: Sequence[Outcome]) -> bool:
         """Makes the changes of the keystore, of entries that are still as they were looked at; whether there were
         any."""
         wanted = {outcome.entry.name: outcome for outcome in outcomes if outcome.edit is not None}
@@ -291,8 +298,7 @@ class Run:
                 entry = self._configuration.keystore.entries.get(name)
                 if entry == outcome.entry and outcome.edit is not None:
                     by_source.setdefault(entry.source, []).append(outcome.edit)
-            self._store(by_source)
-        return bool(by_source)
+            return self._store(by_source)
 
     def _after(self, steps: Sequence[Step], *, reload: bool) -> Progress:
         now, births = self._clock(), Births(self._known, self._published)
@@ -306,43 +312,12 @@ class Run:
         return Progress(now, tuple(steps), domain, first, overdue, reload or self._before.reload)
 
 
-def _is_new(entry: KeyEntry, key: StoredKey, published: frozenset[tuple[str, str]]) -> bool:
-    """Whether a key was published by a rotation, and does not sign yet."""
-    return (
-        key.state is KeyState.AUTO
-        and (entry.domain, key.selector) not in published
-        and any(old.retire_after == key.selector and old.state is not KeyState.RETIRED for old in entry.keys)
-    )
-
-
 def _all_match(words: dict[str, str]) -> bool:
     return bool(words) and all(word == KeyRecordStatus.MATCH for word in words.values())
 
 
 def _is_its(text: bytes, place: Place, private: PrivateKey) -> bool:
     return judge(place.name, Answer((text,)), private).result is KeyRecordStatus.MATCH
-
-
-def _edit(
-    outcome: _Outcome,
-    *,
-    keys: Sequence[Pem] = (),
-    changed: dict[str, dict[str, str]] | None = None,
-    removed: Sequence[str] = (),
-) -> EntryKeys:
-    """The changes of an entry so far, and further ones."""
-    entry, before = outcome.entry, outcome.edit
-    earlier = {selector: dict(fields) for selector, fields in before.changed.items()} if before else {}
-    for selector, fields in (changed or {}).items():
-        earlier[selector] = earlier.get(selector, {}) | fields
-    old = before or EntryKeys(entry.name, entry.domain)
-    return replace(
-        old,
-        keys=[*old.keys, *keys],
-        changed=earlier,
-        removed=[*old.removed, *removed],
-        state=KeyState.PENDING,
-    )
 
 
 def problems(after: Progress) -> Iterator[Step]:
