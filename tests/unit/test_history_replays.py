@@ -49,6 +49,13 @@ class Counted:
             self.replays.see(use(network, signature))
 
 
+def test_a_signature_that_is_spelled_otherwise_is_the_same() -> None:
+    spelled = [f"{digits}{padding}" for digits in ("c2lnbg", "c2lnbh", "c2lnbv") for padding in ("", "=", "==")]
+    results = [DkimResult(DkimStatus.PASS, "good.example", "s1", signature=text) for text in spelled]
+    assert len({result.signature_id for result in results}) == 1
+    assert results[0].signature_id != PASSED.signature_id
+
+
 def test_a_signature_from_many_networks_is_marked_and_told_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     counted = Counted()
     counted.see(1, 2, 3, 1, 2, 3)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from mailnotary.dkim.evidence import Evidence
+from mailnotary.dkim.tags import decode_base64
 from mailnotary.status import DkimStatus
 
 
@@ -30,5 +31,8 @@ class DkimResult:
 
     @property
     def signature_id(self) -> bytes:
-        """Eight octets that tell it from all others."""
-        return sha256(f"{self.domain} {self.selector} {self.signature}".encode("ascii", "replace")).digest()[:8]
+        """Eight octets that tell it from all others. They are of the signature's octets, not of its text: b= is not
+        signed itself (RFC 6376 3.7), and base64 has other spellings of the same octets (RFC 4648 3.5), by which a
+        replay could pass for many signatures."""
+        octets = decode_base64(self.signature.encode("ascii", "replace")) or b""
+        return sha256(f"{self.domain} {self.selector} ".encode("ascii", "replace") + octets).digest()[:8]
