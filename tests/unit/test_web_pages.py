@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mailnotary.config.settings import Settings
+from mailnotary.dkim.evidence import Evidence
 from mailnotary.dkim2 import Dkim2Result
 from mailnotary.history.keeper import FILE
 from mailnotary.history.store import Numbering, Store
@@ -233,6 +234,16 @@ def test_one_message_is_told_as_a_story(client: FlaskClient, store: Store) -> No
     assert "SPF fail for MAIL FROM bank.example matches -all The domain says: go away" in story
     assert "DKIM none The message has no signature." in story
     assert "Policy of bank.example : p=reject sp=reject np=reject adkim=r aspf=r for this message: reject" in story
+
+
+def test_what_a_signature_leaves_open_is_told(client: FlaskClient, store: Store) -> None:
+    record = verified("4DEF")
+    assert record.results.dkim is not None
+    signature = replace(record.results.dkim[0], evidence=Evidence(7200, None, ("To", "Subject")))
+    add(store, replace(record, results=replace(record.results, dkim=(signature,))))
+    link = re.search(r'href="(/message/[^"]*)"', client.get("/messages").text)
+    assert link is not None
+    assert "signed 2 hours ago; does not protect from one more To, Subject" in text(client, link[1])
 
 
 def test_a_chain_of_dkim2_is_told_of_as_what_it_is(client: FlaskClient, store: Store) -> None:

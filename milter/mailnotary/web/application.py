@@ -13,10 +13,11 @@ from werkzeug.exceptions import HTTPException
 
 import mailnotary
 from mailnotary.config.settings import Settings
+from mailnotary.dkim import evidence
 from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import location_of
 from mailnotary.history.store import DAY, Search, Store, StoreError
-from mailnotary.history.story import our_reason, totals_of
+from mailnotary.history.story import evidence_of, our_reason, totals_of
 from mailnotary.reports.summary import cost
 from mailnotary.web import display
 from mailnotary.web.access import Access
@@ -158,7 +159,13 @@ def _message(site: Site, name: str) -> str:
         message = store.one(number, host)
     if message is None:
         abort(404, "There is no such message: what is too old has been removed.")
-    return render_template("message.html", message=message, words=ACTIONS)
+    return render_template("message.html", message=message, words=ACTIONS, evidence=_evidence)
+
+
+def _evidence(dkim: dict[str, Any]) -> str:
+    """What a signature of a message leaves open, in words; "" where there is nothing to say."""
+    found = evidence_of(dkim)
+    return "" if found is None else evidence.text(found)
 
 
 def _keys(keys: KeyPage) -> str:
