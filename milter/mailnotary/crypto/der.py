@@ -27,12 +27,12 @@ class DerReader:
 
     def next_is(self, tag: int) -> bool:
         """Whether the next value has this tag."""
-        return self._data[self._position : self._position + 1] == bytes([tag])
+        return self._position < len(self._data) and self._data[self._position] == tag
 
     def read_octets(self, tag: int) -> bytes:
         """The contents of the next value, which must have this tag."""
         data, start = self._data, self._position + 2
-        if not self.next_is(tag) or start > len(data):
+        if start > len(data) or data[start - 2] != tag:
             raise DerError
         length = data[start - 1]
         if length & 0x80:

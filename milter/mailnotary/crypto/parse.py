@@ -4,13 +4,13 @@ from mailnotary.crypto import choice
 from mailnotary.crypto.der import (
     BIT_STRING,
     ED25519_OID,
+    INTEGER,
     OCTET_STRING,
     OID,
     RSA_OID,
     SEQUENCE,
     DerError,
     DerReader,
-    kind,
 )
 from mailnotary.crypto.keys import (
     MAX_PEM_OCTETS,
@@ -88,11 +88,16 @@ def load_private_key(data: bytes, file: str = "FILE") -> PrivateKey:
         raise KeyLoadError(f"empty: {KEYGEN}")
     octets = private_der(data, file)
     try:
-        return (
-            _rsa_private(octets) if kind(octets) == "pkcs1" else _pkcs8_private(octets)
-        )  # whatever the PEM label says
+        return _rsa_private(octets) if _is_pkcs1(octets) else _pkcs8_private(octets)  # whatever the PEM label says
     except DerError as error:
         raise KeyLoadError(f"the key is damaged: {RESTORE}") from error
+
+
+def _is_pkcs1(octets: bytes) -> bool:
+    """Whether a private key is in PKCS#1, where PKCS#8 has its algorithm after the version."""
+    body = DerReader(octets).only(SEQUENCE)
+    body.read_integer()
+    return body.next_is(INTEGER)
 
 
 def _pkcs8_private(octets: bytes) -> PrivateKey:

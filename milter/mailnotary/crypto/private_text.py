@@ -23,8 +23,8 @@ _SEED_HEADER = "".join(f"\\{octet:03o}" for octet in bytes.fromhex("302e02010030
 def private_der(data: bytes, file: str) -> bytes:
     """The octets of PKCS#1 or PKCS#8 in a private key file. `file` is its path, for the command in the error. Raises
     KeyLoadError, and DerError for octets that are not DER at all."""
-    if data[:1] == b"\x30" and kind(data):
-        return _usable(data, file, " -inform DER")
+    if data[:1] == b"\x30" and (what := kind(data)):
+        return _usable(data, what, file, " -inform DER")
     blocks = _blocks(data)
     for label, text in blocks:
         if label.endswith("PRIVATE KEY"):
@@ -32,8 +32,8 @@ def private_der(data: bytes, file: str) -> bytes:
     if blocks:
         raise KeyLoadError(_other_block(blocks[0][0]))
     if _BASE64.match(data) and (octets := _decoded(data)) is not None:
-        if kind(octets):
-            return _usable(octets, file, " -inform DER", f"base64 -d {quote(file)} | ")
+        if what := kind(octets):
+            return _usable(octets, what, file, " -inform DER", f"base64 -d {quote(file)} | ")
         if len(octets) == _SEED:
             raise KeyLoadError(_seed(file))
     raise KeyLoadError(_not_pem(data, file))
@@ -73,14 +73,14 @@ def _from_block(label: str, text: bytes, file: str) -> bytes:
         raise KeyLoadError(_hyphens(file))
     if octets is None:
         raise KeyLoadError(f"the base64 of the PEM block is damaged: {RESTORE}")
-    if not kind(octets) and (missing := missing_octets(octets)):
-        raise KeyLoadError(f"the key is cut: {missing} octets are missing at its end: {RESTORE}")
-    return _usable(octets, file, "")
-
-
-def _usable(octets: bytes, file: str, form: str, before: str = "") -> bytes:
-    """The octets, if they are a private key. `form` and `before` are for openssl to read them."""
     what = kind(octets)
+    if not what and (missing := missing_octets(octets)):
+        raise KeyLoadError(f"the key is cut: {missing} octets are missing at its end: {RESTORE}")
+    return _usable(octets, what, file, "")
+
+
+def _usable(octets: bytes, what: str, file: str, form: str, before: str = "") -> bytes:
+    """The octets, if they are a private key; `what` is their `kind`. openssl reads them with `form` and `before`."""
     source = f"{before}openssl" if before else "openssl"
     where = "" if before else f" -in {quote(file)}"
     if what == "encrypted":
