@@ -12,9 +12,10 @@ from mailnotary.config.settings import HistorySettings, Settings
 from mailnotary.history import keeper as keeper_module
 from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import SPOOL, Keeper, Waiting
-from mailnotary.history.schema import VERSION
-from mailnotary.history.store import DAY, Message, Numbering, Search, Store, StoreError
+from mailnotary.history.schema import MIGRATIONS, VERSION
+from mailnotary.history.store import DAY, Message, Numbering, Search, Store, StoreError, connect
 from mailnotary.history.story import row_of, story_of
+from mailnotary.history.uses import Use, Uses
 from mailnotary.web.application import Site, create_app
 from support.messages import refused, verified
 from support.postgresql import Postgresql
@@ -112,6 +113,26 @@ def test_each_host_removes_its_own_messages_alone(server: Postgresql) -> None:
     assert [found["queue_id"] for found in second.each(Search())] == ["B0", "B1", "B2"]
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_store_of_an_older_version_is_brought_to_this_one_with_all_that_it_has(
+    server: Postgresql, version: int
+) -> None:
+    old = connect(server.url)
+    old.migrate(MIGRATIONS[:version])
+    assert old.version() == version
+    added = messages("Q", 4, Numbering())
+    Store(old, "mx1").add(added)
+    old.close()
+    with pytest.raises(StoreError, match=rf"schema version {version}, .* restart the daemon"):
+        Store.open(server.url, read_only=True)
+    store = Store.open(server.url, host="mx1")
+    assert store.database.version() == VERSION
+    assert store.count(Search(result=("spf", "fail"))) == 2
+    Uses(store.database).add([Use("00" * 8, "192.0.2.0/24", "example.org", "s1")], int(NOW))
+    assert [replay.messages for replay in Uses(store.database).replays(0, 5)] == [1]
+    store.close()
 
 
 def test_a_newer_store_is_refused(server: Postgresql) -> None:
