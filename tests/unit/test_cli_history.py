@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
+from mailnotary.arc import ArcResult, ArcSet
 from mailnotary.cli import main
 from mailnotary.dkim2 import Dkim2Result
 from mailnotary.history.store import Numbering, Store
 from mailnotary.history.story import row_of, story_of
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageRecord
-from mailnotary.status import Dkim2Status
+from mailnotary.status import ArcStatus, Dkim2Status
 from support.messages import refused, verified
 
 History = Callable[..., tuple[int, str]]
@@ -73,6 +74,15 @@ def test_a_chain_of_dkim2_is_told_of_as_what_it_is(history: History) -> None:
     assert "DKIM2     fail example.org, experimental, by draft-ietf-dkim-dkim2-spec-06, signatures: 0" in text
     assert "body changed" in text
     assert "in the log alone" not in text
+
+
+def test_an_arc_chain_is_told_of_with_what_would_have_to_be_trusted(history: History) -> None:
+    record = refused()
+    chain = ArcResult(ArcStatus.PASS, (ArcSet(1, "lists.example", "sel"), ArcSet(2, "b.example", "sel")), 0)
+    results = replace(record.results, arc=chain)
+    _, text = history([replace(record, results=results, arc_missing=("b.example",))], "4DEF")
+    assert "ARC       pass sealed by b.example, lists.example" in text
+    assert "would have passed through, were these trusted: b.example" in text
 
 
 def test_what_is_asked_for_and_not_there_is_status_1(history: History) -> None:

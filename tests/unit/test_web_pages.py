@@ -17,6 +17,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mailnotary.arc import ArcResult, ArcSet
+from mailnotary.authres import Passage
 from mailnotary.config.settings import Settings
 from mailnotary.dkim.evidence import Evidence
 from mailnotary.dkim2 import Dkim2Result
@@ -26,7 +28,7 @@ from mailnotary.history.story import row_of, story_of
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import InsertHeader
-from mailnotary.status import Dkim2Status
+from mailnotary.status import ArcStatus, Dkim2Status
 from mailnotary.web import application
 from mailnotary.web.access import Access
 from mailnotary.web.application import HEADERS, Site, create_app
@@ -255,6 +257,18 @@ def test_a_chain_of_dkim2_is_told_of_as_what_it_is(client: FlaskClient, store: S
     story = text(client, link[1])
     draft = "draft-ietf-dkim-dkim2-spec-06"
     assert f"DKIM2 fail for example.org Experimental, by {draft}, which decides nothing. body changed" in story
+
+
+def test_an_arc_chain_is_told_of_with_what_would_have_to_be_trusted(client: FlaskClient, store: Store) -> None:
+    record = refused("4DEF")
+    sets = (ArcSet(1, "lists.example", "sel"), ArcSet(2, "b.example", "sel"))
+    results = replace(record.results, arc=ArcResult(ArcStatus.PASS, sets, 0), passage=Passage(("b.example",)))
+    add(store, replace(record, results=results, arc_missing=("b.example",)))
+    link = re.search(r'href="(/message/[^"]*)"', client.get("/messages").text)
+    assert link is not None
+    story = re.sub(r"\s+([,.])", r"\1", text(client, link[1]))
+    assert "ARC pass, sealed by b.example, lists.example" in story
+    assert "Would have passed through if these were trusted: b.example" in story
 
 
 @pytest.mark.parametrize("name", ["1@mx1", "x", "1", "-1@mx1", "9223372036854775808@mx1", "1@mx1'--", "1@", "%00@x"])
