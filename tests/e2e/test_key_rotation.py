@@ -116,7 +116,7 @@ class Rotation:
         wait(lambda: all(self.served(name, port) for port in self.ports))
 
 
-def wait(condition: Callable[[], object], note: Callable[[], str] = str, seconds: float = 20.0) -> None:
+def wait(condition: Callable[[], object], note: Callable[[], str] = str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, note()[-4000:]
@@ -144,9 +144,8 @@ def test_a_key_is_replaced_without_a_hand(life: Rotation) -> None:
     assert life.send() == {"first"}
     new = _made(life.run())
     life.run_until({new})
-    wait(lambda: "removed first" in life.run())
+    wait(lambda: (life.run(), "first" not in set(life.keys()))[1], life.daemon.text)
     assert life.served(b"first._domainkey.example.org", life.ports[0]) is None
-    assert "first" not in set(life.keys())
     assert life.send()
 
 

@@ -113,9 +113,8 @@ def test_a_server_that_refuses_the_update_is_named(tmp_path: Path) -> None:
 def test_a_server_that_is_away_or_silent_is_named(server: Bind | Knot, tmp_path: Path) -> None:
     primary = _primary(server, _key(tmp_path))
     server.freeze()
-    with pytest.raises(UpdateError, match="did not answer within 3 s") as caught:
+    with pytest.raises(UpdateError, match="did not answer within 3 s"):
         primary.change([Change(NAME)], 60)
-    assert caught.value.silent
     server.thaw()
     server.stop()
     with pytest.raises(UpdateError, match="can't be reached"):

@@ -32,9 +32,10 @@ class Rotation:
     new: Sequence[tuple[StoredKey, Pem]]
 
     def stored(self, state: KeyState = KeyState.AUTO) -> EntryKeys:
-        """What to store; the new keys begin in `state`."""
+        """What to store; the new keys begin in `state`. Old keys of a rotation before are retired, if that was by
+        hand."""
         changed = {old.selector: {"retire_after": pem.selector} for old, pem in self.new}
-        for key in self.entry.keys:
+        for key in self.entry.keys if state is KeyState.AUTO else ():
             if key.retire_after is not None and key.state is not KeyState.RETIRED and key.selector not in changed:
                 changed[key.selector] = {"state": str(KeyState.RETIRED)}
         return EntryKeys(self.entry.name, self.entry.domain, [pem for _, pem in self.new], changed, state=state)

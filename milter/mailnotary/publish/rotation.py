@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from mailnotary.config import keystore_files
 from mailnotary.config.keystore import KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
@@ -37,7 +38,7 @@ from mailnotary.resolver.authority import Place
 from mailnotary.resolver.update import Change, UpdateError
 
 AT_ONCE: Final = 8  # entries that are looked at side by side
-MAX_BEGUN: Final = 100  # domains for which one run makes new keys; the others are due again in the next
+MAX_BEGUN: Final = 100  # domains with new keys that are not yet published; others wait for a later run
 
 Say = Callable[[str, str], None]
 """Takes what was done: the domain, and a sentence."""
@@ -65,6 +66,7 @@ class Run:
         self.failed = False  # whether the keystore could not be changed
         self._configuration = load()
         self._rotation: RotationSettings = self._configuration.settings.rotation
+        self._files = frozenset(keystore_files.files(self._configuration.settings.keystore))
         self._directory = self._configuration.settings.state_dir
         self._before = progress.load(self._directory)
         self._known = histories.load(self._directory)
@@ -89,7 +91,7 @@ class Run:
 
     def _ours(self, entry: KeyEntry) -> bool:
         """Whether the keys of an entry are replaced here. Those of another source than files are its own matter."""
-        return self._rotation.includes(entry.domain) and Path(entry.source).is_absolute()
+        return self._rotation.includes(entry.domain) and Path(entry.source) in self._files
 
     # --- new keys
 
@@ -99,7 +101,7 @@ class Run:
         with locked(settings.keystore):
             self._configuration = self._load()  # again, now that nobody else changes it
             begun: dict[str, list[EntryKeys]] = {}
-            for entry in self._due()[:MAX_BEGUN]:
+            for entry in self._due()[: max(MAX_BEGUN - self._waiting(), 0)]:
                 try:
                     rotation = rotation_of(settings.keystore, entry, self._published, self._rotation.selectors)
                 except RotationError as error:
@@ -119,6 +121,12 @@ class Run:
             if born is not None and due(entry.domain, born, self._rotation.rotate_every or 0) <= now:
                 found.append((born, entry))
         return [entry for _, entry in sorted(found, key=lambda item: item[0])]
+
+    def _waiting(self) -> int:
+        """How many entries have keys that are not published everywhere: while a nameserver is away, they do not
+        grow."""
+        entries = self._configuration.keystore.entries.values()
+        return sum(any(key.state is KeyState.PENDING for key in entry.keys) for entry in entries)
 
     def _under_way(self, entry: KeyEntry) -> bool:
         return any(

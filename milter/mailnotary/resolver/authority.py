@@ -29,8 +29,8 @@ Address = tuple[str, int]
 
 PORT: Final = 53
 NOTHING: Final = Answer((), exists=False)
-MAX_SERVERS: Final = 20  # names of a zone that are looked at; the root has 13
-MAX_ADDRESSES: Final = 4  # of each of them, and of each family
+MAX_SERVERS: Final = 50  # of a zone: the root has 13, and nobody is known who has more than 30
+MAX_ADDRESSES: Final = 200  # of all of them
 AT_ONCE: Final = 16  # servers of a zone
 
 
@@ -154,18 +154,20 @@ class Authority:
         apex = _parsed(zone)
         names = records(self._ask(apex, RdataType.NS), apex, RdataType.NS, lambda record: record.target)
         found = []
-        for name in sorted(names)[:MAX_SERVERS]:
+        if len(names) > MAX_SERVERS:  # every one must serve a record before it is used, so none is left out
+            raise DnsTempError(f"{zone} has more than {MAX_SERVERS} nameservers")
+        for name in sorted(names):
             addresses: list[str] = []
             for kind in (RdataType.A, RdataType.AAAA):
                 reply = self._ask(name, kind)
-                addresses += [rdata.address for rrset in reply.answer if rrset.rdtype == kind for rdata in rrset][
-                    :MAX_ADDRESSES
-                ]
+                addresses += [rdata.address for rrset in reply.answer if rrset.rdtype == kind for rdata in rrset]
             if not addresses:
                 raise DnsTempError(f"the nameserver {_text(name)} of {zone} has no address")
             found += [Nameserver(_text(name), (address, self._port)) for address in addresses]
         if not found:
             raise DnsTempError(f"{zone} has no NS records")
+        if len(found) > MAX_ADDRESSES:
+            raise DnsTempError(f"the nameservers of {zone} have more than {MAX_ADDRESSES} addresses")
         return tuple(found)
 
     def _ask(self, name: dns.name.Name, kind: RdataType) -> dns.message.Message:

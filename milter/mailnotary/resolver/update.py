@@ -43,12 +43,11 @@ class TsigKey:
 
 class UpdateError(DnsError):
     """The server did not make the update; the text says why and what to do. `conflict`: its records are not those that
-    it was told to find. `silent`: it did not answer, or not as a nameserver."""
+    it was told to find."""
 
-    def __init__(self, text: str, *, conflict: bool = False, silent: bool = False) -> None:
+    def __init__(self, text: str, *, conflict: bool = False) -> None:
         super().__init__(text)
         self.conflict = conflict
-        self.silent = silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +118,14 @@ class Primary:
         except (dns.message.UnknownTSIGKey, dns.tsig.BadKey, dns.tsig.BadAlgorithm) as error:
             raise UpdateError(f"{self} answers with another TSIG key than {self.key.name}") from error
         except dns.exception.Timeout:
-            raise UpdateError(f"{self} did not answer within {self.timeout:g} s", silent=True) from None
+            raise UpdateError(f"{self} did not answer within {self.timeout:g} s") from None
         except OSError as error:
-            raise UpdateError(f"{self} can't be reached: {error.strerror or error}", silent=True) from error
+            raise UpdateError(f"{self} can't be reached: {error.strerror or error}") from error
         except (dns.exception.DNSException, ValueError, EOFError) as error:
             text = printable(str(error), 200)
             # Knot answers without TSIG where it does not have the zone.
             where = f"check that it is the primary of {self.zone}"
-            raise UpdateError(f"{self} gave an unusable answer ({text}): {where}", silent=True) from error
+            raise UpdateError(f"{self} gave an unusable answer ({text}): {where}") from error
 
     def _refusal(self, error: Exception) -> str:
         """Why a TSIG was not accepted (RFC 8945 section 5.2)."""
