@@ -99,6 +99,7 @@ install_packages() {
 	[[ $wanted != *opendkim* ]] || as_root systemctl --quiet disable opendkim
 	[[ $wanted != *opendmarc* ]] || as_root systemctl --quiet disable opendmarc
 	[[ $wanted != *postgresql* ]] || as_root systemctl --quiet disable postgresql
+	[[ $wanted != *mariadb* ]] || as_root systemctl --quiet disable mariadb
 	[[ $wanted != *prometheus* ]] || as_root systemctl --quiet disable prometheus
 	[[ $'\n'$wanted$'\n' != *$'\n'bind9$'\n'* ]] || as_root systemctl --quiet disable named
 	[[ $wanted != *knot* ]] || as_root systemctl --quiet disable knot
@@ -215,7 +216,7 @@ pytest)
 test)
 	choose_python
 	install_packages "${packages[@]}" $(browser) bind9 bind9-utils dbconfig-no-thanks debconf e2fsprogs fish git groff-base \
-		knot libmail-authenticationresults-perl libxml2-utils opendkim opendkim-tools opendmarc openssl \
+		knot libmail-authenticationresults-perl libxml2-utils mariadb-server opendkim opendkim-tools opendmarc openssl \
 		postfix postfix-policyd-spf-python postgresql prometheus spamassassin zsh
 	make_environment
 	install_mailnotary dev

@@ -216,7 +216,8 @@ class Daemon:
 
     def workers(self) -> list[int]:
         """The workers' process ids."""
-        return [pid for pid in children(self.pid) if name_of(pid) not in ("mailnotary-keys", "mailnotary-log")]
+        others = ("mailnotary-keys", "mailnotary-log", "mailnotary-srcs")
+        return [pid for pid in children(self.pid) if name_of(pid) not in others]
 
     def key_watch(self) -> list[int]:
         """The process id of the key watch, where it runs."""

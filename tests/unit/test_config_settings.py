@@ -262,6 +262,8 @@ def test_every_example_in_the_comments_is_valid(file: Path) -> None:
         "nameservers": "dns",
         "expire_after": "signing",
         "remove_from": "authentication_results",
+        "program": "source",
+        "seal_file": "source",
     }
     for example in examples:
         key = example.partition(":")[0]

@@ -55,8 +55,8 @@ def test_who_looks_while_a_worker_beats_never_finds_it_silent() -> None:
 def test_one_look_alone_takes_no_worker_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda *words: killed.append(words))
-    quiet: Any = SimpleNamespace(watchdog_interval=None, has_news=lambda: False)
-    supervisor = Supervisor(Settings(), quiet, 1, quiet, quiet, quiet, quiet, quiet, quiet, quiet)
+    quiet: Any = SimpleNamespace(watchdog_interval=None, has_news=lambda: False, news=list)
+    supervisor = Supervisor(Settings(), quiet, 1, quiet, quiet, quiet, quiet, quiet, quiet, quiet, quiet)
     supervisor._looked = time.monotonic()
     (place,) = supervisor._places
     place.pid, place.restarts.started = 4711, time.monotonic() - 3600
@@ -82,7 +82,7 @@ def test_a_reload_after_the_other_does_not_keep_the_end_waiting(monkeypatch: pyt
     monkeypatch.setattr(Supervisor, "_reload", lambda _: done.append("reload"))
     monkeypatch.setattr(Supervisor, "_stop", stop)
     quiet: Any = SimpleNamespace(watchdog_interval=None)
-    supervisor = Supervisor(Settings(), quiet, 1, quiet, quiet, quiet, quiet, quiet, quiet, quiet)
+    supervisor = Supervisor(Settings(), quiet, 1, quiet, quiet, quiet, quiet, quiet, quiet, quiet, quiet)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGTERM))
     try:
         for number in (signal.SIGHUP, signal.SIGTERM):

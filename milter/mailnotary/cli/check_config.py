@@ -15,6 +15,7 @@ from mailnotary.config.keystore import KeyState, KeyStore
 from mailnotary.config.load import ConfigError, Configuration, Problem, load_configuration
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
 from mailnotary.publish.publisher import problems
+from mailnotary.sources.beside import with_source
 
 SHOWN = 10  # domains named in one line
 
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(error, file=sys.stderr)
         return 1
+    configuration = with_source(configuration)
     lines = list(summary(configuration))
     status = 1 if configuration.faults and not args.reload else 0
     if args.json:
@@ -100,6 +102,8 @@ def _signing(keystore: KeyStore) -> Iterator[str]:
     if not keystore.entries:
         yield "signs nothing: the keystore has no domains"
         return
+    if from_source := sum(entry.from_source for entry in keystore.entries.values()):
+        yield f"{counted(from_source, 'domain')} of these from the source of keys"
     states = Counter(key.state for entry in keystore.entries.values() for key in entry.keys)
     yield f"signs for {counted(len(keystore.entries), 'domain')}: {counted(states[KeyState.ACTIVE], 'active key')}"
     if waiting := states[KeyState.AUTO]:

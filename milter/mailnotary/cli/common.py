@@ -101,9 +101,10 @@ def read_zone(path: Path) -> ZoneResolver:
         raise CommandError(f"{path}: {error}") from error
 
 
-def read_configuration(path: Path | None) -> Configuration:
+def read_configuration(path: Path | None, *, source: bool = False) -> Configuration:
     """The configuration that a command works with. Without -c a missing default file means the defaults: a read-only
-    command must work on a machine where mailnotary is not set up."""
+    command must work on a machine where mailnotary is not set up. `source`: with the keys of the source, for commands
+    that change none."""
     # Here: keys need the engines and libraries that the commands without a keystore do not wait for.
     from mailnotary.config.load import Configuration, load_configuration
 
@@ -117,7 +118,17 @@ def read_configuration(path: Path | None) -> Configuration:
         who = f"this runs as {configuration.stranger}, not as the daemon's user {configuration.settings.user}"
         text = f"{who}, so {len(configuration.faults)} keys can't be used here: run it as root"
         print(f"mailnotary: warning: {text}", file=sys.stderr)
-    return configuration
+    return _with_source(configuration) if source else configuration
+
+
+def _with_source(configuration: Configuration) -> Configuration:
+    from mailnotary.sources.beside import with_source
+    from mailnotary.sources.table import TableError
+
+    try:
+        return with_source(configuration)
+    except (OSError, TableError) as error:
+        raise CommandError(f"what the source of keys said last cannot be read: {error}") from error
 
 
 def read_settings(path: Path | None) -> Settings:

@@ -65,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the records of one domain."""
-    configuration = read_configuration(args.config)
+    configuration = read_configuration(args.config, source=True)
     if args.all:
         return _all(configuration, as_json=args.json)
     domain = domain_name(args.domain)

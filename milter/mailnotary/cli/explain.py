@@ -92,7 +92,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explains each message."""
-    configuration = read_configuration(args.config)
+    configuration = read_configuration(args.config, source=True)
     resolver = resolver_for(args.zone, configuration.settings)
     published = _published(configuration)
 

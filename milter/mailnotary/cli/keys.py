@@ -104,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     configuration = read_configuration(args.config)
     if args.plan:
         return plan(configuration, as_json=args.json)
+    configuration = read_configuration(args.config, source=True)
     resolver = resolver_for(args.zone, configuration.settings)
     try:
         known: Mapping[KeyId, KeyHistory] = histories.load(configuration.settings.state_dir)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 
 from mailnotary.config.settings import Network
 
@@ -18,6 +19,19 @@ class KeyState(StrEnum):
 
 IDLE_STATES = frozenset((KeyState.RETIRED, KeyState.PENDING))
 """In which a key never signs, so that mail does not wait for it either."""
+
+
+SigningSet = frozenset[tuple[str, str, bytes]]
+"""The auto keys that sign: domain, selector, and the SHA-256 of the private key's file, which workers can compare
+without parsing a key."""
+
+Published = Collection[tuple[str, str]] | SigningSet
+"""The auto keys whose records have been seen in DNS: by domain and selector, or by the digest of their file too."""
+
+
+def file_digest(pem: bytes) -> bytes:
+    """The last part of a `SigningSet`'s items."""
+    return sha256(pem).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +67,11 @@ class KeyEntry:
     include_subdomains: bool
     keys: tuple[StoredKey, ...]
     allow: Allow
-    source: str = ""  # the file that has the entry
+    source: str = ""  # the file that has the entry, or the program or database
+    from_source: bool = False  # whether that is a program or a database, which alone may change the entry
 
-    def idle(self, key: StoredKey, published: Collection[tuple[str, str]]) -> str:
-        """Why one of the entry's keys does not sign at present; "" if it does. `published`: the auto keys, as
-        (domain, selector), whose records have been seen in DNS."""
+    def idle(self, key: StoredKey, published: Published) -> str:
+        """Why one of the entry's keys does not sign at present; "" if it does."""
         if key.state is KeyState.RETIRED:
             return f"{key.selector} is retired"
         if key.state is KeyState.PENDING:
@@ -76,19 +90,38 @@ class KeyEntry:
         whether the other keys are enough for its receivers is not ours to guess."""
         return next((key for key in self.keys if key.fault and key.state not in IDLE_STATES), None)
 
-    def _may_sign(self, key: StoredKey, published: Collection[tuple[str, str]]) -> bool:
-        return key.state is KeyState.ACTIVE or (key.state is KeyState.AUTO and (self.domain, key.selector) in published)
+    def _may_sign(self, key: StoredKey, published: Published) -> bool:
+        if key.state is not KeyState.AUTO:
+            return key.state is KeyState.ACTIVE
+        name = self.domain, key.selector
+        return name in published or (*name, file_digest(key.pem)) in published
 
 
 @dataclass(frozen=True, slots=True)
 class KeyStore:
-    """All entries, by name (lower-case A-labels)."""
+    """All entries, by name (lower-case A-labels). `complete`: not while a source of keys has yet to say for the first
+    time which domains it has: mail that its keys might sign waits."""
 
     entries: Mapping[str, KeyEntry] = field(default_factory=dict)
+    complete: bool = True
 
     def waiting(self) -> list[str]:
         """The names of the entries whose mail waits, because a key of theirs can't be used."""
         return [name for name, entry in self.entries.items() if entry.faulty is not None]
+
+    @property
+    def signs(self) -> bool:
+        """Whether there are entries, or may be."""
+        return bool(self.entries) or not self.complete
+
+    def may_cover(self, domain: str) -> bool:
+        """Whether mail of this author domain is signed, or might be once the source has answered."""
+        return not self.complete or self.find(domain) is not None
+
+    def must_wait(self, domain: str) -> bool:
+        """Whether it is not known yet who signs for this author domain. An entry of its own in the keystore goes before
+        whatever a source has."""
+        return not self.complete and domain not in self.entries
 
     def find(self, domain: str) -> KeyEntry | None:
         """The entry of an author domain (as `to_ascii` gives it): its own, else the nearest parent's with

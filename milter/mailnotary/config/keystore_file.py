@@ -60,7 +60,7 @@ def read(path: Path, report: Report, *, uid: int, gids: Collection[int]) -> KeyS
 
 
 def _read(path: Path, report: Report, key_files: KeyFiles) -> KeyStore:
-    reader = _KeystoreReader(key_files)
+    reader = KeystoreReader(key_files)
     try:
         paths = files(path)
     except OSError as error:  # what is in it would go unsigned
@@ -94,7 +94,7 @@ def _place(first: Problem, report: Report) -> str:
     return f"line {first.line}" if first.file == report.file else f"{first.file}:{first.line}"
 
 
-class _KeystoreReader:
+class KeystoreReader:
     """Reads the entries of a keystore, from one file after the other."""
 
     def __init__(self, key_files: KeyFiles) -> None:
@@ -135,10 +135,16 @@ class _KeystoreReader:
         top = {"domains": self._domains, "unsafe_keys": boolean(), "defaults": _defaults}
         values(root, report, top)
 
+    def read_entry(self, name: str, place: YamlScalar, node: YamlNode, report: Report, file: str) -> KeyEntry | None:
+        """One entry that is in no file: of the domain `name`, from what would stand below it. `file` is where it comes
+        from; what is wrong is in the report."""
+        self._report, self._file = report, file
+        return self._read_entry(name, place, node)
+
     def _domains(self, node: YamlNode, report: Report) -> None:
         for key, value in mapping_of(node, "example.org: {keys: [...]}").items:
             try:
-                name = _entry_name(key.text)
+                name = entry_name(key.text)
                 if (first := self._places.get(name)) is not None:
                     place = _place(first, report)
                     raise ValueError(f"duplicate entry {name}, first in {place}: put all its keys into one entry")
@@ -282,7 +288,7 @@ def _successor_problem(entry: KeyEntry, key: StoredKey) -> str:
     return ""
 
 
-def _entry_name(text: str) -> str:
+def entry_name(text: str) -> str:
     """The name of an entry: a domain, or "*"."""
     if text == "*":
         return text

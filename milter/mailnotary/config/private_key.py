@@ -24,6 +24,15 @@ def read_key(
     return data, load_private_key(data, path)
 
 
+def read_secret(path: str, uid: int, gids: Collection[int], octets: int) -> bytes:
+    """The octets of another file with a secret, at most so many, under the rules of `read_key`. Raises KeyLoadError."""
+    data, status = _read(path, uid, os.path.dirname(path))
+    _check_access(path, status, uid, gids, os.path.dirname(path))
+    if len(data) > octets:
+        raise KeyLoadError(f"larger than {octets} octets: is this the right file?")
+    return data
+
+
 def load_key(key: StoredKey) -> PrivateKey:
     """The private key of a keystore's key, parsed. Raises KeyLoadError."""
     if key.fault:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mailnotary.config.forwarding import ArcSettings
 from mailnotary.config.publishing import PublishSettings, RotationSettings
+from mailnotary.config.source import SourceSettings
 from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 
 Network = IPv4Network | IPv6Network
@@ -335,6 +336,7 @@ class Settings:
     exempt: Exempt = field(default_factory=Exempt)
     trusted_relays: TrustedRelays = field(default_factory=TrustedRelays)
     keystore: Path = Path("keystore.yaml")  # absolute once loaded
+    source: SourceSettings = field(default_factory=SourceSettings)
     signing: SigningSettings = field(default_factory=SigningSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)
     spf: SpfSettings = field(default_factory=SpfSettings)

@@ -11,6 +11,7 @@ from mailnotary.config import (
     settings_publish,
     settings_reports,
     settings_signing,
+    settings_source,
     yaml_file,
 )
 from mailnotary.config.forwarding import ArcSettings
@@ -86,6 +87,7 @@ def read(path: Path, report: Report) -> tuple[Settings, YamlMapping]:
     _check_peers(settings, root, report)
     settings_reports.check(settings, root, report)
     settings_publish.check(settings, root, report)
+    settings_source.check(settings.source, root, report)
     settings = replace(settings, publish=settings_publish.absolute(settings.publish, path.absolute().parent))
     return replace(settings, keystore=path.absolute().parent / settings.keystore), root
 
@@ -262,6 +264,7 @@ _SETTINGS: dict[str, Converter[Any]] = {
         daemon_names=list_of(text("a daemon's name"), "PROXIED"),
     ),
     "keystore": _file,
+    "source": settings_source.READER,
     "signing": settings_signing.READER,
     "verify": Section(
         VerifySettings,

@@ -12,19 +12,26 @@ from mailnotary.crypto.keys import (
     PublicKey,
 )
 from mailnotary.crypto.parse import generate_private_key, load_private_key, parse_public_key
+from mailnotary.crypto.private_text import private_der
+from mailnotary.crypto.seal import MAX_SEAL_FILE, Sealer, is_sealed, new_seal
 
 __all__ = [
     "MAX_PEM_OCTETS",
     "MAX_PUBLIC_OCTETS",
     "MAX_RSA_BITS",
+    "MAX_SEAL_FILE",
     "MIN_RSA_BITS",
     "KeyLoadError",
     "PrivateKey",
     "PublicKey",
+    "Sealer",
     "backend",
     "generate_private_key",
+    "is_sealed",
     "load_private_key",
+    "new_seal",
     "parse_public_key",
+    "private_der",
 ]
 
 

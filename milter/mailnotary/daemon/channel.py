@@ -12,6 +12,8 @@ from mailnotary.daemon.snapshot import Snapshot
 
 CONFIGURATION = b"C"  # to workers and the key watch: a new configuration
 SIGNING = b"K"  # to workers, from the key watch: which auto keys sign now
+SOURCE = b"B"  # to workers and the key watch, from the source's process: all keys of the source
+CHANGES = b"D"  # the same: what has changed since; without a snapshot: nothing
 STOP = b"S"  # to workers
 END = b""  # the other side has gone
 _QUEUE: Final = 16_384  # octets for words that wait, with what the kernel adds: some forty. Each may keep a keystore

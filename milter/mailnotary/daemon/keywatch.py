@@ -10,19 +10,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from mailnotary.config.keystore import KeyStore
+from mailnotary.config.keystore import SigningSet
 from mailnotary.config.settings import LogSettings, Settings
 from mailnotary.daemon import child
-from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
+from mailnotary.daemon.channel import END, SIGNING, Channel
 from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.daemon.snapshots import Snapshots
 from mailnotary.keys import progress
-from mailnotary.keys.histories import SigningSet, StateError
+from mailnotary.keys.histories import StateError
 from mailnotary.keys.progress import Phase
 from mailnotary.keys.watch import KeyWatch
 from mailnotary.metrics.counts import Series
 from mailnotary.resolver import Resolver
 from mailnotary.resolver.dns import DnsResolver
+from mailnotary.sources.layers import keystore_of
 
 log = logging.getLogger(__name__)
 
@@ -35,29 +37,28 @@ Tell = Callable[[list[tuple[Series, float]]], object]
 """Takes values for the metrics."""
 
 
-def run(control: Channel, configuration: Snapshot, signing: Snapshot, tell: Tell) -> NoReturn:
+def run(control: Channel, snapshots: Snapshots, tell: Tell) -> NoReturn:
     """The life of the process. On `control` the supervisor hands over new configurations, and takes new signing
     sets; its end is this one's too. `tell` takes what there is to say for the metrics. SIGTERM ends it at any time."""
     try:
         child.begin(NAME, NICE)
-        _watch(control, configuration, signing, tell)
+        _watch(control, snapshots, tell)
     except BaseException as error:
         log.critical("defect in the key watch", exc_info=error)
     os._exit(1)
 
 
-def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: Tell) -> None:
+def _watch(control: Channel, snapshots: Snapshots, tell: Tell) -> None:
     announced = False  # of anything
 
     def announce(signing: SigningSet) -> None:
         nonlocal announced
         announced = True
         with suppress(ConnectionError):  # the supervisor has gone, and we go when we next listen to it
-            control.send(SIGNING, Snapshot.write(signing))
+            control.send(SIGNING, Snapshot.write((signing, snapshots.source is not None)))
 
-    watch = KeyWatch(announce, signing.read()[0])
-    signing.close()
-    settings, resolver = _adopt(watch, configuration, None)
+    watch = KeyWatch(announce, snapshots.signing.read()[0][0])
+    settings, resolver = _adopt(watch, snapshots, None)
     due = time.monotonic() + settings.key_check_seconds
     while True:
         pause = 0.0 if watch.busy else max(due - time.monotonic(), 0.0)
@@ -68,9 +69,13 @@ def _watch(control: Channel, configuration: Snapshot, signing: Snapshot, tell: T
             messages = control.receive()
             if END in messages:
                 os._exit(0)
-            if (newest := messages.get(CONFIGURATION)) is not None:
-                settings, resolver = _adopt(watch, newest, settings.log)
+            if messages:
+                begun = snapshots.source is None
+                snapshots = snapshots.after(messages)
+                settings, resolver = _adopt(watch, snapshots, settings.log)
                 due = time.monotonic() + settings.key_check_seconds
+                if begun and snapshots.source is not None:
+                    announce(watch.signing)  # those that wait for the source's keys go on
         if watch.busy:
             watch.step(resolver)
             if not announced and not watch.busy:
@@ -115,12 +120,11 @@ def rotation_values(settings: Settings) -> list[tuple[Series, float]]:
     return values
 
 
-def _adopt(watch: KeyWatch, configuration: Snapshot, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
-    (_, settings), entries = configuration.read()
-    configuration.close()
+def _adopt(watch: KeyWatch, snapshots: Snapshots, old_log: LogSettings | None) -> tuple[Settings, Resolver]:
+    (_, settings), entries = snapshots.configuration.read()
     if settings.log != old_log:
         set_up(settings.log)
     dns = settings.dns
-    watch.adopt(settings, KeyStore(entries))
+    watch.adopt(settings, keystore_of(settings, entries, snapshots.layers()))
     # No cache: each look is to see what DNS has now.
     return settings, DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=0)

@@ -14,6 +14,7 @@ from mailnotary.daemon import keywatch
 from mailnotary.daemon.channel import CONFIGURATION, SIGNING, Channel
 from mailnotary.daemon.restarts import Restarts
 from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.daemon.snapshots import Snapshots
 from mailnotary.keys import watch
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class KeyWatchProcess:
         self.control: Channel | None = None
         self.pid = 0
         first = watch.initial(configuration.settings, configuration.keystore)
-        self.signing = Snapshot.write(first.signing)
+        self.signing = Snapshot.write((first.signing, False))
         self._snapshot = snapshot
         self._tell = tell
         self._wanted = _is_wanted(configuration)
@@ -47,8 +48,9 @@ class KeyWatchProcess:
         unsigned."""
         return not self._heard and time.monotonic() < self._wait_until
 
-    def keep(self, not_its: Iterable[Channel | socket.socket]) -> None:
-        """Starts the process where it is due. `not_its` are the supervisor's own, which it must not hold open."""
+    def keep(self, not_its: Iterable[Channel | socket.socket], source: tuple[Snapshot | None, Snapshot | None]) -> None:
+        """Starts the process where it is due. `not_its` are the supervisor's own, which it must not hold open; `source`
+        is what the source of keys has said."""
         if not self._wanted or self.pid or self._restarts.wait:
             return
         self._restarts.begin()
@@ -67,7 +69,7 @@ class KeyWatchProcess:
             try:
                 for other in (self.control, *not_its):
                     other.close()
-                keywatch.run(theirs, self._snapshot, self.signing, self._tell)
+                keywatch.run(theirs, Snapshots(self._snapshot, self.signing, *source), self._tell)
             finally:
                 os._exit(1)
         theirs.close()
@@ -100,9 +102,14 @@ class KeyWatchProcess:
         self._wanted = _is_wanted(configuration)
         if not self._wanted:
             self.stop()
-        elif self.control is not None:
+        else:
+            self.tell(CONFIGURATION, snapshot)
+
+    def tell(self, word: bytes, snapshot: Snapshot | None) -> None:
+        """Hands on a new configuration, or what the source of keys has said."""
+        if self.control is not None:
             try:
-                self.control.send(CONFIGURATION, snapshot)
+                self.control.send(word, snapshot)
             except ConnectionError:
                 pass  # it has just ended; its successor knows better
             except OSError as error:
@@ -141,4 +148,5 @@ class KeyWatchProcess:
 
 
 def _is_wanted(configuration: Configuration) -> bool:
-    return bool(configuration.keystore.entries) and configuration.settings.mode is not Mode.VERIFY
+    signs = bool(configuration.keystore.entries) or configuration.settings.source.wanted
+    return signs and configuration.settings.mode is not Mode.VERIFY

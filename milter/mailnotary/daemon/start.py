@@ -21,6 +21,7 @@ from mailnotary.daemon.log_pump import LogPump
 from mailnotary.daemon.notify import Notifier
 from mailnotary.daemon.recorder_parent import RecorderProcess
 from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.daemon.source_parent import SourceProcess
 from mailnotary.daemon.supervisor import Supervisor, Timing, log_findings
 
 
@@ -85,6 +86,7 @@ def _supervisor(
         stand_ins=stand_ins,
         key_watch=KeyWatchProcess(snapshot, configuration, recorder.tell),
         recorder=recorder,
+        source=SourceProcess(snapshot, configuration.settings),
         notifier=Notifier(),
         timing=timing,
         log_pump=pump,

@@ -26,6 +26,8 @@ from mailnotary.daemon.place import Place
 from mailnotary.daemon.recorder_parent import RecorderProcess
 from mailnotary.daemon.restarts import Restarts
 from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.daemon.snapshots import Snapshots
+from mailnotary.daemon.source_parent import SourceProcess
 from mailnotary.daemon.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Supervisor:
     stand_ins: StandIns
     key_watch: KeyWatchProcess
     recorder: RecorderProcess
+    source: SourceProcess
     notifier: Notifier
     timing: Timing = field(default_factory=Timing)
     log_pump: LogPump | None = None
@@ -121,8 +124,11 @@ class Supervisor:
         if self.log_pump is not None:
             self.log_pump.keep()
         self.recorder.keep()
-        self.key_watch.keep([self.listener.socket, *(place.control for place in self._places if place.control)])
-        if not self._ready and self.key_watch.holds_start:
+        controls = [place.control for place in self._places if place.control]
+        self.source.keep([self.listener.socket, *_open(self.key_watch.control), *controls])
+        said = self.source.base, self.source.changes
+        self.key_watch.keep([self.listener.socket, *_open(self.source.control), *controls], said)
+        if not self._ready and (self.source.holds_start or self.key_watch.holds_start):
             return
         for place in self._places:
             if not place.pid and not place.restarts.wait:
@@ -139,14 +145,14 @@ class Supervisor:
 
     def _become_worker(self, place: Place, control: Channel) -> None:
         # Else the end of the supervisor would not be the end of these channels.
-        for other in [*(other.control for other in self._places), self.key_watch.control]:
+        for other in [*(other.control for other in self._places), self.key_watch.control, self.source.control]:
             if other is not None:
                 other.close()
-        snapshots = (self.snapshot, self.key_watch.signing)
+        snapshots = Snapshots(self.snapshot, self.key_watch.signing, self.source.base, self.source.changes)
         Worker(
             place.number,
             control,
-            *snapshots,
+            snapshots,
             self._heartbeats,
             self.callbacks,
             self.listener,
@@ -159,6 +165,7 @@ class Supervisor:
         for pid, status in _ended_children():
             self.key_watch.ended(pid, status)
             self.recorder.ended(pid, status)
+            self.source.ended(pid, status)
             if self.log_pump is not None:
                 self.log_pump.ended(pid)
             for place in self._places:
@@ -177,6 +184,9 @@ class Supervisor:
             if place.pid and not place.killed:
                 silent = now - max(heartbeats[place.number][0], place.restarts.started)
                 place.judge(silent, stale=silent > self.timing.stale and now > self._grace)
+        for word, snapshot in self.source.news():
+            self._tell(word, snapshot)
+            self.key_watch.tell(word, snapshot)
         if self.key_watch.has_news():
             self._tell(SIGNING, self.key_watch.signing)
         if self.settings.metrics.listen is not None:
@@ -240,6 +250,7 @@ class Supervisor:
         self.snapshot = snapshot
         self._adopt(new)
         self._tell(CONFIGURATION, snapshot)
+        self.source.reload(self.settings, snapshot)
         self.key_watch.reload(new, snapshot)
         self.recorder.reload(self.settings)
 
@@ -266,6 +277,7 @@ class Supervisor:
         self.notifier.stopping(self.settings.stop_seconds + 2 * self.timing.stop_margin)
         self.listener.remove()
         self.key_watch.stop()
+        self.source.stop()
         self._tell(STOP)
         time.sleep(0.1)  # they take their hands off the socket; then it can be shut without a complaint from libmilter
         self.listener.shut()
@@ -294,6 +306,10 @@ def log_findings(configuration: Configuration) -> None:
         log.error("a key can't be used, and the mail of its domain waits", extra={"fields": {"problem": str(fault)}})
     for warning in configuration.warnings:
         log.warning("configuration", extra={"fields": {"problem": str(warning)}})
+
+
+def _open(channel: Channel | None) -> list[Channel]:
+    return [] if channel is None else [channel]
 
 
 def _ended_children() -> Iterator[tuple[int, int]]:

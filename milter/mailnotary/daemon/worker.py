@@ -20,25 +20,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from mailnotary.config.keystore import KeyStore
+from mailnotary.config.keystore import KeyStore, Published
 from mailnotary.config.settings import DnsSettings, Settings
 from mailnotary.daemon import adapter
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.board import Board
-from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, STOP, Channel
+from mailnotary.daemon.channel import END, STOP, Channel
 from mailnotary.daemon.heartbeat import Heartbeats
 from mailnotary.daemon.listener import Listener, StandIns
 from mailnotary.daemon.log import Log, say_lost, set_up
 from mailnotary.daemon.recording import Recording
 from mailnotary.daemon.room import Room
-from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.daemon.snapshots import Snapshots
 from mailnotary.daemon.waker import Waker
 from mailnotary.history.privacy import hide
-from mailnotary.keys import histories
 from mailnotary.metrics.counts import Counts
 from mailnotary.resolver.dns import DnsResolver, system_nameservers
 from mailnotary.session.message import Environment
 from mailnotary.session.outcome import MessageRecord
+from mailnotary.sources.layers import keystore_of
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +51,14 @@ ACCEPT_SECONDS = 0.1  # in which a connection that was just accepted shows up as
 
 
 class Worker:
-    """The life of one worker. `control` is where the supervisor speaks; at its end it is gone. `signing`: the auto keys
-    that sign, as the key watch has found out. `recorder` is where outcomes go for the history, `board` has what
-    it knows of replays."""
+    """The life of one worker. `control` is where the supervisor speaks; at its end it is gone. `recorder` is where
+    outcomes go for the history, `board` has what it knows of replays."""
 
     def __init__(
         self,
         number: int,
         control: Channel,
-        configuration: Snapshot,
-        signing: Snapshot,
+        snapshots: Snapshots,
         heartbeats: Heartbeats,
         callbacks: Adapter,
         listener: Listener,
@@ -70,8 +68,7 @@ class Worker:
     ) -> None:
         self._number = number
         self._control = control
-        self._configuration = configuration
-        self._signing = signing
+        self._snapshots = snapshots
         self._heartbeats = heartbeats
         self._adapter = callbacks
         self._listener = listener
@@ -129,7 +126,8 @@ class Worker:
             messages = self._control.receive()
             if STOP in messages or END in messages:
                 self._drain()
-            self._adopt(messages.get(CONFIGURATION), messages.get(SIGNING))
+            self._snapshots = self._snapshots.after(messages)
+            self._load()
         except (MemoryError, OSError) as error:
             # A fresh process may do better, and no worker stays behind on the old configuration for good.
             log.error("can't take over the configuration; making room for a new worker", exc_info=error)
@@ -142,23 +140,14 @@ class Worker:
         gc.collect()  # before what is garbage is frozen with the rest
         gc.disable()  # it would look through a tree that only grows
         try:
-            (generation, settings), entries = self._configuration.read()
-            signing, _ = self._signing.read()
-            keystore = KeyStore(entries)
-            self._environments.adopt(settings, keystore, histories.published(keystore, signing))
+            (generation, settings), entries = self._snapshots.configuration.read()
+            (signing, with_source), _ = self._snapshots.signing.read()
+            keystore = keystore_of(settings, entries, self._snapshots.layers(), with_source=with_source)
+            self._environments.adopt(settings, keystore, signing)
             self._generation = generation
         finally:
             gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole
             gc.enable()
-
-    def _adopt(self, configuration: Snapshot | None, signing: Snapshot | None) -> None:
-        if configuration is not None:
-            self._configuration.close()  # the supervisor's objects, which we were forked with, would keep it
-            self._configuration = configuration
-        if signing is not None:
-            self._signing.close()
-            self._signing = signing
-        self._load()
 
     # -- life and death
 
@@ -211,7 +200,7 @@ class Environments:
             raise RuntimeError("no configuration was loaded yet")
         return self._current
 
-    def adopt(self, settings: Settings, keystore: KeyStore, published: frozenset[tuple[str, str]]) -> None:
+    def adopt(self, settings: Settings, keystore: KeyStore, published: Published) -> None:
         """Judges with these from now on; `published` are the auto keys that sign. The resolver, and its cache with it,
         stays where nothing about it has changed."""
         old = self._current

@@ -12,6 +12,7 @@ from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import ConfigError, Configuration, load_configuration
 from mailnotary.config.settings import Mode, Settings
 from mailnotary.doctor.finding import Finding, error, ok, unknown, warning
+from mailnotary.sources.beside import with_source
 
 
 def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
@@ -20,7 +21,7 @@ def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
         return None, None, [unknown("configuration", f"this account cannot read {path}", "run this as root")]
     findings = list(_account(path))
     try:
-        configuration = load_configuration(path)
+        configuration = with_source(load_configuration(path))
     except ConfigError as problems:
         findings += [error("configuration", str(problem)) for problem in problems.problems]
         return _settings_alone(path), None, findings
@@ -59,15 +60,18 @@ def _keys(path: Path, configuration: Configuration) -> Iterator[Finding]:
             advice = "make a key with `mailnotary keygen DOMAIN SELECTOR`, or set mode: verify"
             yield warning("keys", "the keystore has no domains, so nothing is signed", advice)
         return
-    key_files = {Path(key.file) for entry in entries.values() for key in entry.keys}
-    sources = {Path(entry.source) for entry in entries.values()}
+    in_files = [entry for entry in entries.values() if not entry.from_source]
+    key_files = {Path(key.file) for entry in in_files for key in entry.keys}
+    sources = {Path(entry.source) for entry in in_files}
+    if len(in_files) < len(entries):
+        yield ok("source", f"{len(entries) - len(in_files)} domains have their keys from the source of keys")
     trusted = {path, configuration.settings.keystore} | sources | key_files
     exposed = [file for file in sorted(trusted | {file.parent for file in trusted}) if _others_write(file)]
     for file in exposed:
         text = f"users other than its owner can write {file}, and so could sign as you"
         yield error("keys", text, f"chmod go-w {shlex.quote(str(file))}")
     if not exposed and not configuration.faults:
-        count, domains = len(key_files), len(entries)
+        count, domains = len(key_files), len(in_files)
         names = f"{count} key{'s' * (count != 1)} of {domains} domain{'s' * (domains != 1)}"
         yield ok("keys", f"{names}, which the daemon can read and no other user can change")
 

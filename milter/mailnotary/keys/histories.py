@@ -124,30 +124,10 @@ def forget(known: KeyHistories, keep: Iterable[KeyId], now: float) -> dict[KeyId
 
 # --- the keystore's keys --------------------------------------------------------------------------------------------
 
-SigningSet = frozenset[tuple[str, str, bytes]]
-"""The auto keys that sign: domain, selector, and the SHA-256 of the private key's file, which workers can compare
-without parsing a key."""
-
-
-def file_digest(pem: bytes) -> bytes:
-    """The last part of a `SigningSet`'s items."""
-    return sha256(pem).digest()
-
-
-def published(keystore: KeyStore, signing: SigningSet) -> frozenset[tuple[str, str]]:
-    """The auto keys of a keystore that sign, as (domain, selector)."""
-    if not signing:
-        return frozenset()
-    return frozenset(
-        (entry.domain, key.selector)
-        for entry in keystore.entries.values()
-        for key in entry.keys
-        if key.state is KeyState.AUTO and (entry.domain, key.selector, file_digest(key.pem)) in signing
-    )
-
 
 def remembered(directory: Path, keystore: KeyStore) -> frozenset[tuple[str, str]]:
-    """Like `published`, for other processes than the daemon: according to its state file. Raises StateError."""
+    """The auto keys of a keystore that sign, as (domain, selector), for other processes than the daemon: according to
+    its state file. Raises StateError."""
     if not any(key.state is KeyState.AUTO for entry in keystore.entries.values() for key in entry.keys):
         return frozenset()
     signing = {name for name, history in load(directory).items() if history.signing}

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mailnotary.config.keystore import KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.keystore import KeyEntry, KeyState, KeyStore, SigningSet, StoredKey, file_digest
 from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import Mode, Settings
 from mailnotary.crypto import KeyLoadError, PrivateKey
 from mailnotary.keys import histories
-from mailnotary.keys.histories import KeyHistory, KeyId, SigningSet, StateError
+from mailnotary.keys.histories import KeyHistory, KeyId, StateError
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus, observe
 from mailnotary.resolver import Resolver
 
@@ -58,7 +58,7 @@ def watched_keys(keystore: KeyStore, states: Iterable[KeyState] = KeyState) -> d
             except KeyLoadError:
                 continue
             name = KeyId(entry.domain, key.selector, histories.fingerprint(private))
-            watched = keys.setdefault(name, _Watched(histories.file_digest(key.pem), key.state, []))
+            watched = keys.setdefault(name, _Watched(file_digest(key.pem), key.state, []))
             watched.places.append((entry, key))
             if _STRENGTH[key.state] > _STRENGTH[watched.state]:
                 watched.state = key.state

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mailnotary import arc, authres, dkim
 from mailnotary.authres import Results
-from mailnotary.config.keystore import KeyStore
+from mailnotary.config.keystore import KeyStore, Published
 from mailnotary.config.settings import Settings
 from mailnotary.mail.address import Author
 from mailnotary.mail.message import HeaderField
@@ -32,7 +32,7 @@ class Environment:
     log: Callable[[MessageRecord], None]
     hostname: str  # the authserv-id where neither the configuration nor the MTA gives one
     clock: Callable[[], float] = time.time
-    published: frozenset[tuple[str, str]] = frozenset()  # auto keys (domain, selector) that DNS was seen serving
+    published: Published = frozenset()
     traces: Traces | None = None
     replayed: Container[bytes] = ()  # ids of signatures
 

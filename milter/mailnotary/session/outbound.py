@@ -4,14 +4,13 @@ The chain of decisions, in order: exempt, ours (authenticated, network, daemon n
 keystore's entry for it, what that entry allows, its keys. Each step that ends the chain says why, for the log and for
 `explain`."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from mailnotary import dkim
-from mailnotary.config.keystore import Allow, KeyEntry, KeyStore, StoredKey
+from mailnotary.config.keystore import Allow, KeyEntry, KeyStore, Published, StoredKey
 from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import Mode, OnBadAuthor, OnRefused, Settings, SigningSettings
 from mailnotary.crypto import KeyLoadError
@@ -100,17 +99,19 @@ class SigningPlan:
 def plan(
     settings: Settings,
     keystore: KeyStore,
-    published: Collection[tuple[str, str]],
+    published: Published,
     author: Author,
     client: Client,
     *,
     relaxed_only: bool,
 ) -> SigningPlan:
-    """Decides who signs. `published` are the auto keys, as (domain, selector), whose record DNS was seen serving.
+    """Decides who signs. `published` are the auto keys whose record DNS was seen serving.
     A key that can't be used holds the message back, even if others of the entry can be."""
     if author.problem is not None:
         return _without_author(settings.signing, keystore, author, client)
     domain = author.domains[0]
+    if keystore.must_wait(domain):
+        return SigningPlan(f"the source of keys has not yet said whether it has {domain}", refusal=UNSIGNABLE)
     entry = keystore.find(domain)
     if entry is None:
         return SigningPlan(f"no entry of the keystore covers the author domain {domain}")
@@ -143,9 +144,9 @@ def _without_author(settings: SigningSettings, keystore: KeyStore, author: Autho
     if not claimed and (sender := to_ascii(client.mail_from.rpartition("@")[2])):
         claimed.append(sender)
     for domain in claimed:
-        if keystore.find(domain) is not None:
+        if keystore.may_cover(domain):
             return _held_back(settings, author, f"{domain} is signed for")
-    if author.more and keystore.entries:
+    if author.more and keystore.signs:
         return _held_back(settings, author, "it may show more domains than are looked for, ours among them")
     return SigningPlan(f"no single author domain: {author.reason}")
 
@@ -174,7 +175,7 @@ def _matches(text: str, pattern: str) -> bool:
     return fnmatchcase(text.lower(), pattern.lower())
 
 
-def signing_keys(entry: KeyEntry, published: Collection[tuple[str, str]]) -> tuple[list[StoredKey], str]:
+def signing_keys(entry: KeyEntry, published: Published) -> tuple[list[StoredKey], str]:
     """The keys of an entry that sign, and why each of the others does not."""
     idle = [(key, entry.idle(key, published)) for key in entry.keys]
     keys = [key for key, why in idle if not why]

@@ -292,7 +292,7 @@ class Session:
         if message.budget.too_large:  # what it holds in our name could not be removed
             return (too_large(message),)
         env = message.env
-        may_be_signed = message.mode is MessageMode.SIGN and bool(env.keystore.entries)
+        may_be_signed = message.mode is MessageMode.SIGN and env.keystore.signs
         if may_be_signed or env.settings.on_internal_error is InternalError.TEMPFAIL:
             return (_TEMPORARY,)
         if message.mode is not MessageMode.VERIFY:

@@ -1,0 +1,1 @@
+"""Keys from a program or a database: asking for them, checking them, and keeping what was said last."""
