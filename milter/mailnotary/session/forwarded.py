@@ -3,8 +3,8 @@
 A chain proves who sealed, not that what they say is true, and whoever sealed may have changed everything before. So the
 word of a set that the message passed DMARC counts only if every sealer from that set up to the newest is trusted: one
 in between that is not could have put another body, or another message, behind an old set that says pass. OpenDMARC
-asks for all sealers of the chain, rspamd for any of them, Fastmail's authentication_milter for those since the pass;
-we do as the last. Sets before the pass need no trust, for a trusted sealer saw the message pass after them.
+asks for all sealers of the chain, rspamd for any of them. Sets before the pass need no trust, for a trusted sealer saw
+the message pass after them.
 
 The names are compared whole: below a sealer's domain there may be its customers. And beside the seal, the same domain
 must have signed the message (Microsoft's trusted sealers ask for that too)."""
