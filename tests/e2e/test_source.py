@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from support.daemon import Daemon
-from support.mail import ed_pem, rsa_pem
+from support.dns_server import DnsServer
+from support.mail import ed_pem, record_of, rsa_pem
 from support.milter_client import MilterClient
 
 TIMES = {"check_seconds": 1, "changes_seconds": 0.2}
@@ -166,3 +167,29 @@ def test_the_keys_that_are_kept_are_for_the_daemon_alone(tmp_path: Path) -> None
         assert (tmp_path / "source.keys").stat().st_mode & 0o077 == 0
         assert ed_pem().splitlines()[1][:20] not in (tmp_path / "source.names").read_bytes()
         assert "PRIVATE" not in at.text()
+
+
+def test_only_auto_keys_are_looked_up_and_they_sign_once_dns_has_them(tmp_path: Path) -> None:
+    path, write = program(tmp_path)
+    write(row("a.example"))
+    zone: dict[str, Any] = {"example": [{"TXT": "none"}]}
+    with DnsServer(zone) as dns:
+        source = TIMES | {"program": [str(path)]}
+        at = Daemon(
+            tmp_path,
+            keystore={"domains": {}},
+            state_dir=str(tmp_path),
+            source=source,
+            dns={"nameservers": [dns.nameserver]},
+            key_check_seconds=1,
+        )
+        with at:
+            until(at, "a.example", "s1")
+            write(row("a.example", selector="s2"))
+            until(at, "a.example", "s2")
+            assert not any("_domainkey" in name for name, _ in dns.questions)
+            write(row("a.example", selector="s3"), row("b.example", state="auto"))
+            until(at, "a.example", "s3")
+            assert sent(at, "b.example") in ("", "451")  # 451 until the key watch has heard of it
+            dns.set_zone({"s1._domainkey.b.example": [{"TXT": record_of(ed_pem())}]})
+            until(at, "b.example", "s1")

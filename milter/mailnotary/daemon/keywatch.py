@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from mailnotary.config.keystore import SigningSet
+from mailnotary.config.keystore import KeyStore, SigningSet
 from mailnotary.config.settings import LogSettings, Settings
 from mailnotary.daemon import child
-from mailnotary.daemon.channel import END, SIGNING, Channel
+from mailnotary.daemon.channel import CONFIGURATION, END, SIGNING, Channel
 from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.snapshots import Snapshots
@@ -70,10 +70,11 @@ def _watch(control: Channel, snapshots: Snapshots, tell: Tell) -> None:
             if END in messages:
                 os._exit(0)
             if messages:
-                begun = snapshots.source is None
+                begun, had_auto = snapshots.source is None, _has_auto(snapshots)
                 snapshots = snapshots.after(messages)
-                settings, resolver = _adopt(watch, snapshots, settings.log)
-                due = time.monotonic() + settings.key_check_seconds
+                if CONFIGURATION in messages or had_auto or _has_auto(snapshots):
+                    settings, resolver = _adopt(watch, snapshots, settings.log)
+                    due = time.monotonic() + settings.key_check_seconds
                 if begun and snapshots.source is not None:
                     announce(watch.signing)  # those that wait for the source's keys go on
         if watch.busy:
@@ -125,6 +126,14 @@ def _adopt(watch: KeyWatch, snapshots: Snapshots, old_log: LogSettings | None) -
     if settings.log != old_log:
         set_up(settings.log)
     dns = settings.dns
-    watch.adopt(settings, keystore_of(settings, entries, snapshots.layers()))
+    layers = snapshots.layers() if _has_auto(snapshots) else None
+    watch.adopt(settings, KeyStore(entries) if layers is None else keystore_of(settings, entries, layers))
     # No cache: each look is to see what DNS has now.
     return settings, DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=0)
+
+
+def _has_auto(snapshots: Snapshots) -> bool:
+    """Whether what the source has depends on this process. Its other keys sign whatever DNS has, and to look at a
+    hundred thousand of them at each change of one would be work for nothing: `mailnotary keys` shows their records."""
+    layers = snapshots.layers()
+    return layers is not None and bool(layers.value["auto"])
