@@ -274,6 +274,28 @@ def test_reports_are_sent_by_their_unit_in_its_sandbox(box: Box) -> None:
     assert "rsa2026" in box.signatures()
 
 
+def test_keys_are_replaced_by_their_unit_in_its_sandbox(box: Box) -> None:
+    keystore = Path("/etc/mailnotary/keystore.yaml")
+    before = keystore.read_text()
+    configure(rotation={"rotate_every": "30d"})
+    for key in keystore.parent.rglob("*.pem"):
+        os.utime(key, (0, 0))  # long due
+    run("systemd-analyze", "verify", "mailnotary-rotate.timer")
+    run("systemctl", "start", "mailnotary-rotate")
+    assert shown("Result", "mailnotary-rotate") == "success"
+    assert "pending" in keystore.read_text()  # made; without `publish:` it waits for its record
+    last = run("systemd-analyze", "security", "--no-pager", "mailnotary-rotate.service").strip().splitlines()[-1]
+    print("\n" + last)
+    assert float(re.findall(r"\b\d+\.\d+\b", last)[0]) <= 3.0  # it is root's
+    run("systemctl", "enable", "--now", "mailnotary-rotate.timer")
+    assert shown("ActiveState", "mailnotary-rotate.timer") == "active"
+    assert box.signatures() == ["rsa2026", "ed2026"]
+    run("systemctl", "disable", "--now", "mailnotary-rotate.timer")
+    configure(rotation={})
+    keystore.write_text(before)
+    reload()
+
+
 def test_the_doctor_finds_nothing_wrong(box: Box) -> None:
     said = json.loads(run("mailnotary", "doctor", "--json", check=False))
     for one in said["findings"]:
