@@ -139,7 +139,8 @@ class Inbound:
             min_rsa_bits=settings.verify.min_rsa_bits,
             bodies=self._bodies,
         )
-        if settings.arc.verify or settings.arc.seal is not None:
+        wanted = settings.arc.verify or settings.arc.seal is not None
+        if wanted and any(field.key.startswith(b"arc-") for field in fields):  # most mail has no chain
             self._chain = arc.Verifier(
                 fields,
                 self._budget.arc,
