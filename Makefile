@@ -61,7 +61,8 @@ rooms: setup  ## draw the rooms and the exceptions into ARCHITECTURE.md
 
 bench: setup  ## measure the hot paths, then the daemon, beside its peers where they are installed; plots in build/bench
 	$(PYTHON) -m pytest tests/bench -o addopts='--import-mode=importlib' -o python_files='bench_*.py'
-	PYTHONPATH=tests $(PYTHON) -m bench.throughput --plots build/bench
+	PYTHONPATH=tests $(PYTHON) -m bench.throughput
+	PYTHONPATH=tests $(PYTHON) -m bench.plots build/bench
 	PYTHONPATH=tests $(PYTHON) -m bench.history --messages 1000000
 	PYTHONPATH=tests $(PYTHON) -m bench.reports
 

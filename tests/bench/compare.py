@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
+from bench.messages import SELECTORS, pem
 from bench.senders import Senders
-from bench.throughput import SELECTORS, WORK, Filters, Work, in_turn, pem
+from bench.throughput import WORK, Filters, Work, in_turn
 from support.mail import record_of
 from support.milter_load import Load
 

@@ -1,6 +1,6 @@
 """How fast mailnotary is, alone or beside its peers where these are installed.
 
-    PYTHONPATH=tests python -m bench.throughput [--rounds 5] [--seconds 2] [--only WORD] [--plots DIRECTORY]
+    PYTHONPATH=tests python -m bench.throughput [--rounds 5] [--seconds 2] [--only WORD]
 
 Each piece of work is measured in turn with each filter, round after round, and medians are shown: a machine that is
 busy with something else slows all of them down. `CPU` is milliseconds a message of all of a filter's processes; the two
@@ -10,66 +10,30 @@ as there are connections; DNS is a server on loopback.
 
 import argparse
 import os
-import platform
 import random
 import tempfile
-import time
-from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import mailnotary
-from bench import peers, svg
+from bench import peers
+from bench.messages import GOOD, SELECTORS, message, pem
 from bench.senders import CLIENT, Senders
-from mailnotary import dkim
-from mailnotary.crypto import PrivateKey, generate_private_key, load_private_key
 from support.daemon import Daemon
 from support.mail import record_of
 from support.milter_load import Load, Script, load, middle
 
-GOOD = "good.example"
-SELECTORS = {"rsa": "rsa", "ed": "ed25519"}
 MANY = 10_000  # domains of a large keystore
-
-_HEADER = """\
-Received: from mail.{domain} (mail.{domain} [192.0.2.10])
-\tby relay.{domain} (Postfix) with ESMTPS id 4XyZab12Cdz9v
-\tfor <user@rcpt.example>; Sat, 21 Nov 2020 10:11:12 +0000 (UTC)
-Received: from app-7.internal.{domain} (app-7.internal.{domain} [198.51.100.23])
-\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))
-\tby mail.{domain} (Postfix) with ESMTPSA id 4XyZaa0Kqjz3w
-\tfor <user@rcpt.example>; Sat, 21 Nov 2020 10:11:11 +0000 (UTC)
-From: Alice Example <alice@{domain}>
-To: Bob Receiver <user@rcpt.example>
-Cc: =?utf-8?q?Zo=C3=AB?= <zoe@rcpt.example>,
- Team <team@rcpt.example>
-Reply-To: support@{domain}
-Subject: Quarterly   numbers, and the meeting
-Date: Sat, 21 Nov 2020 10:11:10 +0000
-Message-ID: <20201121101110.52e6b438@{domain}>
-In-Reply-To: <20201120.prev@rcpt.example>
-References: <20201119.first@rcpt.example>
- <20201120.prev@rcpt.example>
-MIME-Version: 1.0
-Content-Type: {type}
-Content-Transfer-Encoding: 8bit
-List-Unsubscribe: <https://news.{domain}/unsubscribe/f2a74de4>
-User-Agent: Bench/1.0
-
-"""
 # As OpenDMARC gets it from the two filters before it.
 _BEFORE_OPENDMARC = f"""\
 Authentication-Results: mx.rcpt.example; spf=pass (sender SPF authorized) smtp.mailfrom=alice@{GOOD}
 Authentication-Results: mx.rcpt.example;
 \tdkim=pass (2048-bit key; unprotected) header.d={GOOD} header.i=@{GOOD} header.a=rsa-sha256
 """.encode()
-_WORDS = ("the", "of", "and", "meeting", "invoice", "delivery", "is", "that", "for", "schedule", "their", "payment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +56,21 @@ class Work:
         return self.name.startswith("sign")
 
 
-_VERIFIERS = ("mailnotary", "OpenDKIM", "rspamd")
+VERIFIERS = ("mailnotary", "OpenDKIM", "rspamd")
 WORK = (
-    Work("verify 4 KB", 4_000, (*_VERIFIERS, "pyspf-milter", "OpenDMARC")),
-    Work("verify 4 KB, one message a connection", 4_000, _VERIFIERS, per_connection=1),
+    Work("verify 4 KB", 4_000, (*VERIFIERS, "pyspf-milter", "OpenDMARC")),
+    Work("verify 4 KB, one message a connection", 4_000, VERIFIERS, per_connection=1),
     Work("verify 4 KB, every sender domain new", 4_000, ("mailnotary", "pyspf-milter", "rspamd"), senders=0),
     Work("verify 4 KB, 10,000 sender domains", 4_000, ("mailnotary", "rspamd"), senders=10_000, zipf=True),
     Work("verify 4 KB, as many processes each", 4_000, ("mailnotary", "rspamd processes")),
     Work("verify 4 KB, with and without the history", 4_000, ("mailnotary", "mailnotary history")),
-    Work("verify 50 KB", 50_000, _VERIFIERS),
-    Work("verify 2 MB, base64", 2_000_000, (*_VERIFIERS, "bare-filter")),
-    Work("verify 10 MB, base64", 10_000_000, (*_VERIFIERS, "bare-filter")),
+    Work("verify 50 KB", 50_000, VERIFIERS),
+    Work("verify 2 MB, base64", 2_000_000, (*VERIFIERS, "bare-filter")),
+    Work("verify 10 MB, base64", 10_000_000, (*VERIFIERS, "bare-filter")),
     Work(
         "verify 2 MB, prose with double spaces and trailing blanks", 2_000_000, ("mailnotary", "OpenDKIM"), prose=True
     ),
-    Work("verify 10 MB, base64, 50 connections", 10_000_000, _VERIFIERS, connections=50),
+    Work("verify 10 MB, base64, 50 connections", 10_000_000, VERIFIERS, connections=50),
     Work("sign 4 KB, RSA-2048", 4_000, ("sign mailnotary", "sign OpenDKIM", "sign rspamd")),
     Work("sign 4 KB, RSA-2048, pycryptodome", 4_000, ("sign mailnotary pycryptodome", "sign OpenDKIM")),
     Work("sign 4 KB, Ed25519", 4_000, ("sign mailnotary ed25519", "sign OpenDKIM ed25519")),
@@ -116,8 +80,6 @@ WORK = (
 _CHAIN = ("OpenDKIM", "pyspf-milter", "OpenDMARC")  # what a message goes through without us
 COLD = 2_000  # messages from as many new domains
 DRAWN = 20_000  # messages of a day's mail, over and over
-CONNECTIONS = (1, 2, 5, 10, 20, 50)
-SIZES = (4_000, 50_000, 500_000, 2_000_000, 10_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,46 +91,6 @@ class Filter:
     pid: int
     expect: bytes
     above: bytes = b""
-
-
-@cache
-def pem(algorithm: str) -> bytes:
-    """The senders' key."""
-    return generate_private_key(algorithm)
-
-
-@cache
-def _private(algorithm: str) -> PrivateKey:
-    return load_private_key(pem(algorithm))
-
-
-@cache
-def _body(octets: int, prose: bool, attached: bool) -> bytes:
-    rng = random.Random(octets)
-    ends = (" \n", "  ", "\n", " ") if prose else (" ", " ", " ", "\n")
-    words = "".join(rng.choice(_WORDS) + ends[n % 7 % 4] for n in range(2_000)).encode()
-    head, block, tail = b"", words, b""
-    if attached:
-        head = b"--b\nContent-Type: text/plain\n\n" + words[:2_000] + b"\n--b\n"
-        head += b"Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n"
-        block = b64encode(rng.randbytes(57 * 400))
-        block = b"".join(block[start : start + 76] + b"\n" for start in range(0, len(block), 76))
-        tail = b"--b--\n"
-    size = octets - len(head)
-    return head + (block * (size // len(block) + 1))[:size].rstrip() + b"\n" + tail
-
-
-def message(domain: str, octets: int, *, prose: bool = False, signed: bool = False) -> bytes:
-    """A message of about so many octets, with LF: words (with `prose`: and many blanks), or a large attachment."""
-    attached = octets > 60_000 and not prose
-    kind = 'multipart/mixed; boundary="b"' if attached else "text/plain; charset=utf-8"
-    head = _HEADER.format(type=kind, domain=domain).encode()
-    data = head + _body(octets - len(head) - 700 * signed, prose, attached)
-    if not signed:
-        return data
-    data = data.replace(b"\n", b"\r\n")
-    signer = dkim.Signer(domain, "rsa", _private("rsa"), canonicalization="relaxed/relaxed")
-    return (dkim.sign(data, signer) + b"\r\n" + data).replace(b"\r\n", b"\n")
 
 
 class Filters:
@@ -344,37 +266,12 @@ def _beside(ours: Load, one: Load) -> tuple[str, str]:
     return f"{ours.rate / one.rate:.2f}", f"{ours.cpu / one.cpu:.2f}"
 
 
-def plots(directory: Path, filters: Filters, rounds: int, seconds: float) -> None:
-    """Writes messages/s over connections, and CPU over message size."""
-    directory.mkdir(parents=True, exist_ok=True)
-    subjects = [found for name in _VERIFIERS if (found := filters.get(name)) is not None]
-    rates: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in subjects}
-    cpus: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in subjects}
-    for connections in CONNECTIONS:
-        work = Work("", 4_000, _VERIFIERS, connections=connections)
-        for subject, one in zip(subjects, measure(work, subjects, rounds, seconds), strict=True):
-            rates[subject.name].append((connections, one.rate))
-    for size in SIZES:
-        work = Work("", size, _VERIFIERS, connections=4)
-        for subject, one in zip(subjects, measure(work, subjects, rounds, seconds), strict=True):
-            cpus[subject.name].append((size, one.cpu))
-    versions = [f"{subject.name} {peers.version(subject.name) or mailnotary.__version__}" for subject in subjects]
-    note = ", ".join([time.strftime("%Y-%m-%d"), f"Python {platform.python_version()}", *versions])
-    title = f"Messages of 4 KB verified in a second ({os.cpu_count()} cores)"
-    (directory / "rate.svg").write_text(svg.plot(title, "connections", "messages/s", rates, note=note))
-    title = "CPU to verify a message"
-    plot = svg.plot(title, "octets of the message", "milliseconds", cpus, log_y=True, note=note)
-    (directory / "cpu.svg").write_text(plot)
-    print(f"\nwrote {directory / 'rate.svg'} and {directory / 'cpu.svg'}")
-
-
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--only", default="", metavar="WORD", help="the rows with this in their name")
-    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="write SVG plots there")
     options = parser.parse_args()
     works = [work for work in WORK if options.only in work.name]
     records = {selector: record_of(pem(algorithm)) for selector, algorithm in SELECTORS.items()}
@@ -384,8 +281,6 @@ def main() -> None:
         Filters(Path(directory), senders) as filters,
     ):
         table(filters, works, options.rounds, options.seconds)
-        if options.plots:
-            plots(options.plots, filters, min(options.rounds, 3), options.seconds)
 
 
 if __name__ == "__main__":
