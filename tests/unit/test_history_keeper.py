@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailnotary.config.settings import HistorySettings
+from mailnotary.config.history import HistorySettings
 from mailnotary.history import keeper as keeper_module
 from mailnotary.history.database import APPLICATION_ID
 from mailnotary.history.keeper import FILE, Keeper, Waiting

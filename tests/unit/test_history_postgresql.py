@@ -8,7 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from mailnotary.config.settings import HistorySettings, Settings
+from mailnotary.config.history import HistorySettings
+from mailnotary.config.settings import Settings
 from mailnotary.history import keeper as keeper_module
 from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import SPOOL, Keeper, Waiting

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mailnotary import authres
 from mailnotary.authres import Results
-from mailnotary.config.settings import HistorySettings, Settings
+from mailnotary.config.history import HistorySettings
+from mailnotary.config.settings import Settings
 from mailnotary.daemon.board import PLACES, WIDTH, Board
 from mailnotary.dkim import DkimResult
 from mailnotary.history import replays

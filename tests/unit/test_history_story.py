@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.authres import Results
-from mailnotary.config.settings import HistoryAddresses
+from mailnotary.config.history import HistoryAddresses
 from mailnotary.dmarc.policy_record import parse
 from mailnotary.history.privacy import hide
 from mailnotary.history.rows import pack, unpack

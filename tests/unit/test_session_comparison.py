@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from mailnotary.authres import Results
+from mailnotary.config.history import HistorySettings
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
     DmarcAction,
     DmarcMode,
     DmarcSettings,
-    HistorySettings,
     Mode,
     Settings,
     SpfAction,

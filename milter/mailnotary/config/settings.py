@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from mailnotary.config.forwarding import ArcSettings
+from mailnotary.config.history import HistorySettings
 from mailnotary.config.publishing import PublishSettings, RotationSettings
 from mailnotary.config.source import SourceSettings
 from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
@@ -254,31 +255,6 @@ class Limits:
     header_bytes: int = 1_048_576
     message_seconds: float = 30.0
     spf_seconds: float = 20.0
-
-
-class HistoryAddresses(StrEnum):
-    """What the history keeps of a sender's address or login name: all, its domain, or a keyed hash and its domain."""
-
-    FULL = "full"
-    DOMAIN = "domain"
-    HASH = "hash"
-
-
-@dataclass(frozen=True, slots=True)
-class HistorySettings:
-    """Whether each message's outcome is kept, where, and for how long: `store` is a path or a postgresql:// URL (None:
-    history/history.db in state_dir), `days` and `size` (octets) bound what is kept; `compare_with` are the
-    authserv-ids of other filters whose results are kept beside ours. `replay_networks`: from how many networks one
-    signature may come before it counts as replayed (0: not counted), `replay_tag`: our header says so."""
-
-    enabled: bool = False
-    store: str | None = None
-    days: int = 30
-    size: int = 10 * 2**30
-    addresses: HistoryAddresses = HistoryAddresses.FULL
-    compare_with: tuple[str, ...] = ()
-    replay_networks: int = 0
-    replay_tag: bool = False
 
 
 @dataclass(frozen=True, slots=True)

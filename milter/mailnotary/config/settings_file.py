@@ -15,6 +15,7 @@ from mailnotary.config import (
     yaml_file,
 )
 from mailnotary.config.forwarding import ArcSettings
+from mailnotary.config.history import HistoryAddresses, HistorySettings
 from mailnotary.config.listen import EXAMPLES, Listen
 from mailnotary.config.settings import (
     AuthenticationResultsSettings,
@@ -23,8 +24,6 @@ from mailnotary.config.settings import (
     Dkim2Settings,
     DnsSettings,
     Exempt,
-    HistoryAddresses,
-    HistorySettings,
     InternalError,
     Limits,
     LogFormat,

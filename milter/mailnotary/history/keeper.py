@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mailnotary.config.settings import HistorySettings
+from mailnotary.config.history import HistorySettings
 from mailnotary.history.database import CorruptStoreError, is_postgresql, shown
 from mailnotary.history.sqlite import room_left, set_aside
 from mailnotary.history.store import DAY, Message, Numbering, Store, StoreError

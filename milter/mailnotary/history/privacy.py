@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mailnotary.config.settings import HistoryAddresses
+from mailnotary.config.history import HistoryAddresses
 from mailnotary.files import read_regular
 
 KEY_FILE = "history.key"  # in state_dir; hosts that share a store and want the same hashes share this file
