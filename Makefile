@@ -46,7 +46,7 @@ lint: setup  ## format, lint, types, spelling and words alone
 	$(PYTHON) -m ruff format --check $(SOURCES)
 	$(PYTHON) -m ruff check $(SOURCES)
 	$(PYTHON) -m mypy
-	$(PYTHON) -m codespell_lib milter config systemd *.md
+	$(PYTHON) -m codespell_lib $(SOURCES) systemd *.md
 	$(PYTHON) -m pytest -q tests/unit/test_words.py
 
 coverage: setup  ## which lines no unit test reaches
