@@ -1,5 +1,6 @@
 """The metrics of a real daemon, and what is served for Prometheus, looked at by Prometheus' own tool."""
 
+import json
 import shutil
 import subprocess
 import time
@@ -90,3 +91,24 @@ def test_the_alert_rules_are_valid() -> None:
     assert promtool is not None
     rules = str(ROOT / "config/prometheus-rules.yaml")
     subprocess.run([promtool, "check", "rules", rules], check=True, capture_output=True)
+
+
+def test_the_source_of_keys_is_told_and_forgotten(tmp_path: Path) -> None:
+    port = free_port()
+    program = tmp_path / "keys"
+    row = {"domain": "a.example", "selector": "s1", "key": generate_private_key("ed25519").decode(), "state": "active"}
+    rows = tmp_path / "rows"
+    rows.write_text("".join(json.dumps(row | more) + "\n" for more in ({}, {"domain": "bad.example", "key": "none"})))
+    program.write_text(f"#!/bin/sh\ncat {rows}\n")
+    program.chmod(0o755)
+    source = {"program": [str(program)], "check_seconds": 1}
+    with daemon(tmp_path, port, keystore={"domains": {}}, source=source) as running:
+        found = wait_for(port, ("mailnotary_source_domains",), 2)
+        assert found["mailnotary_source_domains_waiting",] == 1
+        assert found["mailnotary_source_failing",] == 0
+        rows.unlink()
+        found = wait_for(port, ("mailnotary_source_failing",), 1)
+        assert found["mailnotary_source_domains",] == 2
+        running.reload(source={})
+        found = wait_for(port, ("mailnotary_source_domains",), 0)
+        assert found["mailnotary_source_failing",] == 0

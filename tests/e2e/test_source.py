@@ -80,6 +80,14 @@ def test_a_program_s_keys_sign_and_change_and_go(tmp_path: Path) -> None:
         assert (told["domains"], told["waiting"], told["error"]) == (2, 0, "")
         shown = json.loads(command(at, "keys", "--json").stdout)
         assert {key["domain"] for key in shown["keys"]} == {"a.example", "c.example"}
+        for words in (("rotate", "c.example"), ("keys", "remove", "c.example", "s1")):
+            refused = command(at, *words)
+            assert refused.returncode != 0
+            assert f"the keys of c.example come from the source {path}: change them there" in refused.stderr.decode()
+        message = tmp_path / "message"
+        message.write_bytes(b"From: a@c.example\r\nSubject: x\r\n\r\nhi\r\n")
+        signed = command(at, "sign", str(message))
+        assert b"d=c.example; s=s1;" in signed.stdout.replace(b"\r\n", b"\n").replace(b"\n\t", b" "), signed
 
 
 def test_a_source_that_is_away_changes_nothing_even_over_a_restart(tmp_path: Path) -> None:

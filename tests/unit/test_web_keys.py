@@ -1,5 +1,6 @@
 """The keys as the page shows them: without ever opening one."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,12 +11,16 @@ import pytest
 from mailnotary.config import keystore_file
 from mailnotary.config.publishing import RotationSettings
 from mailnotary.config.settings import Mode, Settings
+from mailnotary.config.source import SourceSettings
 from mailnotary.keys import progress
 from mailnotary.keys.histories import KEEP_RECORD, KeyHistory, KeyId, save
 from mailnotary.keys.progress import Phase, Progress, Step
 from mailnotary.keys.rotate import due
+from mailnotary.sources.asker import Asker
+from mailnotary.web import keys as web_keys
 from mailnotary.web.application import Site, create_app
 from mailnotary.web.keys import KeyPage, KeyRow
+from support.mail import ed_pem
 
 DAY = 86400
 KEYSTORE = """
@@ -141,3 +146,37 @@ def test_what_a_rotation_waits_for_and_when_a_key_is_replaced_is_said(tmp_path: 
     page = KeyPage(Settings(state_dir=tmp_path, keystore=tmp_path / "keystore.yaml", rotation=rotation))
     assert "How far the rotation of keys is, is not known" in page.keys().problem
     assert len(page.keys().rows) == 3
+
+
+def test_a_source_is_shown_with_its_keys_and_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keystore.yaml"
+    path.write_text(KEYSTORE)
+    program, answer = tmp_path / "program", tmp_path / "answer"
+    program.write_text(f"#!/bin/sh\ncat {answer}\n")
+    program.chmod(0o755)
+    good = {"domain": "src.example", "selector": "s1", "key": ed_pem().decode(), "state": "active"}
+    answer.write_text("".join(json.dumps(row) + "\n" for row in (good, good | {"domain": "bad.example", "key": "<b>"})))
+    settings = Settings(state_dir=tmp_path, keystore=path, source=SourceSettings(program=(str(program),)))
+    asker, page = Asker(settings), KeyPage(settings)
+    assert page.keys().source == f"{program} has not answered yet."
+    asker.look()
+    asker.keep()
+    found = page.keys()
+    bad, *others = found.rows
+    assert (bad.domain, bad.signs, bad.urgent) == ("bad.example", False, True)
+    assert bad.note == "Mail of its domain waits: correct its row in the source."
+    assert [row.signs for row in others if row.domain == "src.example"] == [True]
+    assert f"{program}: 2 domains, 1 of them wait, as of " in found.source
+    assert found.faults[0].startswith("bad.example: ")
+    text = create_app(Site(settings)).test_client().get("/keys").get_data(as_text=True)
+    assert "Keys come from" in text
+    assert "bad.example: " in text
+    monkeypatch.setattr(web_keys, "MOST_OF_SOURCE", 1)
+    answer.unlink()
+    asker.look()
+    found = page.keys()
+    assert "src.example" not in {row.domain for row in found.rows}
+    assert "more than 1 are not listed here" in found.source
+    assert " No answer since " in found.source
+    (tmp_path / "source.json").write_text("[")
+    assert "The keys of the source cannot be shown" in page.keys().problem

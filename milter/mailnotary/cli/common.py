@@ -104,7 +104,7 @@ def read_zone(path: Path) -> ZoneResolver:
 def read_configuration(path: Path | None, *, source: bool = False) -> Configuration:
     """The configuration that a command works with. Without -c a missing default file means the defaults: a read-only
     command must work on a machine where mailnotary is not set up. `source`: with the keys of the source, for commands
-    that change none."""
+    that change none; the others say `not_of_source` where they find no key."""
     # Here: keys need the engines and libraries that the commands without a keystore do not wait for.
     from mailnotary.config.load import Configuration, load_configuration
 
@@ -129,6 +129,15 @@ def _with_source(configuration: Configuration) -> Configuration:
         return with_source(configuration)
     except (OSError, TableError) as error:
         raise CommandError(f"what the source of keys said last cannot be read: {error}") from error
+
+
+def not_of_source(settings: Settings, domain: str) -> None:
+    """Raises CommandError where the keys of this domain are the source's: advice to make one would put the keystore's
+    own in front of them."""
+    from mailnotary.sources.beside import name_of_source
+
+    if name := name_of_source(settings, domain):
+        raise CommandError(f"the keys of {domain} come from the source {name}: change them there")
 
 
 def read_settings(path: Path | None) -> Settings:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import read_configuration
+from mailnotary.cli.common import not_of_source, read_configuration
 from mailnotary.cli.keygen import names
 from mailnotary.config.keystore import KeyState
 from mailnotary.dkim.publish import key_record_name
@@ -19,6 +19,8 @@ def remove(config: Path | None, domain_text: str, selector_text: str) -> int:
         configuration = read_configuration(config)  # again, now that no other command changes it
         entry = configuration.keystore.entries.get(domain)
         key = next((key for key in entry.keys if key.selector.lower() == selector), None) if entry else None
+        if entry is None:
+            not_of_source(configuration.settings, domain)
         if entry is None or key is None:
             raise CommandError(f"the keystore has no key {selector} of {domain}: `mailnotary keys` lists its keys")
         published = histories.remembered(configuration.settings.state_dir, configuration.keystore)

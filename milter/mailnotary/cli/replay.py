@@ -75,7 +75,7 @@ class _Replay:
     """Sessions with one configuration."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        configuration = read_configuration(args.config)
+        configuration = read_configuration(args.config, source=True)
         self._host: str = args.received_by
         self._records: list[MessageRecord] = []
         self._environment = Environment(

@@ -38,7 +38,7 @@ _STYLES = {State.SENT: "green", State.LATER: "yellow", State.FAILED: "red"}
 
 def send(args: argparse.Namespace) -> int:
     """Sends what is due; 1 if there was something, and all of it has to wait."""
-    configuration = read_configuration(args.config)
+    configuration = read_configuration(args.config, source=True)
     settings = configuration.settings
     if not settings.reports.enabled:
         where = args.config or DEFAULT_CONFIG

@@ -24,7 +24,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mailnotary.cli import CommandError
-from mailnotary.cli.common import add_config, add_json, print_json, read_configuration
+from mailnotary.cli.common import add_config, add_json, not_of_source, print_json, read_configuration
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.output import say, with_progress
 from mailnotary.cli.records import config_option, record_json, show_record
@@ -133,6 +133,7 @@ def _entry(configuration: Configuration, domain: str) -> KeyEntry:
     entries = configuration.keystore.entries
     entry = entries.get(domain) or next((entry for entry in entries.values() if entry.domain == domain), None)
     if entry is None:
+        not_of_source(configuration.settings, domain)
         raise CommandError(f"the keystore has no entry for {domain}: make a key with `mailnotary keygen`")
     sharing = [
         other.name

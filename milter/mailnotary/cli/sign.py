@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the signed message with its original line ends."""
-    configuration = read_configuration(args.config)
+    configuration = read_configuration(args.config, source=True)
     raw = read_message(args.message).octets
     message = parse(crlf(raw))
     who = author(message.fields)

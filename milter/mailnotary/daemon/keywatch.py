@@ -6,7 +6,6 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -21,7 +20,7 @@ from mailnotary.keys import progress
 from mailnotary.keys.histories import StateError
 from mailnotary.keys.progress import Phase
 from mailnotary.keys.watch import KeyWatch
-from mailnotary.metrics.counts import Series
+from mailnotary.metrics.counts import Series, Tell
 from mailnotary.resolver import Resolver
 from mailnotary.resolver.dns import DnsResolver
 from mailnotary.sources.layers import keystore_of
@@ -31,10 +30,6 @@ log = logging.getLogger(__name__)
 NAME = "mailnotary-keys"  # of the process, as `ps -c` and `top` show it
 NICE = 10  # mail goes first
 LOST_SECONDS = 2.0  # after which it is tried again to say that log lines were lost
-
-
-Tell = Callable[[list[tuple[Series, float]]], object]
-"""Takes values for the metrics."""
 
 
 def run(control: Channel, snapshots: Snapshots, tell: Tell) -> NoReturn:

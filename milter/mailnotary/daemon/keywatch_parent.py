@@ -12,6 +12,7 @@ from mailnotary.daemon.helper import Helper
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.daemon.snapshots import Snapshots
 from mailnotary.keys import watch
+from mailnotary.metrics.counts import Tell
 
 FIRST_LOOK = 2.0  # seconds for which a start waits for the first look at keys that were never seen
 
@@ -20,7 +21,7 @@ class KeyWatchProcess(Helper):
     """Starts the process where there are keys to watch, and again where it dies. What it finds is in `signing`
     for the workers to load. No thread, no waiting."""
 
-    def __init__(self, snapshot: Snapshot, configuration: Configuration, tell: keywatch.Tell) -> None:
+    def __init__(self, snapshot: Snapshot, configuration: Configuration, tell: Tell) -> None:
         first = watch.initial(configuration.settings, configuration.keystore)
         self.signing = Snapshot.write((first.signing, False))
         self._snapshot = snapshot

@@ -16,8 +16,10 @@ from mailnotary.daemon.channel import CHANGES, CONFIGURATION, END, SOURCE, Chann
 from mailnotary.daemon.log import say_lost, set_up
 from mailnotary.daemon.snapshot import Snapshot
 from mailnotary.errors import MailnotaryError
+from mailnotary.metrics.counts import Series, Tell
 from mailnotary.sources import kept
 from mailnotary.sources.asker import Asker, News
+from mailnotary.sources.kept import Status
 from mailnotary.sources.table import TableError
 
 log = logging.getLogger(__name__)
@@ -32,15 +34,17 @@ class _OutOfTimeError(MailnotaryError):
     """A look has hung."""
 
 
-def run(control: Channel, configuration: Snapshot, base: Snapshot | None, changes: Snapshot | None) -> NoReturn:
+def run(
+    control: Channel, configuration: Snapshot, base: Snapshot | None, changes: Snapshot | None, tell: Tell
+) -> NoReturn:
     """The life of the process. On `control` the supervisor hands over new configurations, and takes new tables; its
-    end is this one's too. `base` and `changes` are what an earlier process has handed over. SIGTERM ends it at any
-    time."""
+    end is this one's too. `base` and `changes` are what an earlier process has handed over; `tell` takes what the
+    metrics say. SIGTERM ends it at any time."""
     try:
         child.begin(NAME, NICE)
         signal.signal(signal.SIGALRM, _hung)
         signal.signal(signal.SIGTERM, _told_to_end)
-        _work(control, configuration, base, changes)
+        _work(control, configuration, base, changes, tell)
     except SystemExit:
         os._exit(0)
     except _OutOfTimeError:
@@ -68,7 +72,9 @@ def _at_most(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _work(control: Channel, configuration: Snapshot, base: Snapshot | None, changes: Snapshot | None) -> None:
+def _work(
+    control: Channel, configuration: Snapshot, base: Snapshot | None, changes: Snapshot | None, tell: Tell
+) -> None:
     settings = _settings(configuration, None)
     asker = Asker(settings)
     if base is None:
@@ -94,6 +100,17 @@ def _work(control: Channel, configuration: Snapshot, base: Snapshot | None, chan
             if news is not None:
                 _tell(control, news)
                 asker.keep()
+            if settings.metrics.listen is not None:
+                tell(values(asker.status))
+
+
+def values(status: Status) -> list[tuple[Series, float]]:
+    """What the metrics say of the source."""
+    return [
+        (("source_domains",), status.domains),
+        (("source_domains_waiting",), status.waiting),
+        (("source_failing",), bool(status.error)),
+    ]
 
 
 def _remembered(control: Channel, asker: Asker, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from mailnotary.daemon import source
 from mailnotary.daemon.channel import CHANGES, CONFIGURATION, SOURCE, Channel
 from mailnotary.daemon.helper import Helper
 from mailnotary.daemon.snapshot import Snapshot
+from mailnotary.metrics.counts import Tell
 from mailnotary.sources import kept
 
 FIRST_ANSWER: Final = 5.0  # seconds for which a start waits for the source, or for what it said before
@@ -20,11 +21,12 @@ class SourceProcess(Helper):
     """Starts the process where there is a source of keys, and again where it dies. `base` and `changes` are what the
     source has said, for workers to load (see `sources.layers`). No thread, no waiting."""
 
-    def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
+    def __init__(self, snapshot: Snapshot, settings: Settings, tell: Tell) -> None:
         self.base: Snapshot | None = None
         self.changes: Snapshot | None = None
         self._snapshot = snapshot
         self._settings = settings
+        self._tell = tell
         self._stopped = False
         super().__init__("the process of the source", FIRST_ANSWER if self.wanted else 0.0)
         if not self.wanted:
@@ -42,7 +44,7 @@ class SourceProcess(Helper):
 
     def keep(self, not_its: Iterable[Channel | socket.socket]) -> None:
         """Starts the process where it is due. `not_its` are the supervisor's own, which it must not hold open."""
-        self._begin(not_its, lambda theirs: source.run(theirs, self._snapshot, self.base, self.changes))
+        self._begin(not_its, lambda theirs: source.run(theirs, self._snapshot, self.base, self.changes, self._tell))
 
     def reload(self, settings: Settings, snapshot: Snapshot) -> None:
         """There is a new configuration, and everything is to be asked for."""
@@ -51,6 +53,7 @@ class SourceProcess(Helper):
             self.stop()
             self.base = self.changes = None
             self._forget()
+            self._tell(source.values(kept.Status()))
         else:
             self.tell(CONFIGURATION, snapshot)
 

@@ -86,7 +86,7 @@ def _supervisor(
         stand_ins=stand_ins,
         key_watch=KeyWatchProcess(snapshot, configuration, recorder.tell),
         recorder=recorder,
-        source=SourceProcess(snapshot, configuration.settings),
+        source=SourceProcess(snapshot, configuration.settings, recorder.tell),
         notifier=Notifier(),
         timing=timing,
         log_pump=pump,

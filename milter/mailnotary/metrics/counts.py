@@ -3,6 +3,7 @@
 import json
 import threading
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import Any, Final
 
 from mailnotary.metrics.definitions import BY_NAME
@@ -14,6 +15,9 @@ _QUERY_BUCKETS: Final = BY_NAME["dns_query_seconds"].buckets
 
 Series = tuple[str, ...]
 """A metric's name and the values of its labels; of a histogram the name, and "sum" or the place of a bucket."""
+
+Tell = Callable[[list[tuple[Series, float]]], object]
+"""Takes values for the metrics. Never waits."""
 
 
 class Counts:

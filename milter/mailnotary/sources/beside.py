@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
 from mailnotary.config.load import Configuration
+from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import MAX_PROBLEMS, Problem
 from mailnotary.sources import entry, kept
-from mailnotary.sources.layers import Layers, keystore_of
+from mailnotary.sources.layers import Layers, SourceEntries, keystore_of
 from mailnotary.sources.opening import origin
 from mailnotary.sources.table import FAULTY, TableError
 
@@ -39,6 +41,15 @@ def with_source(configuration: Configuration) -> Configuration:
         faults=(*configuration.faults, *islice(_faults(layers, name), MAX_PROBLEMS)),
         warnings=(*configuration.warnings, *(Problem(name, 0, 0, text) for text in problems)),
     )
+
+
+def name_of_source(settings: Settings, domain: str) -> str:
+    """The source, where it has the keys of this domain; "" where it has none, or that can't be read."""
+    with suppress(OSError, TableError):
+        layers = kept.read(settings.state_dir, keys=False) if settings.source.wanted else None
+        if layers is not None and domain in SourceEntries(layers):
+            return origin(settings.source)
+    return ""
 
 
 def _faults(layers: Layers | None, name: str) -> Iterator[Problem]:

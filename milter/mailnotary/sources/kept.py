@@ -18,6 +18,7 @@ from mailnotary.sources.table import Table, TableError, TableWriter
 _KEYS: Final = ("source.keys", "source.keys.changes")  # mode 0600
 _NAMES: Final = ("source.names", "source.names.changes")  # without keys, for everybody
 _STATUS: Final = "source.json"
+SHOWN: Final = (*_NAMES, _STATUS)  # what those see who only look
 _MAX_STATUS: Final = 65_536
 
 

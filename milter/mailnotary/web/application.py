@@ -186,6 +186,8 @@ def _keys(keys: KeyPage) -> str:
         urgent=sum(row.urgent for row in found.rows),
         due=sum(row.due for row in found.rows),
         problem=found.problem,
+        source=found.source,
+        faults=found.faults,
     )
 
 

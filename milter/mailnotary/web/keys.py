@@ -22,9 +22,15 @@ from mailnotary.keys.histories import DUE_DAYS, KEEP_RECORD, KeyHistory
 from mailnotary.keys.observe import KeyRecordStatus
 from mailnotary.keys.progress import Progress
 from mailnotary.keys.rotate import due
+from mailnotary.sources import kept
+from mailnotary.sources.layers import keystore_of
+from mailnotary.sources.opening import origin
+from mailnotary.sources.table import TableError
 
 DAY: Final = 86400
 BY_HAND: Final = RotationSettings()
+MOST_OF_SOURCE: Final = 20_000  # domains of a source whose keys are listed here
+_STATES: Final = (histories.FILE, progress.FILE, *kept.SHOWN)  # in the state directory
 _BAD: Final = (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING, KeyRecordStatus.EXPOSED)
 
 
@@ -50,10 +56,13 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """All keys, those with something to do first. `problem`: why some of it is not known, "" if all is."""
+    """All keys, those with something to do first. `problem`: why some of it is not known, "" if all is. `source`: how
+    it goes with the source of keys, "" where there is none; `faults`: what is wrong with its answer."""
 
     rows: Sequence[KeyRow]
     problem: str = ""
+    source: str = ""
+    faults: Sequence[str] = ()
 
 
 class KeyPage:
@@ -82,8 +91,7 @@ class KeyPage:
         except OSError:
             paths = [keystore]
         return [
-            _status(path)
-            for path in (*paths, *(self._settings.state_dir / name for name in (histories.FILE, progress.FILE)))
+            _status(path) for path in (*paths, *(self._settings.state_dir / name for name in _STATES))
         ], time.time() // DAY
 
     def _read(self) -> Keys:
@@ -103,8 +111,35 @@ class KeyPage:
         except histories.StateError as error:
             noted = progress.NOTHING
             problems.append(f"How far the rotation of keys is, is not known: {error}")
+        source, faults = "", tuple[str, ...]()
+        if self._settings.source.wanted:
+            try:
+                keystore = self._with_source(keystore)
+                status = kept.load_status(self._settings.state_dir)
+                source, faults = _said_of(status, origin(self._settings.source)), status.problems
+            except (TableError, OSError) as error:
+                problems.append(f"The keys of the source cannot be shown: {error}")
         rows = key_rows(keystore, known, self._settings.mode, time.time(), noted, self._settings.rotation)
-        return Keys(sorted(rows, key=lambda row: (not row.urgent, not row.note, not row.due)), " ".join(problems))
+        rows.sort(key=lambda row: (not row.urgent, not row.note, not row.due))
+        return Keys(rows, " ".join(problems), source, faults)
+
+    def _with_source(self, keystore: KeyStore) -> KeyStore:
+        layers = kept.read(self._settings.state_dir, keys=False)
+        if layers is None or layers.value["domains"] > MOST_OF_SOURCE:
+            return keystore
+        return keystore_of(self._settings, keystore.entries, layers)
+
+
+def _said_of(status: kept.Status, name: str) -> str:
+    if not status.answered:
+        return f"{name} has not answered yet{': ' if status.error else '.'}{status.error}"
+    many = f"; more than {MOST_OF_SOURCE:,} are not listed here" if status.domains > MOST_OF_SOURCE else ""
+    text = f"{name}: {status.domains:,} domains, {status.waiting:,} of them wait, as of {_date(status.answered)}{many}."
+    return f"{text} No answer since {_date(status.since)}: {status.error}" if status.error else text
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _status(path: Path) -> tuple[int, ...] | None:
@@ -138,7 +173,7 @@ def key_rows(
     rows = []
     for entry in keystore.entries.values():
         for key in entry.keys:
-            idle = "mode is verify" if mode is Mode.VERIFY else entry.idle(key, published)
+            idle = "mode is verify" if mode is Mode.VERIFY else key.fault or entry.idle(key, published)
             history = known.get((entry.domain, key.selector), KeyHistory())
             row = _row(entry, key, history, idle, now)
             rows.append(row if row.note else replace(row, note=_rotation_note(entry, key, row, noted, rotation)))
@@ -160,7 +195,7 @@ def _row(entry: KeyEntry, key: StoredKey, history: KeyHistory, idle: str, now: f
         looked=history.last_look,
         first_seen=history.first_good,
         note=_note(entry, key, history, idle, due, now),
-        urgent=history.result == KeyRecordStatus.EXPOSED or (wrong and not idle),
+        urgent=history.result == KeyRecordStatus.EXPOSED or bool(key.fault) or (wrong and not idle),
         due=due,
     )
 
@@ -185,6 +220,8 @@ def _reason(history: KeyHistory) -> str:
 def _note(entry: KeyEntry, key: StoredKey, history: KeyHistory, idle: str, due: bool, now: float) -> str:
     if history.result == KeyRecordStatus.EXPOSED:
         return f"Replace it at once: mailnotary rotate {entry.name}"
+    if key.fault:  # of the source: this page opens no file of a key
+        return "Mail of its domain waits: correct its row in the source."
     if not idle:
         if history.result in _BAD:
             return f"Receivers cannot verify its signatures: mailnotary dns {entry.domain}"
