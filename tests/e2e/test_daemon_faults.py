@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.daemon import COMMAND, FAULTY, Daemon, descriptors, open_files, resident_kib, shrink_pipe
+from support.daemon import COMMAND, FAULTY, Daemon, descriptors, is_alive, open_files, resident_kib, shrink_pipe
 from support.dns_server import DnsServer
 from support.milter_client import MilterClient, MilterClosedError, MilterTimeoutError, Outcome
 
@@ -259,6 +259,13 @@ def test_a_log_that_nobody_reads_never_holds_up_mail(tmp_path: Path, kind: str) 
         os.close(writer)
 
 
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def read_until_quiet(reader: int, seconds: float = 0.5) -> bytes:
     text = b""
     while select.select([reader], [], [], seconds)[0]:
@@ -275,6 +282,7 @@ def test_the_logs_writer_is_replaced_where_it_dies_and_writes_the_last_words(tmp
             workers = daemon.workers()
             read_until_quiet(reader)
             os.kill(pump, signal.SIGKILL)
+            wait_until_gone(pump)  # one that dies while it reads takes that line along
             assert served(daemon.address).reply is None  # its line waits for the next one
             assert b" message " in read_until_quiet(reader, 5.0)
             assert len(daemon.log_pump()) == 1

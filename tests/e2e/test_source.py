@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_an_answer_without_half_of_the_domains_is_not_taken_over(tmp_path: Path)
 
 
 def test_one_change_in_a_database_is_in_force_at_once(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "keys.db") as database:
+    with closing(sqlite3.connect(tmp_path / "keys.db")) as database, database:
         database.execute("CREATE TABLE dkim (domain TEXT, selector TEXT, key TEXT, changed INTEGER)")
         rows = [(f"d{number}.example", "s1", ed_pem().decode(), 1) for number in range(3000)]
         database.executemany("INSERT INTO dkim VALUES (?, ?, ?, ?)", rows)
@@ -136,7 +137,7 @@ def test_one_change_in_a_database_is_in_force_at_once(tmp_path: Path) -> None:
     with daemon(tmp_path, source) as at:
         until(at, "d2999.example", "s1")
         for number, selector in ((2, "s2"), (3, "s3")):
-            with sqlite3.connect(tmp_path / "keys.db") as database:
+            with closing(sqlite3.connect(tmp_path / "keys.db")) as database, database:
                 database.execute(
                     "UPDATE dkim SET selector = ?, changed = ? WHERE domain = 'd5.example'", (selector, number)
                 )

@@ -275,7 +275,7 @@ def children(pid: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
-            found += [int(child) for child in task.read_text().split() if _alive(int(child))]
+            found += [int(child) for child in task.read_text().split() if is_alive(int(child))]
     return sorted(found)
 
 
@@ -287,7 +287,8 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether the process is there and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):

@@ -112,7 +112,7 @@ class Primary:
         message.use_tsig(key)
         host, port = self.address
         try:
-            return dns.query.tcp(message, host, self.timeout, port=port)
+            reply = dns.query.tcp(message, host, self.timeout, port=port)
         except (dns.tsig.PeerError, dns.tsig.BadSignature, dns.tsig.BadTime) as error:
             raise UpdateError(self._refusal(error)) from error
         except (dns.message.UnknownTSIGKey, dns.tsig.BadKey, dns.tsig.BadAlgorithm) as error:
@@ -122,10 +122,17 @@ class Primary:
         except OSError as error:
             raise UpdateError(f"{self} can't be reached: {error.strerror or error}") from error
         except (dns.exception.DNSException, ValueError, EOFError) as error:
-            text = printable(str(error), 200)
-            # Knot answers without TSIG where it does not have the zone.
-            where = f"check that it is the primary of {self.zone}"
-            raise UpdateError(f"{self} gave an unusable answer ({text}): {where}") from error
+            raise UpdateError(self._unusable(printable(str(error), 200))) from error
+        if not reply.had_tsig:  # RFC 8945 section 5.3: it could be anybody's; older dnspython lets it pass
+            raise UpdateError(self._unusable("without TSIG"))
+        return reply
+
+    def _unusable(self, why: str) -> str:
+        """Knot answers without TSIG where it does not have the zone, and, since 3.4, where it refuses an update."""
+        return (
+            f"{self} gave an unusable answer ({why}): if it has no TSIG, the server does not know the TSIG key "
+            f"{self.key.name} with {self.key.algorithm}, does not let it change {self.zone}, or is not its primary"
+        )
 
     def _refusal(self, error: Exception) -> str:
         """Why a TSIG was not accepted (RFC 8945 section 5.2)."""
