@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
 from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, shown
-from mailnotary.history.schema import MIGRATIONS, SHIFT, VERSION
+from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, VERSION
 from mailnotary.history.store import DAY, HOUR, Message, Numbering, Search, Store, StoreError, connect
 from mailnotary.history.story import row_of, story_of
 from mailnotary.session.comparison import Comparison
@@ -264,6 +265,12 @@ def test_no_password_is_shown(location: str, text: str) -> None:
     assert shown(location) == text
 
 
+def asked(store: Store, sql: str) -> list[tuple[Any, ...]]:
+    with store.database.transaction() as cursor:
+        store.database.execute(cursor, sql, [])
+        return list(cursor.fetchall())
+
+
 def test_numbers_go_round_within_a_microsecond() -> None:
     numbering = Numbering()
     row = row_of(verified(), NOW)
@@ -271,25 +278,32 @@ def test_numbers_go_round_within_a_microsecond() -> None:
     assert {numbering(row) >> SHIFT for _ in range(5000)} == {row.time}
 
 
-def test_a_store_of_an_older_version_is_brought_to_this_one_with_all_that_it_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_store_of_an_older_version_is_brought_to_this_one_with_all_that_it_has(tmp_path: Path, version: int) -> None:
     path = str(tmp_path / "h.db")
     old = connect(path)
-    old.migrate(MIGRATIONS[:1])
+    old.migrate(MIGRATIONS[:version])
+    Store(old, "mx1").add([message(refused("A")), message(verified("B"))])
     old.close()
-    with pytest.raises(StoreError, match=r"schema version 1, .* restart the daemon"):
+    with pytest.raises(StoreError, match=rf"schema version {version}, .* restart the daemon"):
         Store.open(path, read_only=True)
     store = Store.open(path, host="mx1")
-    row = row_of(verified())
-    store.add([(1, row, story_of(verified(), str))])
-    with store.database.transaction() as cursor:
-        store.database.execute(cursor, "SELECT id FROM report_source", [])
-        [(source,)] = cursor.fetchall()
+    store.add([message(refused("C")), message(verified("D"))])
+    [(source,)] = asked(store, "SELECT id FROM report_source")
     assert len(source) == 12
     store.close()
     again = Store.open(path, host="mx1")
     assert again.database.version() == VERSION
-    assert again.count(Search(evaluated=True)) == 1
+    assert [found["queue_id"] for found in again.each(Search())] == ["A", "B", "C", "D"]
+    for method in METHODS[::2]:
+        assert [found["queue_id"] for found in again.newest(Search(result=(method, "fail")), 9)] == ["C", "A"]
+    assert again.count(Search(domain="bank.example", result=("dmarc", "fail"))) == 2
+    new = Store.open(str(tmp_path / "new.db"), host="mx1")
+    schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name"
+    assert asked(again, schema) == asked(new, schema)
+    assert asked(again, "PRAGMA integrity_check") == [("ok",)]
     again.close()
+    new.close()
 
 
 def test_each_message_since_a_time_is_read_once_in_whatever_pieces(store: Store) -> None:

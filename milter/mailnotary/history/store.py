@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from mailnotary.history.database import Database, StoreError, is_postgresql
 from mailnotary.history.postgresql import Postgresql
-from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
+from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, UNREMARKABLE, VERSION, remarkable
 from mailnotary.history.sqlite import Sqlite
 from mailnotary.history.story import Row, complete
 
@@ -80,7 +80,7 @@ class Search:
             terms.append(f"{method} = ?")
             parameters.append(word)
             if word not in UNREMARKABLE:
-                terms.append(f"{method} NOT IN {UNREMARKABLE!r}")
+                terms.append(remarkable(method))
         if self.evaluated:
             terms.append("dmarc NOT IN ('', 'none')")
         if self.differs:
