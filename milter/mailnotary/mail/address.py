@@ -31,7 +31,6 @@ MAX_FROM_FIELDS = 20  # that are looked at; one is allowed
 
 _T = TypeVar("_T")
 _SIGN = re.compile(r"[<>()\[\]@,;:\\\"]")  # specials (RFC 5322 3.2.3) but the dot
-_FOLDED = re.compile(rb"[\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def author(fields: Sequence[HeaderField]) -> Author:
         read = author_of(values[0])
     else:
         read = _several_fields(values)
-    shown = indented_authors([field.value for field in fields if _FOLDED.search(field.value)])
+    shown = indented_authors([field.value for field in fields])
     if not shown.more and all(domain in read.domains for domain in shown.domains):
         return read
     reason = "an indented line in the header begins with From: and shows another author"

@@ -6,7 +6,7 @@ for policies to be followed and for our own signatures to be demanded; only `one
 only where nothing else can be seen in the field."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mailnotary.domain import is_domain_name, to_ascii
@@ -193,14 +193,19 @@ _INDENTED_FROM = re.compile(rb"(?:\n[ \t]+|\r[ \t]*)from[ \t]*:", re.IGNORECASE)
 _NAMES_BEFORE = re.compile(rb"\s*h\s*=[A-Za-z0-9_:\s-]*\Z", re.IGNORECASE)
 _NAMES_AFTER = re.compile(rb"[A-Za-z0-9_:\s-]*(?:;\s*(?:[A-Za-z]+\s*=|\Z)|\Z)")
 _LINE_ENDS = re.compile(rb"[\r\n]+")
+_LOWER = bytes(range(256)).lower()
 MAX_LISTS = 20  # of names in one field; a signature has one
 
 
-def indented_authors(values: Iterable[bytes]) -> Claims:
+def indented_authors(values: Sequence[bytes]) -> Claims:
     """The authors that folded fields show to a program that takes an indented line for a field of its own: "To: x", and
     on the next line " From: <ceo@bank.example>". RFC 5322 section 2.2.3 has one field there."""
     domains: dict[str, None] = {}
     more, left = False, MAX_FIELD
+    # What `_INDENTED_FROM` finds is this without blanks. All fields at once take a sixth of the time of its search.
+    text = b"\0".join(values).translate(_LOWER, b" \t")
+    if b"\nfrom:" not in text and b"\rfrom:" not in text:
+        return Claims((), False)
     for value in values:
         shown = _indented_from(value)
         if shown is None:

@@ -69,11 +69,14 @@ class Budget:
         """Bills a header field of so many octets; False if the header is too large from here on."""
         self._octets -= octets
         self._fields -= 1
-        if self._octets < 0:
-            self.too_large = f"is larger than {self._header_bytes} octets"
-        elif self._fields < 0:
-            self.too_large = f"has more than {MAX_FIELDS} fields"
-        return not self.too_large
+        if self._octets >= 0 and self._fields >= 0:
+            return True
+        if not self.too_large:
+            over = self._octets < 0
+            self.too_large = (
+                f"is larger than {self._header_bytes} octets" if over else f"has more than {MAX_FIELDS} fields"
+            )
+        return False
 
     @property
     def questions(self) -> int:

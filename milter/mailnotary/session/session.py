@@ -130,12 +130,12 @@ class Session:
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as libmilter gives it: folds are LF, the colon is neither in the name nor in the value."""
         message = self._message
-        if message is None or message.untouched or message.budget.too_large:
+        if message is None or message.untouched:
             return
         if not message.budget.take_field(len(name) + len(value) + 3):
             message.fields.clear()
             return
-        if b"\n" in value:
+        if _LF in value:
             value = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         message.fields.append(HeaderField(name, value if self.leading_space else b" " + value))
 
@@ -340,6 +340,7 @@ class Session:
         return actions
 
 
+_LF = 10  # bytes tell ten times as fast whether this is in them as an octet of type bytes
 _REACHABLE = "its recipients are in reachable_recipients"
 _TEMPORARY = reply(451, "3.0", "mailnotary could not process this message, please try again later")
 
