@@ -9,8 +9,10 @@ from mailnotary.resolver.wire import (
     answers,
     encode_question,
     name_text,
+    parse_any,
     parse_name,
     parse_reply,
+    parse_usual,
 )
 from support.fuzzing import run
 
@@ -28,20 +30,22 @@ def one_input(data: bytes) -> None:
     if way == 0:
         _read(rest, kind)
     elif way == 1:
-        question = encode_question(0, NAME, kind, edns=False)
+        question = encode_question(b"\0\0", NAME, kind, edns=False)
         _read(b"\0\0\x81\x80" + question[4:6] + rest[:6].ljust(6, b"\0") + question[12:] + rest[6:], kind)
     else:
         _carry(rest.decode("latin-1"), kind)
 
 
 def _read(wire: bytes, kind: RecordKind) -> None:
-    answers(wire, encode_question(0, NAME, kind, edns=True), NAME)
+    answers(wire, encode_question(b"\0\0", NAME, kind, edns=True), NAME)
     with suppress(WireError):
         reply = parse_reply(wire, NAME, kind)
+        if parse_usual(wire, NAME, kind) is not None:
+            assert reply == parse_any(wire, NAME, kind)
         assert len(reply.records) <= MAX_RECORDS
         assert reply.cnames <= MAX_CNAMES
         assert reply.ttl is None or 0 <= reply.ttl < 2**32
-        assert len(encode_question(0, reply.target or NAME, kind, edns=True)) <= 12 + 255 + 4 + 11
+        assert len(encode_question(b"\0\0", reply.target or NAME, kind, edns=True)) <= 12 + 255 + 4 + 11
         hash(Answer(reply.records))
 
 
@@ -49,7 +53,7 @@ def _carry(text: str, kind: RecordKind) -> None:
     name = parse_name(text)
     if name is not None:
         assert parse_name(name_text(name)) == name
-        assert name in encode_question(0, name, kind, edns=True)
+        assert name in encode_question(b"\0\0", name, kind, edns=True)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class GenomeResolver:
         parsed = parse_name(name)
         if parsed is None:
             return Answer((), exists=False)
-        query = encode_question(7, parsed, kind, edns=True)
+        query = encode_question(b"\0\7", parsed, kind, edns=True)
         began = time.process_time()
         if (name, kind) not in self._wires:
             self._wires[name, kind] = self._wire(name_text(parsed), kind, parsed)

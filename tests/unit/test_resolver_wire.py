@@ -38,7 +38,7 @@ def the_name(text: str) -> bytes:
 
 def after_header(body: bytes, *, name: str = "x.org", kind: RecordKind = A, counts: tuple[int, int, int]) -> bytes:
     """A reply with a right header and question, and then these octets; they begin at 23 for the name x.org."""
-    question = encode_question(7, the_name(name), kind, edns=False)[12:]
+    question = encode_question(b"\0\7", the_name(name), kind, edns=False)[12:]
     return struct.pack("!HHHHHH", 7, 0x8180, 1, *counts) + question + body
 
 
@@ -74,7 +74,7 @@ def parse(name: str, kind: RecordKind, *answer: str, **options: object) -> Reply
 @pytest.mark.parametrize("kind", RecordKind)
 @pytest.mark.parametrize("edns", [True, False])
 def test_a_question_asks_for_recursion_one_name_and_kind_and_offers_room(kind: RecordKind, edns: bool) -> None:
-    asked = dns.message.from_wire(encode_question(0xABCD, the_name("_DMARC.example.org"), kind, edns=edns))
+    asked = dns.message.from_wire(encode_question(b"\xab\xcd", the_name("_DMARC.example.org"), kind, edns=edns))
     assert (asked.id, asked.flags, len(asked.question)) == (0xABCD, dns.flags.RD | dns.flags.AD, 1)
     assert asked.question[0].to_text() == f"_dmarc.example.org. IN {kind}"
     assert (asked.edns, asked.payload) == ((0, UDP_SIZE) if edns else (-1, 0))
@@ -311,7 +311,7 @@ def test_no_compression_makes_a_reply_cost_much_more_than_an_honest_one(body: by
 
 def test_a_reply_answers_only_its_own_question() -> None:
     name = the_name("x.org")
-    query = encode_question(7, name, A, edns=True)
+    query = encode_question(b"\0\7", name, A, edns=True)
     right = struct.pack("!HHHHHH", 7, 0x8180, 1, 0, 0, 0) + query[12:-11]
     assert answers(right, query, name)
     assert answers(right.replace(b"org", b"OrG"), query, name)

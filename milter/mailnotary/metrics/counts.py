@@ -64,9 +64,11 @@ class Counts:
 
     def query(self, outcome: str, seconds: float) -> None:
         """Counts a question to nameservers; `outcome` is answer, timeout or error."""
-        self.add("dns_queries", outcome)
-        self.add("dns_query_seconds", str(bisect_left(_QUERY_BUCKETS, seconds)))
-        self.add("dns_query_seconds", "sum", by=seconds)
+        bucket = "dns_query_seconds", str(bisect_left(_QUERY_BUCKETS, seconds))
+        counted = (("dns_queries", outcome), 1), (bucket, 1), (("dns_query_seconds", "sum"), seconds)
+        with self._lock:
+            for series, by in counted:
+                self._values[series] = self._values.get(series, 0) + by
 
     def take(self) -> bytes:
         """What was counted since the last time, for `read`; b"" if nothing was."""

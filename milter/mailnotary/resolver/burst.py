@@ -68,6 +68,7 @@ class Burst:
         self.edns = server.plain_until <= time.monotonic()
         self.strays = 0
         self._begun: dict[bytes, Begun] = {}  # by the id of the question
+        self._random = secrets.token_bytes(2 * MAX_QUESTIONS)  # the ids, where none comes twice
         self._left = MAX_QUESTIONS
         self._error: OSError | None = None
         self._changed = threading.Condition(threading.Lock())
@@ -79,11 +80,11 @@ class Burst:
             if not self._left or self._error is not None or self._socket.fileno() < 0:
                 return None
             self._left -= 1
-            identity = secrets.randbits(16)
-            while identity.to_bytes(2, "big") in self._begun:
-                identity = secrets.randbits(16)
+            identity = self._random[2 * self._left : 2 * self._left + 2]
+            while identity in self._begun:
+                identity = secrets.token_bytes(2)
             query = encode_question(identity, name, kind, edns=self.edns)
-            begun = self._begun[query[:2]] = Begun(self, name, query, self.edns)
+            begun = self._begun[identity] = Begun(self, name, query, self.edns)
             return begun
 
     def send(self, begun: Begun) -> None:
@@ -104,24 +105,20 @@ class Burst:
         return self._socket.fileno()
 
     def wait(self, begun: Begun, until: float, before_wait: Callable[[], object]) -> bytes | None:
-        """The reply to a question, None where there is none until then (by time.monotonic) or the burst is flooded;
-        raises OSError, as the socket does. `before_wait` is called if it has not come yet."""
-        with self._changed:
-            wire = self._read(begun)
-            if wire is not None:
-                return wire
+        """The reply to a question that `read` has not found, None where there is none until then (by time.monotonic) or
+        the burst is flooded; raises OSError, as the socket does. `before_wait` is called first."""
         before_wait()
         with self._changed:
-            while not begun.flooded:
-                wire = self._read(begun)
+            while begun.wire is None and self._error is None and not begun.flooded:
                 left = until - time.monotonic()
-                if wire is not None or left <= 0:
-                    return wire
+                if left <= 0:
+                    break
                 if self._led:
                     self._changed.wait(left)
                 else:
                     self._lead(left)
-        return None
+                    self._drain(begun)
+            return self._read(begun)
 
     def _lead(self, seconds: float) -> None:
         """Waits until the socket is readable."""
@@ -143,14 +140,14 @@ class Burst:
 
     def _read(self, begun: Begun) -> bytes | None:
         if begun.wire is None and not self._led:  # whoever leads finds what made the socket readable
-            self._drain()
+            self._drain(begun)
         if begun.wire is None and self._error is not None:
             raise OSError(self._error.errno, self._error.strerror)
         return begun.wire
 
-    def _drain(self) -> None:
-        """Gives each question its reply."""
-        while self.strays <= limits.MAX_STRAYS and self._error is None:
+    def _drain(self, wanted: Begun) -> None:
+        """Gives each question its reply, until one has it or nothing is left to read."""
+        while wanted.wire is None and self.strays <= limits.MAX_STRAYS and self._error is None:
             try:
                 wire = self._socket.recv(UDP_SIZE + 1)
             except BlockingIOError:

@@ -14,7 +14,7 @@ from mailnotary.resolver.cache import AnswerCache, Key
 from mailnotary.resolver.server import Server
 from mailnotary.resolver.transport import UnreachableError, answered, ask, usable
 from mailnotary.resolver.types import MAX_CNAMES, Answer, DnsTempError, RecordKind
-from mailnotary.resolver.wire import Reply, name_text, parse_name
+from mailnotary.resolver.wire import Reply, lower, parse_name
 
 MAX_BEGUN = 1024  # questions that were sent and that nobody waits for yet: some three for each message under way
 LEFT_SECONDS = 1.0  # after which its answer is kept where nobody waits for it
@@ -29,14 +29,13 @@ _NO_SUCH_NAME = Answer((), exists=False)
 class _Flight:
     """A question under way. `outcome` stays None if whoever asked had less time than a question may take."""
 
-    __slots__ = ("begun", "landed", "outcome", "taken")
+    __slots__ = ("begun", "landed", "outcome")
 
     def __init__(self) -> None:
         self.begun: Begun | None = None  # if it was sent before anybody waited
         self.landed = threading.Lock()  # held until it has landed; an Event takes ten times as long to make
         self.landed.acquire()
         self.outcome: Answer | DnsTempError | None = None
-        self.taken = False  # whether a thread waits for its reply
 
 
 class DnsResolver:
@@ -86,25 +85,31 @@ class DnsResolver:
 
     def lookup_within(self, name: str, kind: RecordKind, seconds: float) -> Answer:
         """Like `lookup`, in at most so many seconds, and never more than the resolver's own `timeout`."""
-        answer = self._cache.get((name, kind))
+        key = name, kind
+        answer = self._cache.get(key)
         if answer is not None:
             self.hits += 1
             return answer
+        flight = self._take(key)
+        if flight is not None and (answer := self._arrived(key, flight)) is not None:
+            return answer  # what was begun with in these very letters: nearly always
         parsed = parse_name(name)
         if parsed is None:
             return _NO_SUCH_NAME
+        key = lower(name), kind
         whole = seconds >= self._timeout
         deadline = time.monotonic() + (self._timeout if whole else seconds)
-        return self._lookup(parsed, (name_text(parsed), kind), deadline, whole=whole)
+        return self._lookup(parsed, key, deadline, flight, whole=whole)
 
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
         """See `TimedResolver.prefetch`. They are sent at once, and read by whoever waits first."""
-        for name, kind in questions:
-            if (name, kind) in self._cache:
+        for question in questions:
+            if question in self._flights or question in self._cache:
                 continue
+            name, kind = question
             parsed = parse_name(name)
             if parsed is not None:
-                self._begin(parsed, (name_text(parsed), kind))
+                self._begin(parsed, (lower(name), kind))
         while len(self._begun) > MAX_BEGUN:
             with self._lock:
                 oldest = list(self._begun.items())[:1]
@@ -123,20 +128,31 @@ class DnsResolver:
             if now - flight.begun.sent >= BEGUN_SECONDS or flight.begun.over():
                 self._collect(key, flight)
 
-    def _collect(self, key: Key, flight: _Flight) -> None:
-        """Ends a question that nobody waits for, with what has come of it."""
-        with self._lock:
-            if self._begun.pop(key, None) is not flight:
-                return
-            flight.taken = True
+    def _take(self, key: Key) -> _Flight | None:
+        """The question, if it was begun with and nobody waits for it yet: from now on the caller does, for all others
+        too."""
+        return self._begun.pop(key, None)
+
+    def _arrived(self, key: Key, flight: _Flight) -> Answer | None:
+        """Ends a question that was begun with, if its answer is there and says it all; else it is still under way."""
         assert flight.begun is not None  # noqa: S101 - for the type checker
         reply = answered(flight.begun, key[1])
-        if reply is not None and reply.target is None and reply.cnames <= MAX_CNAMES:
-            flight.outcome = _answer(reply, reply.octets, reply.authentic)
-            self._cache.put(key, flight.outcome, reply.ttl)
-            self._note("answer", 0.0)
-        flight.begun.close()
+        if reply is None or reply.target is not None or reply.cnames > MAX_CNAMES:
+            return None
+        answer = flight.outcome = _answer(reply, reply.octets, reply.authentic)
+        self._cache.put(key, answer, reply.ttl)
         self._land(key, flight)
+        self._note("answer", 0.0)
+        return answer
+
+    def _collect(self, key: Key, flight: _Flight) -> None:
+        """Ends a question that nobody waits for, with what has come of it."""
+        if self._take(key) is None:
+            return
+        if self._arrived(key, flight) is None:
+            assert flight.begun is not None  # noqa: S101 - for the type checker
+            flight.begun.close()
+            self._land(key, flight)
 
     def _land(self, key: Key, flight: _Flight) -> None:
         with self._lock:
@@ -177,15 +193,21 @@ class DnsResolver:
         self._newest.burst = burst, now
         return burst.add(name, kind)
 
-    def _lookup(self, name: bytes, key: Key, deadline: float, *, whole: bool) -> Answer:
+    def _lookup(self, name: bytes, key: Key, deadline: float, flight: _Flight | None, *, whole: bool) -> Answer:
+        """Asks, or waits for another thread that does. `flight`: the question, if it was taken."""
         while True:
-            with self._lock:
-                answer = self._cache.get(key)
-                if answer is not None:
-                    return answer
-                flight = self._flights.setdefault(key, _Flight())
-                ours, flight.taken = not flight.taken, True
-                self._begun.pop(key, None)
+            ours = flight is not None
+            if flight is None:
+                with self._lock:
+                    answer = self._cache.get(key)
+                    if answer is not None:
+                        return answer
+                    flight = self._flights.get(key)
+                    if flight is None:
+                        flight = self._flights[key] = _Flight()
+                        ours = True
+                    else:
+                        ours = self._take(key) is not None
             if ours:
                 self._fly(flight, name, key, deadline, whole=whole)
             elif not self._has_landed(flight, deadline):
@@ -197,6 +219,7 @@ class DnsResolver:
                 raise DnsTempError(outcome.reason, outcome.word)
             if ours:
                 raise _temp_error(key, DnsTempError("no reply in the time left", "TIMEOUT"))
+            flight = None
 
     def _has_landed(self, flight: _Flight, deadline: float) -> bool:
         """Whether another thread's question is over until then; waits for it."""

@@ -90,7 +90,7 @@ class _Try:
     def __init__(self, server: Server, name: bytes, kind: RecordKind, *, edns: bool) -> None:
         self.server = server
         self.edns = edns
-        self.query = encode_question(secrets.randbits(16), name, kind, edns=edns)  # RFC 5452 section 9.2
+        self.query = encode_question(secrets.token_bytes(2), name, kind, edns=edns)  # RFC 5452 section 9.2
         self.sent = time.monotonic()
         self._name = name
         self._strays = 0
