@@ -136,11 +136,15 @@ class DnsResolver:
     def _arrived(self, key: Key, flight: _Flight) -> Answer | None:
         """Ends a question that was begun with, if its answer is there and says it all; else it is still under way."""
         assert flight.begun is not None  # noqa: S101 - for the type checker
-        reply = answered(flight.begun, key[1])
-        if reply is None or reply.target is not None or reply.cnames > MAX_CNAMES:
-            return None
-        answer = flight.outcome = _answer(reply, reply.octets, reply.authentic)
-        self._cache.put(key, answer, reply.ttl)
+        try:
+            reply = answered(flight.begun, key[1])
+            if reply is None or reply.target is not None or reply.cnames > MAX_CNAMES:
+                return None
+            answer = flight.outcome = _answer(reply, reply.octets, reply.authentic)
+            self._cache.put(key, answer, reply.ttl)
+        except BaseException:  # a defect; nobody is to wait for this question
+            self._land(key, flight)
+            raise
         self._land(key, flight)
         self._note("answer", 0.0)
         return answer
