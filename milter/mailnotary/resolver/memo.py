@@ -1,7 +1,7 @@
 """What follows from DNS answers, kept for as long as the resolver gives those same answers."""
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from mailnotary.remember import Remembered
@@ -46,6 +46,16 @@ class NotingResolver:
             raise
         self.answers.append((name, kind, answer))
         return answer
+
+    @property
+    def begins_early(self) -> bool:
+        """Whether the other resolver can begin with questions before they are asked."""
+        return self._timed is not None
+
+    def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
+        """See `TimedResolver.prefetch`; it notes nothing."""
+        if self._timed is not None:
+            self._timed.prefetch(questions)
 
     def lookup_early(self, name: str, kind: RecordKind) -> Answer:
         """Asks before the check does: its own lookup will have what comes of it, without asking again."""

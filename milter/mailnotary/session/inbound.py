@@ -76,11 +76,15 @@ class Inbound:
         self._observed: Observed | None = None
 
     def start(self) -> None:
-        """Begins with the SPF questions that are sure to be asked."""
+        """Begins with the SPF questions that are sure to be asked, and one that a record at a HELO name nearly always
+        leads to: it is "a" or has it in front, where there is one."""
+        if self._client is None:
+            return
         if self._mail_from:
-            _begin_spf(self._budget.mail_from, self._mail_from.rpartition("@")[2])
+            _begin_spf(self._budget.mail_from, self._mail_from.rpartition("@")[2], RecordKind.TXT)
         if self._checks_helo():
-            _begin_spf(self._budget.helo, self._helo)
+            address = RecordKind.A if self._client.version == 4 else RecordKind.AAAA
+            _begin_spf(self._budget.helo, self._helo, RecordKind.TXT, address)
 
     def check_spf(self) -> tuple[SpfResult, ...]:
         """SPF of HELO and MAIL FROM, each its own result (RFC 7208 sections 2.3 and 2.4)."""
@@ -222,8 +226,8 @@ class Inbound:
         return DmarcResult(DmarcStatus.PERMERROR, "", reason=author.reason, brief=BRIEF[author.problem])
 
 
-def _begin_spf(dns: MessageResolver, name: str) -> None:
-    """Asks for the record of a domain that will be checked."""
+def _begin_spf(dns: MessageResolver, name: str, *kinds: RecordKind) -> None:
+    """Asks for records of a domain that will be checked."""
     domain = to_ascii(name)
     if domain and "." in domain and is_domain_name(domain):
-        prefetch(dns, [(domain, RecordKind.TXT)])
+        prefetch(dns, [(domain, kind) for kind in kinds])

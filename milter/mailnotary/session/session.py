@@ -232,11 +232,10 @@ class Session:
             traces=env.traces,
         )
         message.inbound = inbound
+        inbound.start()
         if spf_may_refuse(env.settings):
             message.results = Results(spf=inbound.check_spf())
             message.early_reply = spf_reply(env.settings.spf, message.results.spf, message.client.address)
-        else:
-            inbound.start()
 
     def _verified(self, message: Message, inbound: Inbound) -> tuple[Action, ...]:
         settings = message.env.settings

@@ -5,9 +5,10 @@ from typing import NamedTuple
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable, shortened
 from mailnotary.resolver import DnsTempError, MxRecord, RecordKind
+from mailnotary.spf import ahead
 from mailnotary.spf.client_address import ClientAddress
 from mailnotary.spf.identity import domain_octets, is_dns_name, local_part
-from mailnotary.spf.limits import MAX_MX_HOSTS, MAX_PTR_NAMES, Failure, LimitedResolver, shown
+from mailnotary.spf.limits import MAX_LOOKUPS, MAX_MX_HOSTS, MAX_PTR_NAMES, Failure, LimitedResolver, shown
 from mailnotary.spf.macro import MacroString, Values
 from mailnotary.spf.record import (
     A,
@@ -75,7 +76,10 @@ class Evaluation:
             self.dns.count_record(domain, text)
             if step:
                 step.record = text
-            verdict = self._evaluate(parse_record(text), domain)
+            record = parse_record(text)
+            if record.asking > 1:
+                self.dns.send_ahead(ahead.questions(record, domain, self.client, MAX_LOOKUPS - self.dns.lookups))
+            verdict = self._evaluate(record, domain)
         except SpfRecordError as error:  # 4.6: any syntax error, before anything is evaluated
             reason = f"the record of {shown(domain)} has an error: {error}"
             failure = Failure(SpfStatus.PERMERROR, reason, "the record has an error")
@@ -142,11 +146,8 @@ class Evaluation:
         return through
 
     def _matches(self, mechanism: Mechanism, domain: str, step: TraceStep | None) -> str | None:
-        client = self.client
-        if isinstance(mechanism, Ip4):  # 5.6; the most frequent by far
-            return "" if client.version == 4 and client.number & mechanism.mask == mechanism.network else None
-        if isinstance(mechanism, Ip6):
-            return "" if client.version == 6 and client.number & mechanism.mask == mechanism.network else None
+        if isinstance(mechanism, Ip4 | Ip6):  # 5.6; the most frequent by far
+            return "" if mechanism.holds(self.client) else None
         if isinstance(mechanism, All):  # 5.1
             return ""
         self.dns.count_term(domain)
@@ -225,8 +226,9 @@ class Evaluation:
         if len(hosts) > MAX_MX_HOSTS:
             reason = f"{shown(target)} has {len(hosts)} MX, more than {MAX_MX_HOSTS}"
             raise Failure(SpfStatus.PERMERROR, reason, f"more than {MAX_MX_HOSTS} MX")
-        # A null MX (RFC 7505) names no host.
-        return any(self._host_matches(host, mechanism) for host in hosts if is_dns_name(host))
+        hosts = [host for host in hosts if is_dns_name(host)]  # a null MX (RFC 7505) names none
+        self.dns.send_ahead([(host, self.client.kind) for host in hosts])
+        return any(self._host_matches(host, mechanism) for host in hosts)
 
     # The client's names
 
@@ -245,13 +247,12 @@ class Evaluation:
                 return self._client_names
             self.dns.count_void(answer, self.client.reverse_name, RecordKind.PTR)
             names = [record.removesuffix(".") for record in answer.records if isinstance(record, str)]
-            # 4.6.4: "all records other than the first 10 MUST be ignored"
-            self._client_names += [name for name in names[:MAX_PTR_NAMES] if self._has_client_address(name)]
+            names = [name for name in names[:MAX_PTR_NAMES] if is_dns_name(name)]  # 4.6.4: others "MUST be ignored"
+            self.dns.send_ahead([(name, self.client.kind) for name in names])
+            self._client_names += [name for name in names if self._has_client_address(name)]
         return self._client_names
 
     def _has_client_address(self, name: str) -> bool:
-        if not is_dns_name(name):
-            return False
         try:
             # Not a void look-up: the owner of the address writes these names, not the domain that is checked, and there
             # are 10 at most (4.6.4 gives the same reason why more are not an error).

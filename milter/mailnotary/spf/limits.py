@@ -1,7 +1,7 @@
 """The questions that a check asks of DNS, and its limits (RFC 7208 section 4.6.4)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from mailnotary.errors import ProtocolOutcome
@@ -27,9 +27,13 @@ MAX_RECORD_OCTETS = 32 * 1024
 # with a temperror. When that time is over they do not match, as after any DNS error here (5.5).
 NAMES_TIME = 0.25
 
+# Questions that were sent ahead of their turn and that the check has not asked yet. Where a term matches, or a limit is
+# reached, so many were sent in vain at most: no more than a record may have terms that ask.
+MAX_AHEAD = 10
+
 # The most questions that one check can ask: its own record, 10 "mx" with 10 hosts each, and for the explanation its
-# text and the client's name and addresses (the "p" macro).
-MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES
+# text and the client's name and addresses (the "p" macro); and those that were sent in vain.
+MAX_QUESTIONS = 1 + MAX_LOOKUPS * (1 + MAX_MX_HOSTS) + 1 + 1 + MAX_PTR_NAMES + MAX_AHEAD
 
 
 class Failure(ProtocolOutcome):
@@ -48,7 +52,17 @@ class LimitedResolver:
     """A resolver for one check that counts what the check uses up, and notes its steps where there is a trace."""
 
     __slots__ = (
-        *("_clock", "_counting", "_deadline", "_names_deadline", "_octets", "_resolver", "_term_was_void", "_trace"),
+        *(
+            "_ahead",
+            "_clock",
+            "_counting",
+            "_deadline",
+            "_names_deadline",
+            "_octets",
+            "_resolver",
+            "_term_was_void",
+            "_trace",
+        ),
         "_void_limit",
         *("depth", "lookups", "void_lookups"),
     )
@@ -66,6 +80,7 @@ class LimitedResolver:
         self.void_lookups = 0
         self.depth = 0
         self._octets = 0
+        self._ahead: set[tuple[str, RecordKind]] = set()
         self._counting = True
         self._term_was_void = False
         self._resolver = resolver
@@ -90,6 +105,16 @@ class LimitedResolver:
             reason = f"the records have more than {MAX_RECORD_OCTETS} octets, with that of {shown(domain)}"
             raise Failure(SpfStatus.PERMERROR, reason, "the records are too long")
 
+    def send_ahead(self, questions: Sequence[tuple[str, RecordKind]]) -> None:
+        """Begins with questions that the check may come to ask, where the resolver can do that; the first ones, where
+        they are too many. Nothing is counted."""
+        if not self._resolver.begins_early:
+            return
+        new = [question for question in dict.fromkeys(questions) if question not in self._ahead]
+        del new[MAX_AHEAD - len(self._ahead) :]
+        self._ahead.update(new)
+        self._resolver.prefetch(new)
+
     def ask(self, name: str, kind: RecordKind) -> Answer:
         """Asks a question; raises DnsTempError, and Failure when time is up."""
         self._time_left(name, kind)
@@ -112,6 +137,8 @@ class LimitedResolver:
         return left
 
     def _ask(self, name: str, kind: RecordKind, seconds: float | None) -> Answer:
+        if self._ahead:
+            self._ahead.discard((name, kind))
         if self._trace is None:
             return self._resolver.lookup_within(name, kind, seconds)
         questions = self._trace[-1].questions

@@ -17,6 +17,7 @@ from socket import inet_aton
 from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
 from mailnotary.remember import Remembering
+from mailnotary.spf.client_address import ClientAddress
 from mailnotary.spf.macro import MacroError, MacroString, parse_domain_spec, parse_macro_string
 from mailnotary.status import SpfStatus
 
@@ -96,6 +97,10 @@ class Ip4:
     network: int
     mask: int
 
+    def holds(self, client: ClientAddress) -> bool:
+        """Whether the client is in the network."""
+        return client.version == 4 and client.number & self.mask == self.network
+
 
 @dataclass(frozen=True, slots=True)
 class Ip6:
@@ -103,6 +108,10 @@ class Ip6:
 
     network: int
     mask: int
+
+    def holds(self, client: ClientAddress) -> bool:
+        """Whether the client is in the network."""
+        return client.version == 6 and client.number & self.mask == self.network
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +143,13 @@ class Modifier:
 
 @dataclass(frozen=True, slots=True)
 class SpfRecord:
-    """A record without syntax errors. `redirect` is None too where an "all" makes it void (5.1)."""
+    """A record without syntax errors. `redirect` is None too where an "all" makes it void (5.1). `asking` is
+    how many terms ask DNS."""
 
     directives: tuple[Directive, ...]
     redirect: Modifier | None
     explanation: Modifier | None
+    asking: int
 
 
 def is_spf_record(text: bytes) -> bool:
@@ -190,7 +201,9 @@ def _parse(text: bytes) -> SpfRecord:
     has_all = any(isinstance(directive.mechanism, All) for directive in known.values())
     # 5.1: 'Any "redirect" modifier MUST be ignored when there is an "all" mechanism in the record, regardless of the
     # relative ordering of the terms.'
-    return SpfRecord(tuple(directives), None if has_all else modifiers.get("redirect"), modifiers.get("exp"))
+    redirect = None if has_all else modifiers.get("redirect")
+    asking = sum([not isinstance(directive.mechanism, Ip4 | Ip6 | All) for directive in directives])
+    return SpfRecord(tuple(directives), redirect, modifiers.get("exp"), asking + (redirect is not None))
 
 
 _parse_remembering = Remembering(_parse, _MEMORY, lambda record: _TERM * (2 + len(record.directives)))
