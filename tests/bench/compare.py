@@ -3,8 +3,9 @@
     PYTHONPATH=tests python -m bench.compare REVISION [--rounds 9] [--seconds 1.5] [--only WORD]
 
 Each piece of work of `bench.throughput` is done by the daemon of REVISION and by that of this tree, round after round.
-`CPU` is milliseconds a message of all of a daemon's processes, `change` the median over the rounds of now by before,
-`spread` the range of the middle half of them. A change is named where that range is more than 1 % away from no change.
+`CPU` is milliseconds a message of all of a daemon's processes, or the time between two messages where DNS is far away;
+`change` the median over the rounds of now by before, `spread` the range of the middle half of them. A change is named
+where that range is more than 1 % away from no change.
 Compared with HEAD and an unchanged tree, it shows how noisy the machine is.
 """
 
@@ -35,15 +36,20 @@ def check_out(revision: str, directory: Path) -> Path:
     return directory / "milter"
 
 
-def row(name: str, before: Sequence[Load], now: Sequence[Load]) -> str:
-    """The change of one piece of work, as a row of the table."""
-    ratios = [new.cpu / old.cpu for old, new in zip(before, now, strict=True) if old.cpu and new.cpu]
+def cost(work: Work, one: Load) -> float:
+    """Milliseconds a message."""
+    return 1000 / one.rate if work.far and one.rate else one.cpu
+
+
+def row(name: str, before: Sequence[float], now: Sequence[float]) -> str:
+    """The change of what one piece of work cost, as a row of the table."""
+    ratios = [new / old for old, new in zip(before, now, strict=True) if old and new]
     if len(ratios) < 2:  # the least that has a spread
         return f"| {name} | - | - | - | not measured | |"
     low, _, high = quantiles(ratios, n=4, method="inclusive")
     verdict = "slower" if low > 1 + LEAST else "faster" if high < 1 - LEAST else ""
-    cpu = f"{median(one.cpu for one in before):.3f} | {median(one.cpu for one in now):.3f}"
-    return f"| {name} | {cpu} | {median(ratios):.2f} | {low:.2f} to {high:.2f} | {verdict} |"
+    costs = f"{median(before):.3f} | {median(now):.3f}"
+    return f"| {name} | {costs} | {median(ratios):.2f} | {low:.2f} to {high:.2f} | {verdict} |"
 
 
 def ours(works: Sequence[Work]) -> list[tuple[Work, str]]:
@@ -69,8 +75,9 @@ def main() -> None:
             for work, kind in ours([work for work in WORK if options.only in work.name]):
                 subjects = [found for filters in (before, now) if (found := filters.get(kind)) is not None]
                 loads = in_turn(work, subjects, options.rounds, options.seconds)
+                costs = [[cost(work, one) for one in found] for found in loads]
                 label = work.name if len(work.filters) < 2 or kind == work.filters[0] else f"{work.name}: {kind}"
-                print(row(label, *loads), flush=True)
+                print(row(label, *costs), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,26 +9,34 @@ import multiprocessing
 import os
 import socket
 import struct
+import time
+from collections import deque
+from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 CLIENT = "192.0.2.10"  # the address of the client that hands in their mail
 TTL = 3600
-_HOST = "127.53.53.53"  # on port 53 where we may: peers take the address of a nameserver from resolv.conf, but no port
+_BUFFER = 4 * 1024 * 1024  # octets of questions that may wait
+# On port 53 where we may: peers take the address of a nameserver from resolv.conf, but no port.
+_HOST, _FAR_HOST = "127.53.53.53", "127.53.53.54"
 _A, _TXT = 1, 16
 _HEADER = struct.Struct("!6H")
 _RECORD = struct.Struct("!HHIH")
 
 
 class Senders:
-    """Serves until the end of a `with`. `keys`: what the DNS record of each selector has to say."""
+    """Serves until the end of a `with`. `keys`: what the DNS record of each selector has to say; `delay`: seconds after
+    which each question is answered."""
 
-    def __init__(self, keys: dict[str, str]) -> None:
+    def __init__(self, keys: dict[str, str], delay: float = 0.0) -> None:
+        self._keys = keys
+        self._delay = delay
         self._texts = {b"_dmarc": "v=DMARC1; p=reject; rua=mailto:reports@rcpt.example", b"mail": "v=spf1 a -all"}
         self._texts |= {selector.encode(): record for selector, record in keys.items()}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            self._socket.bind((_HOST, 53))
+            self._socket.bind((_FAR_HOST if delay else _HOST, 53))
         except OSError:
             self._socket.bind(("127.0.0.1", 0))
         self.host, self.port = self._socket.getsockname()
@@ -38,6 +46,10 @@ class Senders:
     def nameserver(self) -> str:
         """The server as the setting `dns.nameservers` takes it."""
         return f"{self.host}:{self.port}"
+
+    def with_delay(self, delay: float) -> "Senders":
+        """Another such server, whose answers take this many seconds."""
+        return Senders(self._keys, delay)
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -50,13 +62,15 @@ class Senders:
 
     def _serve(self) -> None:
         parent = os.getppid()
-        self._socket.settimeout(1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        late: deque[tuple[float, bytes, Any]] = deque()  # answers that are under way, the next one first
         while os.getppid() == parent:
-            try:
+            self._socket.settimeout(max(late[0][0] - time.monotonic(), 0.0001) if late else 1)
+            with suppress(TimeoutError):
                 question, client = self._socket.recvfrom(4096)
-            except TimeoutError:
-                continue
-            self._socket.sendto(self._answer(question), client)
+                late.append((time.monotonic() + self._delay, self._answer(question), client))
+            while late and late[0][0] <= time.monotonic():
+                self._socket.sendto(*late.popleft()[1:])
 
     def _answer(self, question: bytes) -> bytes:
         number = _HEADER.unpack_from(question)[0]

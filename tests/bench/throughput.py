@@ -39,7 +39,8 @@ Authentication-Results: mx.rcpt.example;
 @dataclass(frozen=True, slots=True)
 class Work:
     """One row: what is asked of which filters. `senders`: how many domains the messages come from, 0 for a new one
-    each; with `zipf` the second has half as many as the first, the third a third, and so on, as in a day's mail."""
+    each; with `zipf` the second has half as many as the first, the third a third, and so on, as in a day's mail. `far`:
+    DNS takes `FAR` for each answer."""
 
     name: str
     octets: int
@@ -49,6 +50,7 @@ class Work:
     per_connection: int = 100
     senders: int = 1
     zipf: bool = False
+    far: bool = False
 
     @property
     def signs(self) -> bool:
@@ -61,6 +63,17 @@ WORK = (
     Work("verify 4 KB", 4_000, (*VERIFIERS, "pyspf-milter", "OpenDMARC")),
     Work("verify 4 KB, one message a connection", 4_000, VERIFIERS, per_connection=1),
     Work("verify 4 KB, every sender domain new", 4_000, ("mailnotary", "pyspf-milter", "rspamd"), senders=0),
+    *(
+        Work(
+            f"verify 4 KB, every sender domain new, DNS 50 ms away, {connections} connections",
+            4_000,
+            ("mailnotary far", "rspamd far"),
+            connections=connections,
+            senders=0,
+            far=True,
+        )
+        for connections in (10, 50)
+    ),
     Work("verify 4 KB, 10,000 sender domains", 4_000, ("mailnotary", "rspamd"), senders=10_000, zipf=True),
     Work("verify 4 KB, as many processes each", 4_000, ("mailnotary", "rspamd processes")),
     Work("verify 4 KB, with and without the history", 4_000, ("mailnotary", "mailnotary history")),
@@ -78,6 +91,7 @@ WORK = (
     Work(f"sign 4 KB, RSA-2048, {MANY:,} domains", 4_000, ("sign mailnotary many",), senders=500),
 )
 _CHAIN = ("OpenDKIM", "pyspf-milter", "OpenDMARC")  # what a message goes through without us
+FAR = 0.05  # seconds
 COLD = 2_000  # messages from as many new domains
 DRAWN = 20_000  # messages of a day's mail, over and over
 
@@ -100,6 +114,7 @@ class Filters:
     def __init__(self, directory: Path, senders: Senders, source: Path | None = None) -> None:
         self._directory = directory
         self._senders = senders
+        self._far: Senders | None = None
         self._env = {"PYTHONPATH": str(source)} if source is not None else {}
         self._running: dict[str, Filter | None] = {}
         self._stack = ExitStack()
@@ -131,7 +146,7 @@ class Filters:
         if name == "mailnotary":
             daemon = self._stack.enter_context(self._mailnotary(directory, selector, kinds))
             return Filter("mailnotary, history" if "history" in kinds else name, daemon.address, daemon.pid, expect)
-        key, nameserver, above = self._keys.get(selector), self._senders.nameserver, b""
+        key, nameserver, above = self._keys.get(selector), self._nameserver(kinds), b""
         match name:
             case "OpenDKIM":
                 peer = peers.opendkim(directory, {f"rsa._domainkey.{GOOD}": record_of(pem("rsa"))}, selector, key)
@@ -150,6 +165,13 @@ class Filters:
         self._stack.enter_context(peer)
         return Filter(name, peer.address, peer.pid, expect, above)
 
+    def _nameserver(self, kinds: set[str]) -> str:
+        if "far" in kinds:
+            if self._far is None:
+                self._far = self._stack.enter_context(self._senders.with_delay(FAR))
+            return self._far.nameserver
+        return self._senders.nameserver
+
     def _mailnotary(self, directory: Path, selector: str, kinds: set[str]) -> Daemon:
         directory.mkdir()
         config: dict[str, Any] = {
@@ -159,7 +181,7 @@ class Filters:
         }
         if "history" in kinds:
             config["history"] = {"enabled": True}
-        config["dns"] = {"nameservers": [self._senders.nameserver]}
+        config["dns"] = {"nameservers": [self._nameserver(kinds)]}
         env = self._env | ({"MAILNOTARY_CRYPTO": "pycryptodome"} if "pycryptodome" in kinds else {})
         if not selector:
             return Daemon(directory, env=env, **config)
