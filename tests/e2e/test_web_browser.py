@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, expect
 from mailnotary.history.keeper import FILE
 from mailnotary.history.store import Numbering, Store
 from mailnotary.history.story import row_of, story_of
+from mailnotary.history.uses import Use, Uses
 from mailnotary.keys.histories import KeyHistory, KeyId, save
 from mailnotary.session.comparison import Comparison
 from support.browser import browser, tab
@@ -31,10 +32,11 @@ PAGES = (
     "/messages?q=bank.example",
     "/keys",
     "/disagreements",
+    "/replays",
     "/what-if",
     "/reports",
 )
-NAMES = ("Overview", "Messages", "Keys", "Disagreements", "What if", "Reports")
+NAMES = ("Overview", "Messages", "Keys", "Disagreements", "Replays", "What if", "Reports")
 
 
 def fill(directory: Path) -> None:
@@ -50,6 +52,8 @@ def fill(directory: Path) -> None:
     ]
     store = Store.open(str(directory / FILE), host="mx1")
     store.add([(number(row), row, story) for row, story in rows])
+    uses = [Use(f"{place}", f"192.0.{net}.0/24", text, text) for place, text in enumerate(HOSTILE) for net in range(4)]
+    Uses(store.database).add(uses, int(now))
     store.close()
     keys = "{selector: rsa2026, file: keys/a.pem}, {selector: next, file: keys/b.pem, state: auto}"
     (directory / "keystore.yaml").write_text(f"domains: {{example.org: {{keys: [{keys}]}}}}\n")
@@ -65,7 +69,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("web")
     fill(directory)
     config, new = directory / "mailnotary.yaml", directory / "new.yaml"
-    config.write_text(json.dumps({"state_dir": str(directory), "keystore": str(directory / "keystore.yaml")}))
+    settings = {"state_dir": str(directory), "keystore": str(directory / "keystore.yaml")}
+    config.write_text(json.dumps(settings | {"history": {"replay_networks": 2}}))
     new.write_text("dmarc: {mode: enforce, reject: reject}\n")
     command = [sys.executable, "-m", "mailnotary", "web", "--listen", "127.0.0.1:0", "-c", str(config)]
     with subprocess.Popen(

@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 
 from mailnotary.arc import ArcResult, ArcSet
 from mailnotary.authres import Passage
+from mailnotary.config.history import HistorySettings
 from mailnotary.config.settings import Settings
 from mailnotary.dkim.evidence import Evidence
 from mailnotary.dkim2 import Dkim2Result
 from mailnotary.history.keeper import FILE
 from mailnotary.history.store import Numbering, Store
 from mailnotary.history.story import row_of, story_of
+from mailnotary.history.uses import Use, Uses
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import InsertHeader
@@ -38,7 +40,7 @@ from support.messages import refused, verified
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40
 NUMBER = Numbering()
-PAGES = ("/", "/?period=week", "/?period=month", "/messages", "/keys", "/disagreements", "/what-if")
+PAGES = ("/", "/?period=week", "/?period=month", "/messages", "/keys", "/disagreements", "/replays", "/what-if")
 
 
 class Elements(HTMLParser):
@@ -74,7 +76,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def site(tmp_path: Path) -> Site:
     what_if = tmp_path / "new.yaml"
     what_if.write_text("dmarc: {mode: enforce, reject: reject}\n")
-    chosen = Settings(state_dir=tmp_path, keystore=tmp_path / "keystore.yaml")
+    history = HistorySettings(replay_networks=2)
+    chosen = Settings(state_dir=tmp_path, keystore=tmp_path / "keystore.yaml", history=history)
     return Site(chosen, what_if=what_if, clock=lambda: NOW)
 
 
@@ -324,6 +327,17 @@ def test_what_if_says_what_is_wrong_with_its_file(site: Site, store: Store) -> N
     while "see how far" in (page := text(client, "/what-if")) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert "sometimes" in page
+
+
+def test_replayed_signatures_are_shown(client: FlaskClient, store: Store) -> None:
+    assert "None is." in text(client, "/replays")
+    hostile = "<b>\u202e.example"
+    uses = [Use("aa", f"192.0.{number}.0/24", hostile, "s1") for number in range(3)]
+    Uses(store.database).add([*uses, Use("bb", "192.0.2.0/24", "once.example", "s1")], int(NOW))
+    shown = text(client, "/replays")
+    assert "Each came from more than 2 networks" in shown
+    assert "<b>\\u202e.example s1 3 3 2026-05-28 20:26 2026-05-28 20:26" in shown
+    assert "once.example" not in shown
 
 
 def test_without_a_store_the_reason_is_shown(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import location_of
 from mailnotary.history.store import DAY, Search, Store, StoreError
 from mailnotary.history.story import evidence_of, our_reason, totals_of
+from mailnotary.history.uses import Uses
 from mailnotary.reports.summary import cost
 from mailnotary.web import display
 from mailnotary.web.access import Access
@@ -111,6 +112,8 @@ def pages(site: Site) -> list[Page]:
         Page("/keys", "Keys", lambda: _keys(keys)),
         Page("/disagreements", "Disagreements", lambda: _disagreements(site)),
     ]
+    if site.settings.history.replay_networks:
+        shown.append(Page("/replays", "Replays", lambda: _replays(site)))
     if site.what_if is not None:
         comparison = Comparison(site.what_if, site.open_store, site.clock)
         shown.append(Page("/what-if", "What if", lambda: _what_if(comparison)))
@@ -189,6 +192,13 @@ def _keys(keys: KeyPage) -> str:
         source=found.source,
         faults=found.faults,
     )
+
+
+def _replays(site: Site) -> str:
+    networks = site.settings.history.replay_networks
+    with site.store() as store:
+        replays = Uses(store.database).replays(networks, PAGE_ROWS)
+    return render_template("replays.html", replays=replays, networks=networks)
 
 
 def _disagreements(site: Site) -> str:
