@@ -35,6 +35,7 @@ NAMES = {
     MESSAGE_SIGNATURE: "ARC-Message-Signature",
     SEAL: "ARC-Seal",
 }
+FIELDS = frozenset(NAMES)
 MAX_INSTANCE = 50  # RFC 8617 4.2.1
 _POSITION = re.compile(r"[0-9]{1,2}(?![0-9])")
 _INSTANCE_END = 1024  # characters within which i= and the ";" after it must be
@@ -133,7 +134,7 @@ def read_signature(parts: Parts, now: int) -> Signature:
     """An ARC-Message-Signature (RFC 8617 4.1.2); raises SignatureError."""
     tags = parts.signature_tags
     signature = validate(parts.signature, tags, read_labels(tags), now, arc=True)
-    if any(name.lower() == SEAL for name in signature.headers):
+    if SEAL in signature.names.often:
         # "ARC-related header fields [...] MUST NOT be included". Only the seal is refused, as the public suite has it.
         raise unacceptable("h= names ARC-Seal")
     return signature

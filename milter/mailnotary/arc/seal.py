@@ -10,7 +10,7 @@ from mailnotary.arc.fields import MESSAGE_SIGNATURE, NAMES, RESULTS, SEAL
 from mailnotary.dkim.canon import BodyHash, header_hash, relaxed_header
 from mailnotary.dkim.sign import Signer, SigningError, fold_tags, folded_signature, listed, signed_names, usable_names
 from mailnotary.mail import cfws
-from mailnotary.mail.message import FieldIndex, HeaderField, parse
+from mailnotary.mail.message import FieldIndex, HeaderField, parse, selection
 from mailnotary.status import ArcStatus
 
 _NOT_SIGNED = frozenset((b"authentication-results", *NAMES))  # "MUST NOT be included in AMS signatures" (4.1.2)
@@ -75,7 +75,7 @@ class MessageSealer:
             tags.append(b"x=%d;" % (self._now + signer.expire_after))
         body_hash = b"bh=%s;" % b64encode(self._body.digest(None) or b"")
         unsigned = fold_tags(_SIGNATURE, tags, listed(self._names), [body_hash])
-        covered = [*self._index.select(self._names), HeaderField(_SIGNATURE, unsigned)]
+        covered = [*self._index.select(selection(self._names)), HeaderField(_SIGNATURE, unsigned)]
         digest = header_hash(covered, self._relaxed_header)
         return HeaderField(_SIGNATURE, unsigned + folded_signature(signer.key.sign(digest)))
 

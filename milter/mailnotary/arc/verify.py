@@ -208,7 +208,7 @@ class Verifier:
         newest = self._signatures[-1]
         named = 0
         if isinstance(newest, Signature):
-            named = sum([name.lower() == b"from" for name in newest.headers])
+            named = newest.names.often.get(b"from", 0)
         return 0 < sum([field.key == b"from" for field in self._fields]) <= named
 
     def _note(self, instance: int, signature: str, *, testing: bool = False) -> None:

@@ -168,9 +168,8 @@ def _decoded(body: bytes) -> Iterator[Guess]:
 
 
 def _headers(fields: Sequence[HeaderField], signature: Signature) -> Iterator[FieldGuess]:
-    signed = {name.lower() for name in signature.headers}
     for place, field in enumerate(fields):
-        if field.key not in signed or field is signature.field:
+        if field.key not in signature.names.often or field is signature.field:
             continue
         name = printable(field.name)
         for what, value in _values(field):

@@ -1,8 +1,5 @@
 """What a signature that passes leaves open: how old it is, and what can be added to the message without breaking it."""
 
-from collections import Counter
-from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from mailnotary.dkim.signature import Signature
@@ -29,20 +26,14 @@ class Evidence(NamedTuple):
 
 def of(signature: Signature, index: FieldIndex, now: int, *, secure: bool) -> Evidence:
     """The evidence of a signature over the fields of `index`; `now` is in seconds since 1970 (UTC)."""
-    named = _named(signature.headers)
-    addable = tuple([name for name, key in _KEYS if named.get(key, 0) <= index.count(key)])
+    often = signature.names.often
+    addable = tuple([name for name, key in _KEYS if often.get(key, 0) <= index.count(key)])
     return Evidence(
         None if signature.timestamp is None else now - signature.timestamp,
         None if signature.expiration is None else signature.expiration - now,
         addable if signature.length is None else (*addable, BODY),
         secure,
     )
-
-
-@lru_cache(maxsize=1024)  # a sender's signatures name the same fields each time
-def _named(headers: tuple[bytes, ...]) -> Mapping[bytes, int]:
-    """How often a signature names each field."""
-    return Counter([name.lower() for name in headers])
 
 
 def text(evidence: Evidence) -> str:

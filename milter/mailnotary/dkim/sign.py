@@ -16,7 +16,7 @@ from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.errors import DkimKeyError
 from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
-from mailnotary.mail.message import FieldIndex, HeaderField, parse
+from mailnotary.mail.message import FieldIndex, HeaderField, parse, selection
 from mailnotary.resolver import Answer, RecordKind
 from mailnotary.status import DkimStatus
 
@@ -124,7 +124,7 @@ class _Job:
         header, _, body = signer.canonicalization.partition("/")
         self._relaxed_header, self.relaxed_body = header == "relaxed", body == "relaxed"
         self._names = signed_names(index, signer.headers, signer.oversign)
-        self._fields = index.select(self._names)
+        self._fields = index.select(selection(self._names))
 
     def sign(self, body_hash: bytes, now: int) -> HeaderField:
         signer = self.signer

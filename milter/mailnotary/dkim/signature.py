@@ -33,7 +33,7 @@ from mailnotary.dkim.values import (
     word,
 )
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
-from mailnotary.mail.message import FieldIndex, HeaderField
+from mailnotary.mail.message import FieldIndex, HeaderField, Selection, selection
 from mailnotary.remember import Remembering
 from mailnotary.remember import size as memory
 from mailnotary.status import DkimStatus
@@ -78,7 +78,7 @@ class Labels(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """A valid DKIM-Signature field. Domains are lower-case A-labels, names of `headers` as written in h=."""
+    """A valid DKIM-Signature field. Domains are lower-case A-labels."""
 
     field: HeaderField
     labels: Labels
@@ -90,7 +90,7 @@ class Signature(NamedTuple):
     domain: str
     selector: str
     identity_domain: str
-    headers: tuple[bytes, ...]
+    names: Selection  # h=
     length: int | None
     timestamp: int | None
     expiration: int | None
@@ -98,7 +98,7 @@ class Signature(NamedTuple):
 
     def signed_fields(self, index: FieldIndex) -> list[HeaderField]:
         """What `header_hash` goes over. A field is never part of its own h= (RFC 6376 3.5 h=); it comes last."""
-        return [*index.select(self.headers, but=self.field), self.unsigned_field]
+        return [*index.select(self.names, but=self.field), self.unsigned_field]
 
     @property
     def key_name(self) -> str:
@@ -146,7 +146,7 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int, *, arc
     _check_query(tags)
     check_names(tags, labels)
     identity_domain = labels.domain if arc else _identity_domain(tags, labels.domain)
-    headers = _arc_signed_names(tags) if arc else _signed_names(tags)
+    names = _arc_signed_names(tags) if arc else _names_remembering(tags.get("h") or b"")
     length = read_number(tags, "l", 76)
     timestamp, expiration = _life(tags, now)
     return Signature(
@@ -160,7 +160,7 @@ def validate(field: HeaderField, tags: TagList, labels: Labels, now: int, *, arc
         domain=labels.domain,
         selector=labels.selector,
         identity_domain=identity_domain,
-        headers=headers,
+        names=names,
         length=length,
         timestamp=timestamp,
         expiration=expiration,
@@ -248,29 +248,25 @@ def _identity_domain(tags: TagList, domain: str) -> str:
     return identity
 
 
-def _signed_names(tags: TagList) -> tuple[bytes, ...]:
-    value = tags.get("h") or b""
-    return _names_remembering(value)
-
-
-def _arc_signed_names(tags: TagList) -> tuple[bytes, ...]:
+def _arc_signed_names(tags: TagList) -> Selection:
     """h= of an ARC-Message-Signature. Empty names are passed over, and From need not be among the others: RFC 8617 is
     silent, and the public suite has both pass."""
     if "h" not in tags:
         raise unacceptable("signature has no h= tag")
-    return tuple([name for name in _split_names(tags["h"]) if name])
+    return selection([name for name in _split_names(tags["h"]) if name])
 
 
-def _read_names(value: bytes) -> tuple[bytes, ...]:
+def _read_names(value: bytes) -> Selection:
     names = _split_names(value)
     if b"" in names:
         raise syntax("h= has an empty name")
-    if all(name.lower() != b"from" for name in names):
+    if b"from" not in names:
         raise unacceptable("From is not signed (not in h=)", "From is not signed")
-    return tuple(names)
+    return selection(names)
 
 
 def _split_names(value: bytes) -> list[bytes]:
+    """The names, in lower case."""
     names = [name.strip(_WSP) for name in value.split(b":", MAX_SIGNED_NAMES)]
     if len(names) > MAX_SIGNED_NAMES:
         reason = f"h= has more than {MAX_SIGNED_NAMES} names"
@@ -278,10 +274,10 @@ def _split_names(value: bytes) -> list[bytes]:
     for name in names:
         if name and not _HEADER_NAME.match(name):
             raise syntax(f"h= has {shown(name)}, which is not a header field name")
-    return names
+    return [name.lower() for name in names]
 
 
-_names_remembering = Remembering(_read_names, 2 * 1024 * 1024, memory)
+_names_remembering = Remembering(_read_names, 4 * 1024 * 1024, lambda names: 2 * memory(names.picks))
 
 
 def _life(tags: TagList, now: int) -> tuple[int | None, int | None]:

@@ -1,9 +1,10 @@
 """A message as octets: header fields in order, each with its raw value, and the body (RFC 5322 2.1)."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # field-name: printable US-ASCII but the colon (RFC 5322 3.6.8). White space before the colon is the
 # obsolete syntax (4.5), which a verifier still has to take.
@@ -88,6 +89,24 @@ def first_bad_line(data: bytes) -> tuple[int, bytes] | None:
     return header.count(b"\r\n"), message.body.partition(b"\r\n")[0]
 
 
+class Selection(NamedTuple):
+    """What a list of names picks among fields, whatever the fields are: for each naming the name, in lower case, and
+    which of its fields from the bottom up, counted from 1 (RFC 6376 5.4.2); and how often it names each."""
+
+    picks: tuple[tuple[bytes, int], ...]
+    often: Mapping[bytes, int]
+
+
+def selection(names: Iterable[bytes]) -> Selection:
+    """What these names, in lower case, pick."""
+    often: Counter[bytes] = Counter()
+    picks = []
+    for name in names:
+        often[name] += 1
+        picks.append((name, often[name]))
+    return Selection(tuple(picks), often)
+
+
 class FieldIndex:
     """The fields of a message by name, for selecting among them again and again."""
 
@@ -100,27 +119,17 @@ class FieldIndex:
         self._by_name: dict[bytes, list[HeaderField]] = by_name
 
     def count(self, name: bytes) -> int:
-        """How many fields have this name."""
-        return len(self._by_name.get(name.lower(), ()))
+        """How many fields have this name, in lower case."""
+        return len(self._by_name.get(name, ()))
 
-    def select(self, names: Iterable[bytes], but: HeaderField | None = None) -> list[HeaderField]:
+    def select(self, wanted: Selection, but: HeaderField | None = None) -> list[HeaderField]:
         """The fields that a list of names picks, in the list's order: each naming of a field takes the next of its
         name from the bottom up, one that is there no more takes nothing (RFC 6376 5.4.2). `but` is this one field
         that counts as absent."""
-        taken: dict[bytes, int] = {}
-        picked = []
-        for name in names:
-            key = name.lower()
-            fields = self._by_name.get(key)
-            if fields is None:
-                continue
-            number = taken.get(key, 0) + 1
-            if number <= len(fields) and fields[-number] is but:
-                number += 1
-            taken[key] = number
-            if number <= len(fields):
-                picked.append(fields[-number])
-        return picked
+        by_name = self._by_name
+        if but is not None and but.key in wanted.often:
+            by_name = by_name | {but.key: [field for field in by_name.get(but.key, ()) if field is not but]}
+        return [fields[-number] for name, number in wanted.picks if number <= len(fields := by_name.get(name, ()))]
 
 
 def unfold(value: bytes) -> bytes:

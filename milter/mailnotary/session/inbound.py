@@ -144,7 +144,7 @@ class Inbound:
             bodies=self._bodies,
         )
         wanted = settings.arc.verify or settings.arc.seal is not None
-        if wanted and any(field.key.startswith(b"arc-") for field in fields):  # most mail has no chain
+        if wanted and not arc.FIELDS.isdisjoint([field.key for field in fields]):  # most mail has no chain
             self._chain = arc.Verifier(
                 fields,
                 self._budget.arc,
