@@ -149,11 +149,12 @@ def _signature_text(
 def _prefixes(signatures: Sequence[str]) -> list[str]:
     """The first characters of each b=, as many as tell all apart, at least eight (RFC 6008 section 4). Signatures
     that are the same altogether can't be told apart and don't lengthen the others."""
-    distinct = set(signatures)
     length = MIN_SIGNATURE
-    longest = min(max(map(len, distinct)), MAX_SIGNATURE)
-    while length < longest and len({text[:length] for text in distinct}) < len(distinct):
-        length += 1
+    if len(signatures) > 1:
+        distinct = set(signatures)
+        longest = min(max(map(len, distinct)), MAX_SIGNATURE)
+        while length < longest and len({text[:length] for text in distinct}) < len(distinct):
+            length += 1
     return [_NOT_BASE64.sub("", text[:length]) for text in signatures]
 
 

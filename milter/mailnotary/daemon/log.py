@@ -158,9 +158,10 @@ def format_text(level: str, event: str, fields: Mapping[str, object], timestamp:
     """`info ready workers=2`: the event, then key=value; a value with white space, = or quotes is quoted."""
     parts = [_now()] if timestamp else []
     parts += [level, printable(event, limit)]
+    is_plain = _PLAIN.match
     for key, value in fields.items():
-        text = str(value)
-        if len(text) > limit or not _PLAIN.match(text):
+        text = value if type(value) is str else str(value)
+        if len(text) > limit or not is_plain(text):
             text = _quoted_cached(text, limit) if len(text) <= _RECURRING else _quoted(text, limit)
         parts.append(f"{key}={text}")
     return " ".join(parts)

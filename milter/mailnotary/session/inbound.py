@@ -16,7 +16,7 @@ from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.mail.address import Author
 from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.mail.message import HeaderField
-from mailnotary.resolver import MessageResolver, RecordKind, prefetch
+from mailnotary.resolver import MessageResolver, RecordKind
 from mailnotary.session.budget import Budget
 from mailnotary.session.experiment import Observed, Recipients, is_observed
 from mailnotary.session.forwarded import with_passage
@@ -154,7 +154,7 @@ class Inbound:
             )
         if settings.dmarc.mode is not DmarcMode.OFF:
             for domain in author.domains[:MAX_CLAIMED]:
-                prefetch(self._budget.policy, dmarc.questions(domain))
+                self._budget.policy.prefetch(dmarc.questions(domain))
         if recipients is not None and is_observed(settings):
             self._observed = Observed(
                 fields, self._budget.dkim2, now=int(self._now), mail_from=self._mail_from, recipients=recipients
@@ -230,4 +230,4 @@ def _begin_spf(dns: MessageResolver, name: str, *kinds: RecordKind) -> None:
     """Asks for records of a domain that will be checked."""
     domain = to_ascii(name)
     if domain and "." in domain and is_domain_name(domain):
-        prefetch(dns, [(domain, kind) for kind in kinds])
+        dns.prefetch([(domain, kind) for kind in kinds])

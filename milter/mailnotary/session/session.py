@@ -258,7 +258,7 @@ class Session:
             helo=message.helo,
             both_spf=settings.authentication_results.helo,
             replays=settings.history.replay_tag,
-            remote_ip=str(message.client.address or ""),
+            remote_ip="" if results.arc is None else str(message.client.address or ""),
             override=is_overridden(verdict),
         )
         hold = (verdict.hold,) if verdict.hold is not None else ()

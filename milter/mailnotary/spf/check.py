@@ -83,11 +83,12 @@ def check_host(
     deadline = clock() + MAX_SECONDS if deadline is None else deadline
     key = client, name, identity, void_limit
     noted = NotingResolver(resolver)
+    recalls = trace is None and clock() < deadline
+    if recalls and (kept := _memo.recall(key, noted)) is not None:
+        return kept
     personal = *key, to_text(sender), to_text(helo)
-    if trace is None and clock() < deadline:
-        kept = _memo.recall(key, noted) or _personal_memo.recall(personal, noted)
-        if kept is not None:
-            return kept
+    if recalls and (kept := _personal_memo.recall(personal, noted)) is not None:
+        return kept
     dns = LimitedResolver(noted, void_limit=void_limit, deadline=deadline, clock=clock, trace=trace)
     evaluation = Evaluation(client, personal[-2], personal[-1], dns)
     try:
