@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary import authres
-from mailnotary.authres import Results
 from mailnotary.config.history import HistorySettings
 from mailnotary.config.settings import Settings
 from mailnotary.daemon.board import PLACES, WIDTH, Board
 from mailnotary.dkim import DkimResult
 from mailnotary.history import replays
-from mailnotary.history.replays import Replays, network_of, pack, unpack, uses_of
+from mailnotary.history.replays import Replays, network_of, pack, unpack
 from mailnotary.history.store import DAY, Store
 from mailnotary.history.uses import Use, Uses
 from mailnotary.status import DkimStatus
@@ -126,16 +125,20 @@ def test_nothing_grows_without_bound(store: Store, monkeypatch: pytest.MonkeyPat
 
 @given(st.lists(st.integers(0, 255), max_size=30))
 def test_what_is_packed_is_unpacked(networks: list[int]) -> None:
-    uses = [use(network) for network in networks]
-    assert list(unpack(pack(uses))) == uses
+    packet = "".join([pack([PASSED], f"198.51.{network}.9") for network in networks]).encode()
+    assert list(unpack(packet)) == [use(network) for network in networks]
 
 
 def test_what_is_counted_of_a_message() -> None:
     failed = DkimResult(DkimStatus.FAIL, "evil.example", "s", signature="x")
-    found = list(uses_of(Results(dkim=(PASSED, failed)), ip_address("198.51.7.9")))
-    assert found == [use(7)]
-    assert list(uses_of(Results(dkim=(PASSED,)), None)) == []
-    assert network_of(ip_address("2001:db8:1:2::9")) == "2001:db8:1::/48"
+    assert list(unpack(pack([PASSED, failed, PASSED], "198.51.7.9").encode())) == [use(7), use(7)]
+    assert pack([PASSED], "") == ""
+
+
+@given(st.ip_addresses())
+def test_the_network_of_a_client_is_that_of_its_first_bits(client: IPv4Address | IPv6Address) -> None:
+    prefix = 24 if client.version == 4 else 48
+    assert network_of(str(client)) == str(ip_network((client, prefix), strict=False))
 
 
 def test_a_board_has_what_was_put_there_and_forgets_by_turning_out() -> None:

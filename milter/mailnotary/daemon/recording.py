@@ -17,6 +17,7 @@ from mailnotary.history.rows import pack
 from mailnotary.history.story import row_of, story_of
 from mailnotary.metrics.counts import Counts
 from mailnotary.session.outcome import MessageRecord
+from mailnotary.status import DkimStatus
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ MESSAGES: Final = b"M"  # first octet of a packet: messages follow
 LOST: Final = b"L"  # ... a number of messages that could not be handed over
 SIGNATURES: Final = b"S"  # ... uses of signatures, to see which are replayed
 COUNTS: Final = b"C"  # ... what was counted since the last such packet
-AT_ONCE: Final = 32  # messages that are packed one after the other: singly each takes three times as long
-PACKET: Final = 24_576  # octets after which a packet is sent at once
+AT_ONCE: Final = 32  # messages that are packed one after the other: singly each takes a third longer
+PACKET: Final = 65_536  # octets after which a packet is sent at once
 USES: Final = 100  # messages whose signatures are handed over at once
 MAX_USES: Final = 65_536  # octets of them; more go uncounted
 MAX_PACKET: Final = 131_072  # octets that the recorder takes
@@ -70,8 +71,9 @@ class Recording:
         self._writer = writer
         self._hide = hide
         self._counts = counts
+        self._at_once = AT_ONCE if hide is not None else 1  # to count a message is cheaper than to hold it back
         self._count_replays = count_replays
-        self._uses: list[bytes] = []
+        self._uses: list[str] = []
         self._lock = threading.Lock()
         self._ended: list[tuple[float, MessageRecord]] = []  # messages, and when they ended
         self._packed: list[bytes] = []
@@ -82,7 +84,7 @@ class Recording:
         """Takes one message. Never raises: what happens to a message does not depend on it."""
         with self._lock:
             self._ended.append((time.time(), record))
-            if len(self._ended) >= AT_ONCE:
+            if len(self._ended) >= self._at_once:
                 self._take()
 
     def _take(self) -> None:
@@ -92,13 +94,16 @@ class Recording:
                 if self._counts is not None:
                     self._counts.message(record)
                 if self._hide is not None:
-                    self._keep(pack(row_of(record, ended), story_of(record, self._hide)))
-                if self._count_replays and record.results.dkim and record.action in ("accept", "hold"):
-                    self._use(record)
+                    row = row_of(record, ended)
+                    self._keep(pack(row, story_of(record, self._hide)))
+                    if self._count_replays and row.dkim == DkimStatus.PASS and row.action in ("accept", "hold"):
+                        self._uses.append(replays.pack(record.results.signatures, row.client))
             except Exception as error:
                 log.error("defect while recording a message", exc_info=error)
                 self.lost += 1
         self._ended.clear()
+        if len(self._uses) >= USES:
+            self._send_uses()
 
     def _keep(self, packed: bytes) -> None:
         self._packed.append(packed)
@@ -106,13 +111,10 @@ class Recording:
         if self._octets >= PACKET:
             self._send()
 
-    def _use(self, record: MessageRecord) -> None:
-        self._uses.append(replays.pack(replays.uses_of(record.results, record.client)))
-        if len(self._uses) >= USES:
-            self._send_uses()
-
     def _send_uses(self) -> None:
-        hand_over(self._writer, SIGNATURES + b"".join(self._uses)[:MAX_USES].rpartition(b"\n")[0])
+        hand_over(
+            self._writer, SIGNATURES + "".join(self._uses)[:MAX_USES].rpartition("\n")[0].encode("ascii", "replace")
+        )
         self._uses.clear()
 
     def flush(self) -> None:

@@ -1,6 +1,7 @@
 """The result of verifying a DKIM signature."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 
 from mailnotary.dkim.evidence import Evidence
@@ -34,5 +35,10 @@ class DkimResult:
         """Eight octets that tell it from all others. They are of the signature's octets, not of its text: b= is not
         signed itself (RFC 6376 3.7), and base64 has other spellings of the same octets (RFC 4648 3.5), by which a
         replay could pass for many signatures."""
-        octets = decode_base64(self.signature.encode("ascii", "replace")) or b""
-        return sha256(f"{self.domain} {self.selector} ".encode("ascii", "replace") + octets).digest()[:8]
+        return _signature_id(self.domain, self.selector, self.signature)
+
+
+@lru_cache(maxsize=256)  # it is asked for at a message's end, and once more when that is recorded
+def _signature_id(domain: str, selector: str, signature: str) -> bytes:
+    octets = decode_base64(signature.encode("ascii", "replace")) or b""
+    return sha256(f"{domain} {selector} ".encode("ascii", "replace") + octets).digest()[:8]

@@ -14,10 +14,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import ip_network
 from typing import Final
 
-from mailnotary.authres import Results
+from mailnotary.dkim import DkimResult
 from mailnotary.history.store import DAY, Store
 from mailnotary.history.uses import Use, Uses
 from mailnotary.status import DkimStatus
@@ -29,28 +29,30 @@ MAX_REPEATED: Final = 5_000  # signatures that came from several
 MAX_NETWORKS: Final = 1_000  # of one signature: beyond, it is known well enough
 MAX_WAITING: Final = 20_000  # uses that are not in the store yet
 MAX_USES: Final = 1_000_000  # in the store; beyond, the oldest go
-PREFIX_4, PREFIX_6 = 24, 48  # what is counted as one network: as a rule it is one operator's
 _TIDY: Final = 60.0  # seconds between two looks at what is old
 
 
-def network_of(client: IPv4Address | IPv6Address) -> str:
-    """The network that is counted for a client."""
-    prefix = PREFIX_4 if client.version == 4 else PREFIX_6
-    return str(ip_network((client, prefix), strict=False))
+def network_of(client: str) -> str:
+    """The network that is counted for a client's address: of IPv4 its first three numbers, of IPv6 48 bits. What is
+    counted as one network is as a rule one operator's."""
+    if ":" in client:
+        return str(ip_network((client, 48), strict=False))
+    return f"{client[: client.rindex('.')]}.0/24"
 
 
-def uses_of(results: Results, client: IPv4Address | IPv6Address | None) -> Iterator[Use]:
-    """What there is to count in an accepted message."""
-    if client is None:
-        return
-    for result in results.signatures:
-        if result.status is DkimStatus.PASS:
-            yield Use(result.signature_id.hex(), network_of(client), result.domain, result.selector)
-
-
-def pack(uses: Iterable[Use]) -> bytes:
-    """Uses for their way to the recorder; domains and selectors have no white space."""
-    return b"".join([" ".join(use).encode("ascii", "replace") + b"\n" for use in uses])
+def pack(signatures: Iterable[DkimResult], client: str) -> str:
+    """What there is to count in an accepted message of this client ("" where it is not known), for its way to the
+    recorder: a line for each signature that passes. Domains and selectors have no white space."""
+    if not client:
+        return ""
+    network = network_of(client)
+    return "".join(
+        [
+            f"{one.signature_id.hex()} {network} {one.domain} {one.selector}\n"
+            for one in signatures
+            if one.status is DkimStatus.PASS
+        ]
+    )
 
 
 def unpack(packet: bytes) -> Iterator[Use]:

@@ -3,8 +3,8 @@
 import json
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
 from mailnotary.metrics.definitions import BY_NAME
 from mailnotary.session.outcome import MessageRecord
@@ -20,11 +20,47 @@ Tell = Callable[[list[tuple[Series, float]]], object]
 """Takes values for the metrics. Never waits."""
 
 
+class Kind(NamedTuple):
+    """What is counted of a message as words: those with the same ones are counted together."""
+
+    mode: str
+    action: str
+    spf: tuple[str, ...]
+    dkim: tuple[str, ...] | None
+    dmarc: str | None
+    arc: str | None
+    dkim2: str | None
+    would: str
+    algorithms: tuple[str, ...]
+    failed: bool
+    bucket: int
+
+    def series(self) -> Iterator[Series]:
+        """The series to which one such message adds 1; some of them more than once."""
+        yield "messages", self.mode, self.action
+        dkim = self.dkim if self.dkim is None else self.dkim or ("none",)
+        single = [() if one is None else (one,) for one in (self.dmarc, self.arc, self.dkim2)]
+        methods = ("spf", "dkim", "dmarc", "arc", "dkim2")
+        for method, words in zip(methods, (self.spf, dkim or (), *single), strict=True):
+            for word in words:
+                yield "results", method, word
+        if self.would:
+            yield "would", self.would
+        for algorithm in self.algorithms:
+            yield "signatures", algorithm
+        if self.failed:
+            yield ("errors",)
+        yield "message_seconds", str(self.bucket)
+
+
 class Counts:
     """Counted by many threads, taken by one."""
 
     def __init__(self) -> None:
         self._values: dict[Series, float] = {}
+        self._kinds: dict[Kind, int] = {}
+        self._seconds = 0.0
+        self._questions = 0
         self._lock = threading.Lock()
 
     def add(self, *series: str, by: float = 1) -> None:
@@ -33,34 +69,26 @@ class Counts:
             self._values[series] = self._values.get(series, 0) + by
 
     def message(self, record: MessageRecord) -> None:
-        """Counts what came of one message."""
+        """Counts what came of one message. Most messages are like many others: they are counted as one kind."""
         seconds = record.milliseconds / 1000
-        counted: list[Series] = [("messages", record.mode, record.action)]
         results = record.results
-        counted += [
-            ("results", "spf", result.status) for result in results.spf if result.identity is SpfIdentity.MAILFROM
-        ]
-        counted += [("results", "dkim", result.status) for result in results.signatures]
-        if results.dkim is not None and not results.dkim:
-            counted.append(("results", "dkim", "none"))
-        if results.dmarc is not None:
-            counted.append(("results", "dmarc", results.dmarc.status))
-        if results.arc is not None:
-            counted.append(("results", "arc", results.arc.status))
-        if results.dkim2 is not None:
-            counted.append(("results", "dkim2", results.dkim2.status))
-        if record.verdict is not None and record.verdict.would:
-            counted.append(("would", record.verdict.would))
-        counted += [("signatures", algorithm) for algorithm in record.algorithms]
-        if record.error:
-            counted.append(("errors",))
-        counted.append(("message_seconds", str(bisect_left(_MESSAGE_BUCKETS, seconds))))
+        kind = Kind(
+            record.mode,
+            record.action,
+            tuple([result.status for result in results.spf if result.identity is SpfIdentity.MAILFROM]),
+            None if results.dkim is None else tuple([result.status for result in results.dkim]),
+            None if results.dmarc is None else results.dmarc.status,
+            None if results.arc is None else results.arc.status,
+            None if results.dkim2 is None else results.dkim2.status,
+            record.verdict.would if record.verdict is not None else "",
+            record.algorithms,
+            bool(record.error),
+            bisect_left(_MESSAGE_BUCKETS, seconds),
+        )
         with self._lock:
-            values = self._values
-            for series in counted:
-                values[series] = values.get(series, 0) + 1
-            for series, by in ((("message_seconds", "sum"), seconds), (("dns_lookups",), record.questions)):
-                values[series] = values.get(series, 0) + by
+            self._kinds[kind] = self._kinds.get(kind, 0) + 1
+            self._seconds += seconds
+            self._questions += record.questions
 
     def query(self, outcome: str, seconds: float) -> None:
         """Counts a question to nameservers; `outcome` is answer, timeout or error."""
@@ -74,7 +102,15 @@ class Counts:
         """What was counted since the last time, for `read`; b"" if nothing was."""
         with self._lock:
             values, self._values = self._values, {}
-        return write([(series, value) for series, value in values.items()]) if values else b""
+            kinds, self._kinds = self._kinds, {}
+            sums = {("message_seconds", "sum"): self._seconds, ("dns_lookups",): self._questions}
+            self._seconds, self._questions = 0.0, 0
+        for kind, count in kinds.items():
+            for series in kind.series():
+                values[series] = values.get(series, 0) + count
+        if kinds:
+            values |= sums
+        return write(list(values.items())) if values else b""
 
 
 def write(values: list[tuple[Series, float]]) -> bytes:
