@@ -12,6 +12,7 @@ from mailnotary.config.history import HistorySettings
 from mailnotary.history import keeper as keeper_module
 from mailnotary.history.database import APPLICATION_ID
 from mailnotary.history.keeper import FILE, Keeper, Waiting
+from mailnotary.history.rows import pack
 from mailnotary.history.store import DAY, Search, Store
 from mailnotary.history.story import row_of, story_of
 from support.messages import verified
@@ -26,7 +27,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def wait(waiting: Waiting, *queue_ids: str, now: float | None = None) -> None:
     for queue_id in queue_ids:
         record = verified(queue_id)
-        waiting.add(row_of(record, now), story_of(record, str))
+        waiting.add(pack(row_of(record, now), story_of(record, str)))
 
 
 def keeper(directory: Path, waiting: Waiting, clock: Callable[[], float] = time.time, **settings: object) -> Keeper:
@@ -145,7 +146,7 @@ def test_a_store_of_another_program_is_never_set_aside(tmp_path: Path) -> None:
 
 
 def test_what_waits_is_bounded_and_the_oldest_goes_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    waiting = Waiting(octets=20_000)
+    waiting = Waiting(octets=10_000)
     wait(waiting, *(f"Q{number}" for number in range(100)))
     left = len(waiting)
     assert 5 < left < 20

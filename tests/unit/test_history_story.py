@@ -14,7 +14,7 @@ from mailnotary.authres import Results
 from mailnotary.config.history import HistoryAddresses
 from mailnotary.dmarc.policy_record import parse
 from mailnotary.history.privacy import hide
-from mailnotary.history.rows import pack, unpack
+from mailnotary.history.rows import count, pack, unpack
 from mailnotary.history.story import MAX_STORY, MAX_URIS, complete, results_of, row_of, story_of
 from mailnotary.session.outcome import MessageMode
 from mailnotary.status import DkimStatus
@@ -88,6 +88,7 @@ def test_results_come_back_as_the_engines_gave_them() -> None:
 def test_no_text_breaks_the_packet_or_adds_to_it(helo: str, sender: str, why: str, queue_id: str, error: str) -> None:
     record = verified(queue_id, helo=helo, mail_from=sender, why=why, error=error)
     packet = pack(row_of(record), story_of(record, str)) * 2
+    assert count(packet) == 2
     first, second = unpack(packet)
     assert first == second
     assert complete(first[0], "h", first[1])["mode"] == "verify"

@@ -17,7 +17,6 @@ from mailnotary.daemon.recording import COUNTS, LOST, MAX_PACKET, MESSAGES, SIGN
 from mailnotary.history import replays
 from mailnotary.history.keeper import Keeper, Waiting
 from mailnotary.history.replays import Replays
-from mailnotary.history.rows import unpack
 from mailnotary.metrics import counts
 from mailnotary.metrics.exporter import Exporter, MetricsError, Sums
 
@@ -77,8 +76,7 @@ class Recorder:
         packet = self._reader.recv(MAX_PACKET)
         kind, content = packet[:1], packet[1:]
         if kind == MESSAGES:
-            for row, story in unpack(content):
-                self._waiting.add(row, story)
+            self._waiting.add(content)
         elif kind == LOST:
             self._waiting.lose(int(content))
         elif kind == SIGNATURES and self._replays is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mailnotary.config.history import HistorySettings
+from mailnotary.history import rows
 from mailnotary.history.database import CorruptStoreError, is_postgresql, shown
 from mailnotary.history.sqlite import room_left, set_aside
 from mailnotary.history.store import DAY, Message, Numbering, Store, StoreError
@@ -29,7 +30,7 @@ BATCH: Final = 4000  # messages of one transaction
 MAX_WAITING: Final = 32 * 1024 * 1024  # octets of messages that wait in memory
 RETRY: Final = 5.0  # seconds after which a store that failed is tried again
 _SPOOL_SIZE: Final = 2**30  # octets at most
-_OBJECTS: Final = 1000  # octets, about: what a message takes in memory beside its story
+_OBJECT: Final = 64  # octets, about: what a packet takes in memory beside its text
 _TIDY: Final = 60.0  # seconds between two looks at age and size
 _SAY: Final = 60.0  # seconds between two log lines about the same trouble
 
@@ -40,23 +41,30 @@ def location_of(settings: HistorySettings, state_dir: Path) -> str:
 
 
 class Waiting:
-    """The messages that wait to be stored, the oldest first. Filled by one thread and emptied by another."""
+    """The messages that wait to be stored, the oldest first, in the packets in which they came. Filled by one thread
+    and emptied by another."""
 
     def __init__(self, octets: int = MAX_WAITING) -> None:
-        self._messages: deque[tuple[Row, str]] = deque()
+        self._packets: deque[bytes] = deque()
+        self._messages = 0
         self._left = octets
         self._lock = threading.Lock()
         self.lost = 0  # messages in all
 
-    def add(self, row: Row, story: str) -> None:
-        """One more; where there is no room, in place of the oldest."""
+    def add(self, packet: bytes) -> None:
+        """One more, of messages that `rows.pack` packed; where there is no room, in place of the oldest."""
         with self._lock:
-            self._messages.append((row, story))
-            self._left -= len(story) + _OBJECTS
+            self._packets.append(packet)
+            self._messages += rows.count(packet)
+            self._left -= len(packet) + _OBJECT
             while self._left < 0:
-                _, oldest = self._messages.popleft()
-                self._left += len(oldest) + _OBJECTS
-                self.lost += 1
+                self.lost += rows.count(self._oldest())
+
+    def _oldest(self) -> bytes:
+        packet = self._packets.popleft()
+        self._messages -= rows.count(packet)
+        self._left += len(packet) + _OBJECT
+        return packet
 
     def lose(self, count: int) -> None:
         """So many messages were lost elsewhere."""
@@ -64,14 +72,16 @@ class Waiting:
             self.lost += count
 
     def take(self, count: int) -> list[tuple[Row, str]]:
-        """Removes the oldest ones."""
+        """Removes the oldest ones: so many, and the rest of their packet; all where there are fewer."""
+        taken = []
         with self._lock:
-            taken = [self._messages.popleft() for _ in range(min(count, len(self._messages)))]
-            self._left += sum([len(story) + _OBJECTS for _, story in taken])
-        return taken
+            left = self._messages - count
+            while self._packets and self._messages > left:
+                taken.append(self._oldest())
+        return [message for packet in taken for message in rows.unpack(packet)]
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return self._messages
 
 
 @dataclass(slots=True)

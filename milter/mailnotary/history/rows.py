@@ -10,6 +10,11 @@ def pack(row: Row, story: str) -> bytes:
     return "\t".join((str(row.time), *row[1:], story + "\n")).encode("ascii", "backslashreplace")
 
 
+def count(packet: bytes) -> int:
+    """How many messages a packet has: no other line feed is in it."""
+    return packet.count(b"\n")
+
+
 def unpack(packet: bytes) -> Iterator[tuple[Row, str]]:
     """The messages of a packet of `pack`ed ones."""
     for line in packet.decode("ascii").splitlines():
