@@ -88,7 +88,10 @@ class MessageResolver:
     def prefetch(self, questions: Iterable[tuple[str, RecordKind]]) -> None:
         """See `TimedResolver.prefetch`."""
         if self._timed is not None and self._deadline > self._clock() and self._octets > 0:
-            new = [question for question in questions if question not in self.asked and self._admit(question)]
+            with _lock:
+                new = [question for question in questions if question not in self.asked]
+                del new[self._share.questions - len(self.asked) :]
+                self.asked.update(new)
             self._begun.update(new)
             self._timed.prefetch(new)
 
