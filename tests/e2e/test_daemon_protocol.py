@@ -81,7 +81,7 @@ def test_no_reply_is_taken_for_every_event_that_is_never_answered(daemon: Daemon
 
 def test_only_the_macros_that_are_needed_are_asked_for(daemon: Daemon) -> None:
     with MilterClient(daemon.address) as client:
-        assert client.macro_lists == {
+        assert client.asked_macros == {
             0: "j {daemon_name}",
             2: "i j {auth_type} {auth_authen} {cert_subject} {verify}",
             5: "i",

@@ -147,6 +147,7 @@ class MilterClient:
         self._offer = (version, actions, protocol)
         self.version = self.actions = self.protocol = 0
         self.macro_lists: dict[int, str] = dict(_DEFAULT_MACROS)
+        self.asked_macros: dict[int, str] = {}
         self.macros: dict[str, str | bytes] = {}
         self.modifications = _Modifications()
         self.greeted = False  # send_message did connect and HELO already
@@ -222,7 +223,8 @@ class MilterClient:
                 f"asked for more than was offered: {self.version} {self.actions:#x} {self.protocol:#x}"
             )
         if rest := data[12:]:
-            self.macro_lists = _macro_lists(rest)  # Postfix: such a list replaces those of all stages
+            self.asked_macros = _macro_lists(rest)
+            self.macro_lists |= self.asked_macros  # Postfix 3.7: the other stages keep theirs
 
     def _send_macros(self, event: bytes) -> None:
         data = bytearray(event)

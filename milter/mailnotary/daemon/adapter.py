@@ -41,9 +41,10 @@ _WANTED_PROTOCOL: Final = (
     | milter.P_HDR_LEADSPC
 )
 
-# Postfix takes such a list as the whole truth: what is not named here is not sent at any stage. {j} at MAIL FROM, which
-# an MTA always has: libmilter ignores a list without any values, and would go on with the login of the message before.
-# Sendmail gives the queue id {i} at MAIL FROM, Postfix at the end of the message.
+# Such a list takes the place of the MTA's own for its stage; at the others it sends what it always does, which costs us
+# as much as an empty list. {j} at MAIL FROM, which an MTA always has: libmilter ignores a list without any values, and
+# would go on with the login of the message before. Sendmail gives the queue id {i} at MAIL FROM, Postfix at the end of
+# the message.
 _MACROS: Final = (
     (milter.M_CONNECT, "j {daemon_name}"),
     (milter.M_ENVFROM, "i j {auth_type} {auth_authen} {cert_subject} {verify}"),
