@@ -78,6 +78,12 @@ class Rotation:
         return {key["selector"]: key for key in json.loads(self.command("keys", "--json"))["keys"]}
 
     def send(self, *, everywhere: bool = True) -> set[str]:
+        """Like `selectors`, of a message that must be signed."""
+        selectors = self.selectors(everywhere=everywhere)
+        assert selectors, "it left unsigned"
+        return selectors
+
+    def selectors(self, *, everywhere: bool = True) -> set[str]:
         """The selectors of a message's signatures; each is verified by dkimpy with what every nameserver serves, or the
         primary alone."""
         with MilterClient(self.daemon.address) as client:
@@ -90,7 +96,6 @@ class Rotation:
             for port in self.ports if everywhere else self.ports[:1]:
                 assert verifier.verify(idx=index, dnsfunc=lambda name, at=port, **_: self.served(name, at))
             selectors.add(verifier.signature_fields[b"s"].decode())
-        assert selectors, "it left unsigned"
         return selectors
 
     def served(self, name: bytes, port: int) -> bytes | None:
@@ -109,6 +114,7 @@ class Rotation:
         self.daemon.reload()
         wait(lambda: self.keys()[selector]["signing"], self.daemon.text)
         wait(lambda: "due since" in self.command("keys", "--plan"))
+        wait(self.selectors, self.daemon.text)  # the workers are told after it is noted
 
     def primary_serves(self, selector: str) -> None:
         """Waits until both do."""
