@@ -40,7 +40,8 @@ class _RsaPublic(PublicKey):
             self._numbers = _numbers(self._modulus, self.exponent)
         integer, modulus, exponent = self._numbers
         encoded = b"\0\1" + b"\xff" * (size - 3 - len(DIGEST_INFO) - 32) + b"\0" + DIGEST_INFO + digest
-        return hmac.compare_digest(bytes(pow(integer(signature), exponent, modulus).to_bytes(size)), encoded)
+        raised = integer(signature).inplace_pow(exponent, modulus)  # `pow` would copy the number first
+        return hmac.compare_digest(bytes(raised.to_bytes(size)), encoded)
 
 
 def _numbers(modulus: int, exponent: int) -> tuple[Any, Any, Any]:
