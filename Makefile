@@ -63,6 +63,7 @@ bench: setup  ## measure the hot paths, then the daemon, beside its peers where 
 	$(PYTHON) -m pytest tests/bench -o addopts='--import-mode=importlib' -o python_files='bench_*.py'
 	PYTHONPATH=tests $(PYTHON) -m bench.throughput
 	PYTHONPATH=tests $(PYTHON) -m bench.plots build/bench
+	PYTHONPATH=tests $(PYTHON) -m bench.start
 	PYTHONPATH=tests $(PYTHON) -m bench.history --messages 1000000
 	PYTHONPATH=tests $(PYTHON) -m bench.reports
 
