@@ -29,13 +29,17 @@ class PublicKey(ABC):
 
 
 class PrivateKey(ABC):
-    """A key that signs. `algorithm` is its k= ("rsa" or "ed25519"), `bits` its size, `public` what p= of its DNS
-    record holds before base64 (RSA: SubjectPublicKeyInfo, which every verifier takes; Ed25519: 32 octets)."""
+    """A key that signs. `algorithm` is its k= ("rsa" or "ed25519"), `bits` its size."""
 
-    __slots__ = ("algorithm", "bits", "public")
+    __slots__ = ("algorithm", "bits")
     algorithm: str
     bits: int
-    public: bytes
+
+    @property
+    @abstractmethod
+    def public(self) -> bytes:
+        """What p= of its DNS record holds before base64 (RSA: SubjectPublicKeyInfo, which every verifier takes;
+        Ed25519: 32 octets)."""
 
     @abstractmethod
     def sign(self, digest: bytes) -> bytes:

@@ -48,9 +48,13 @@ class _RsaPrivate(PrivateKey):
     __slots__ = ("_key", "_numbers", "_openssl")
 
     def __init__(self, openssl: "Openssl", n: int, e: int, d: int, p: int, q: int) -> None:
-        self.algorithm, self.bits, self.public = "rsa", n.bit_length(), rsa_public_info(n, e)
+        self.algorithm, self.bits = "rsa", n.bit_length()
         self._openssl, self._numbers = openssl, (n, e, d, p, q)
         self._key: Any = None
+
+    @property
+    def public(self) -> bytes:
+        return rsa_public_info(*self._numbers[:2])
 
     def sign(self, digest: bytes) -> bytes:
         openssl = self._openssl
@@ -65,15 +69,24 @@ class _RsaPrivate(PrivateKey):
 
 
 class _Ed25519Private(PrivateKey):
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_openssl", "_seed")
 
     def __init__(self, openssl: "Openssl", seed: bytes) -> None:
-        self._key = openssl.ed25519.Ed25519PrivateKey.from_private_bytes(seed)
         self.algorithm, self.bits = "ed25519", 256
-        self.public = bytes(self._key.public_key().public_bytes_raw())
+        self._openssl, self._seed = openssl, seed
+        self._key: Any = None
+
+    @property
+    def public(self) -> bytes:
+        return bytes(self._made().public_key().public_bytes_raw())
 
     def sign(self, digest: bytes) -> bytes:
-        return bytes(self._key.sign(digest))
+        return bytes(self._made().sign(digest))
+
+    def _made(self) -> Any:
+        if self._key is None:
+            self._key = self._openssl.ed25519.Ed25519PrivateKey.from_private_bytes(self._seed)
+        return self._key
 
 
 class Openssl(Backend):

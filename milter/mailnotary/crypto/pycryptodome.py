@@ -83,9 +83,13 @@ class _RsaPrivate(PrivateKey):
     __slots__ = ("_key", "_numbers")
 
     def __init__(self, n: int, e: int, d: int, p: int, q: int) -> None:
-        self.algorithm, self.bits, self.public = "rsa", n.bit_length(), rsa_public_info(n, e)
+        self.algorithm, self.bits = "rsa", n.bit_length()
         self._numbers = (n, e, d, p, q)
         self._key: Any = None
+
+    @property
+    def public(self) -> bytes:
+        return rsa_public_info(*self._numbers[:2])
 
     def sign(self, digest: bytes) -> bytes:
         if self._key is None:
@@ -100,18 +104,30 @@ class _RsaPrivate(PrivateKey):
 
 
 class _Ed25519Private(PrivateKey):
-    __slots__ = ("_key",)
+    __slots__ = ("_made", "_seed")
 
     def __init__(self, seed: bytes) -> None:
-        from Crypto.Signature import eddsa
-
-        key = eddsa.import_private_key(seed)
         self.algorithm, self.bits = "ed25519", 256
-        self.public = bytes(key.public_key().export_key(format="raw"))
-        self._key = eddsa.new(key, "rfc8032")
+        self._seed = seed
+        self._made: tuple[Any, Any] | None = None
+
+    @property
+    def public(self) -> bytes:
+        key, _ = self._make()
+        return bytes(key.public_key().export_key(format="raw"))
 
     def sign(self, digest: bytes) -> bytes:
-        return self._key.sign(digest)
+        _, signer = self._make()
+        return bytes(signer.sign(digest))
+
+    def _make(self) -> tuple[Any, Any]:
+        """The key and what signs with it. They take two milliseconds."""
+        if self._made is None:
+            from Crypto.Signature import eddsa
+
+            key = eddsa.import_private_key(self._seed)
+            self._made = key, eddsa.new(key, "rfc8032")
+        return self._made
 
 
 class Pycryptodome(Backend):
