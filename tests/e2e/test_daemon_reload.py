@@ -283,3 +283,20 @@ def test_a_reload_that_comes_while_the_daemon_starts_does_not_end_it(tmp_path: P
                 daemon.signal(signal.SIGHUP)
         daemon.wait_for(" ready ")
         assert daemon.stop() == 0
+
+
+def test_a_key_that_was_damaged_in_its_place_is_found_at_a_reload(tmp_path: Path) -> None:
+    """What the daemon remembers of the keys that it has checked is not their names, sizes or times."""
+    path = tmp_path / keygen(tmp_path, "key.pem")
+    good, before = path.read_bytes(), path.stat()
+    with Daemon(tmp_path, keystore=keystore("one", path.name)) as daemon:
+        daemon.reload()
+        assert not daemon.lines(" a key can't be used")
+        path.write_bytes(good.replace(b"MC", b"QC", 1))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        daemon.reload()
+        (line,) = daemon.lines("a key can't be used")
+        assert f"keystore.yaml:4:13: {path}: the key is damaged" in line
+        path.write_bytes(good)
+        daemon.reload()
+        assert len(daemon.lines("a key can't be used")) == 1

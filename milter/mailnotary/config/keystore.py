@@ -1,11 +1,15 @@
 """keystore.yaml as frozen values: which domain signs with which keys, and who may sign as it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from hashlib import sha256
+from operator import attrgetter
+from typing import TypeVar
 
 from mailnotary.config.settings import Network
+
+T = TypeVar("T")
 
 
 class KeyState(StrEnum):
@@ -34,6 +38,15 @@ def file_digest(pem: bytes) -> bytes:
     return sha256(pem).digest()
 
 
+def _pickled_by_values(cls: type[T]) -> type[T]:
+    """Has the values of a dataclass pickled, and an object made of them: the way that dataclasses come with looks up
+    the fields each time, and thousands of entries are written at a reload, one read for each message that is signed."""
+    values = attrgetter(*(one.name for one in fields(cls)))  # type: ignore[arg-type]  # cls is a dataclass
+    cls.__reduce__ = lambda self: (cls, values(self))  # type: ignore[method-assign]
+    return cls
+
+
+@_pickled_by_values
 @dataclass(frozen=True, slots=True)
 class StoredKey:
     """One key of an entry, with its PEM octets as they were read and checked at load. `retire_after` is the selector of
@@ -48,6 +61,7 @@ class StoredKey:
     fault: str = ""
 
 
+@_pickled_by_values
 @dataclass(frozen=True, slots=True)
 class Allow:
     """Whose mail is signed as an entry's domain. If empty: all mail of ours."""
@@ -57,6 +71,10 @@ class Allow:
     envelope_from: tuple[str, ...] = ()  # shell patterns
 
 
+ALL_OF_OURS = Allow()
+
+
+@_pickled_by_values
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
     """One domain of the keystore. `name` is its key in the file ("*" for the catch-all), `domain` the d= that it

@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mailnotary.config import yaml_file
-from mailnotary.config.keystore import IDLE_STATES, Allow, KeyEntry, KeyState, KeyStore, StoredKey
-from mailnotary.config.keystore_files import MAX_BYTES, ClosedKeyFiles, KeyFiles, directory_of, files
+from mailnotary.config.keystore import ALL_OF_OURS, IDLE_STATES, Allow, KeyEntry, KeyState, KeyStore, StoredKey
+from mailnotary.config.keystore_files import MAX_BYTES, CheckedKeys, ClosedKeyFiles, KeyFiles, directory_of, files
 from mailnotary.config.values import (
     Converter,
     boolean,
@@ -21,7 +22,7 @@ from mailnotary.config.values import (
     text,
     values,
 )
-from mailnotary.config.yaml_nodes import Problem, Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, shown
+from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, shown
 from mailnotary.crypto import KeyLoadError
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
@@ -53,10 +54,18 @@ def load_without_keys(path: Path) -> KeyStore:
     return keystore
 
 
-def read(path: Path, report: Report, *, uid: int, gids: Collection[int]) -> KeyStore:
-    """Like `load`, but continues after errors: they are in the report, and what they concern is not in the keystore."""
+def read(
+    path: Path, report: Report, *, uid: int, gids: Collection[int], checked: CheckedKeys | None = None
+) -> KeyStore:
+    """Like `load`, but continues after errors: they are in the report, and what they concern is not in the keystore.
+    `checked` are keys that were checked before; where there are no errors, those of this keystore take their place."""
+    known = {} if checked is None else checked.warnings()
+    key_files = KeyFiles(path.absolute().parent, uid, gids, known)
     with yaml_file.collector_off():  # it would visit every node, and none is garbage before the end
-        return _read(path, report, KeyFiles(path.absolute().parent, uid, gids))
+        keystore = _read(path, report, key_files)
+    if checked is not None and not report.problems:
+        checked.keep(key_files.checked)
+    return keystore
 
 
 def _read(path: Path, report: Report, key_files: KeyFiles) -> KeyStore:
@@ -89,9 +98,14 @@ def _defaults(node: YamlNode, report: Report) -> dict[str, Any]:
     return values(node, report, {"file": _file_name})
 
 
-def _place(first: Problem, report: Report) -> str:
+_Place = tuple[str, int]
+"""A file of the keystore, and a line in it."""
+
+
+def _named(place: _Place, report: Report) -> str:
     """A place as a message about another place of the keystore names it."""
-    return f"line {first.line}" if first.file == report.file else f"{first.file}:{first.line}"
+    file, line = place
+    return f"line {line}" if file == report.file else f"{file}:{line}"
 
 
 class KeystoreReader:
@@ -99,7 +113,7 @@ class KeystoreReader:
 
     def __init__(self, key_files: KeyFiles) -> None:
         self.entries: dict[str, KeyEntry] = {}
-        self._places: dict[str, Problem] = {}  # of their names
+        self._places: dict[str, _Place] = {}  # of their names
         self._report = Report("")  # on the file that is being read
         self._file = ""
         self._default_file: str | None = None  # `file` of the keys that have none
@@ -107,7 +121,7 @@ class KeystoreReader:
         self._key_files = key_files
         self._selectors: list[tuple[YamlScalar, StoredKey]] = []  # of the entry that is being read
         self._successors: list[tuple[YamlNode, StoredKey]] = []  # its keys with retire_after, and the place of that
-        self._records: dict[str, tuple[Problem, str]] = {}  # a DNS name -> the place of its selector, the key's file
+        self._records: dict[str, tuple[_Place, str]] = {}  # a DNS name -> the place of its selector, the key's file
         patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
         self._allow: dict[str, Converter[Any]] = {
             "auth_users": patterns,
@@ -118,7 +132,7 @@ class KeystoreReader:
             "keys": list_of(self._key, _KEY_EXAMPLE),
             "include_subdomains": boolean(),
             "allow": lambda node, report: Allow(**values(node, report, self._allow)),
-            "domain": scalar(_signing_domain, "a domain like example.org"),
+            "domain": _SIGNS_AS,
         }
         self._key_fields: dict[str, Converter[Any]] = {
             "selector": scalar(_selector, "a selector like rsa2026"),
@@ -146,12 +160,12 @@ class KeystoreReader:
             try:
                 name = entry_name(key.text)
                 if (first := self._places.get(name)) is not None:
-                    place = _place(first, report)
+                    place = _named(first, report)
                     raise ValueError(f"duplicate entry {name}, first in {place}: put all its keys into one entry")
             except ValueError as error:
                 report.error(key, str(error))
                 continue
-            self._places[name] = Problem(report.file, key.line, key.column, "")
+            self._places[name] = report.file, key.line
             entry = self._read_entry(name, key, value)
             if entry is not None:
                 self.entries[name] = entry
@@ -171,7 +185,7 @@ class KeystoreReader:
             domain=fields.get("domain", name),
             include_subdomains=fields.get("include_subdomains", False),
             keys=keys,
-            allow=fields.get("allow", Allow()),
+            allow=fields.get("allow", ALL_OF_OURS),
             source=self._file,
         )
         self._check_names(entry, place, section)
@@ -220,30 +234,31 @@ class KeystoreReader:
             self._report.error(
                 where, f"{record} is longer than the {MAX_NAME} octets of a DNS name: choose a shorter selector"
             )
-        here = Problem(self._report.file, where.line, where.column, "")
-        first, file = self._records.setdefault(record, (here, key.file))
+        first, file = self._records.setdefault(record, ((self._report.file, where.line), key.file))
         if file != key.file:
-            place = _place(first, self._report)
+            place = _named(first, self._report)
             text = f"{record} is already the record of the key in {place}: name the same file, or another selector"
             self._report.error(where, text)
 
     def _key(self, node: YamlNode, report: Report) -> StoredKey | None:
         section = mapping_of(node, _KEY_EXAMPLE)
         fields = values(section, report, self._key_fields)
-        selector = section.get("selector")
-        file = fields.get("file", self._default_file if section.get("file") is None else None)
+        selector, file_node = section.get("selector"), section.get("file")
+        file = fields.get("file", self._default_file if file_node is None else None)
         if "selector" not in fields or file is None or not isinstance(selector, YamlScalar):
-            for name, value in (("selector", section.get("selector")), ("file", section.get("file") or file)):
+            for name, value in (("selector", selector), ("file", file_node or file)):
                 if value is None:
                     report.error(node, f"this key has no '{name}': write {_KEY_EXAMPLE}")
             return None
-        names = {"domain": self._domain, "selector": fields["selector"]}
-        path = self._key_files.path(_PLACEHOLDER.sub(lambda match: names[match[1]], file))
+        if "$" in file:
+            names = {"domain": self._domain, "selector": fields["selector"]}
+            file = _PLACEHOLDER.sub(lambda match: names[match[1]], file)
+        path = self._key_files.path(file)
         pem, fault = self._read_file(path)
         key = StoredKey(
             fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"), fault
         )
-        self._report_file(section.get("file") or selector, key)
+        self._report_file(file_node or selector, key)
         self._selectors.append((selector, key))
         if key.retire_after is not None:
             self._successors.append((section.get("retire_after") or selector, key))
@@ -257,13 +272,10 @@ class KeystoreReader:
             return b"", str(error)
 
     def _report_file(self, node: YamlNode | None, key: StoredKey) -> None:
-        place = printable(key.file)
-        if key.fault and key.state in IDLE_STATES:  # nothing waits for it
-            self._report.warn(node, f"{place}: {key.fault}")
-        elif key.fault:
-            self._report.fault(node, f"{place}: {key.fault}")
-        elif (warning := self._key_files.warnings.get(key.file)) is not None:
-            self._report.warn(node, f"{place}: {warning}")
+        if key.fault and key.state not in IDLE_STATES:  # its mail waits
+            self._report.fault(node, f"{printable(key.file)}: {key.fault}")
+        elif text := key.fault or self._key_files.warnings.get(key.file):
+            self._report.warn(node, f"{printable(key.file)}: {text}")
 
 
 _PLACEHOLDER = re.compile(r"\$(domain|selector)\b")  # as rspamd has them
@@ -307,11 +319,15 @@ def _signing_domain(text: str) -> str:
     return name
 
 
+_SIGNS_AS = scalar(_signing_domain, "a domain like example.org")
+
+
 def _signs_as(name: str, section: YamlMapping) -> str:
     """The domain that an entry signs as. Its errors are reported when the entry is read."""
-    return _first(section, "domain", scalar(_signing_domain, "")) or name
+    return _first(section, "domain", _SIGNS_AS) or name
 
 
+@lru_cache(maxsize=1024)  # thousands of domains name the same few
 def _selector(text: str) -> str:
     """sub-domain *( "." sub-domain ) (RFC 6376 section 3.1); U-labels as A-labels (RFC 8616 section 4)."""
     name = to_ascii(text)

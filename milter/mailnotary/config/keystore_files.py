@@ -1,18 +1,21 @@
 """The files of a keystore: keystore.yaml, those of keystore.d beside it, and the key files that they name."""
 
 import os
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from mailnotary.config import yaml_file
-from mailnotary.config.private_key import read_key
+from mailnotary.config.keystore import file_digest
+from mailnotary.config.private_key import read_unchecked
 from mailnotary.config.yaml_nodes import Report, YamlMapping
-from mailnotary.crypto import KeyLoadError
+from mailnotary.crypto import KeyLoadError, load_private_key
 from mailnotary.domain import to_ascii
 
 MAX_BYTES = 64 * 1_048_576  # of one file; 10,000 domains take 3 MB
 KEYS_DIRECTORY = "keys"  # beside the keystore, where commands put keys
+DIGEST = 32  # octets of a SHA-256
 WEAK_RSA_BITS = 2048  # RFC 8301 section 3.2: signers SHOULD use at least as many
 
 
@@ -44,11 +47,40 @@ def sources(path: Path) -> dict[str, Path]:
     return found
 
 
-class KeyFiles:
-    """Reads each key file once, however many domains share it."""
+class CheckedKeys:
+    """What was found out about keys when a keystore was last read, so that a reload checks only those that are new. A
+    key is known by the SHA-256 of all octets of its file: nothing else says that it is still the same. Those with a
+    fault are never known."""
 
-    def __init__(self, directory: Path, uid: int, gids: Collection[int]) -> None:
-        self._directory, self._uid, self._gids = str(directory), uid, gids
+    def __init__(self) -> None:
+        # The digests one behind the other: thousands of small objects, made in the middle of a load, would keep much
+        # of its memory from being given back.
+        self._digests: dict[str, bytes] = {}  # by what the log says about these keys
+
+    def warnings(self) -> dict[bytes, str]:
+        """What to say about each known key, by its digest; "" for nothing."""
+        return {
+            digests[start : start + DIGEST]: warning
+            for warning, digests in self._digests.items()
+            for start in range(0, len(digests), DIGEST)
+        }
+
+    def keep(self, warnings: Mapping[bytes, str]) -> None:
+        """These are the known keys from now on, and no others."""
+        by_warning: defaultdict[str, list[bytes]] = defaultdict(list)
+        for digest, warning in warnings.items():
+            by_warning[warning].append(digest)
+        self._digests = {warning: b"".join(digests) for warning, digests in by_warning.items()}
+
+
+class KeyFiles:
+    """Reads each key file once, however many domains share it. `known`: what to say about keys that need not be checked
+    again, by their digest (see `CheckedKeys`)."""
+
+    def __init__(self, directory: Path, uid: int, gids: Collection[int], known: Mapping[bytes, str]) -> None:
+        self._directory, self._uid, self._gids, self._known = str(directory), uid, gids, known
+        self.checked: dict[bytes, str] = {}  # what to say about each key that can be used, by its digest
+        self._copies = self.path(KEYS_DIRECTORY)
         self.unsafe = False  # whether the rules of access are waived
         self._read: dict[tuple[str, bool], bytes | KeyLoadError] = {}
         self.warnings: dict[str, str] = {}  # by path
@@ -68,19 +100,32 @@ class KeyFiles:
 
     def _load(self, path: str) -> bytes | KeyLoadError:
         try:
-            data, key = read_key(path, self._uid, self._gids, unsafe=self.unsafe, copies=self.path(KEYS_DIRECTORY))
+            data = read_unchecked(path, self._uid, self._gids, unsafe=self.unsafe, copies=self._copies)
+            digest = file_digest(data)
+            warning = self._known.get(digest)
+            if warning is None:
+                warning = _check(data, path)
         except KeyLoadError as error:
             return error
-        if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
-            self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
+        self.checked[digest] = warning
+        if warning:
+            self.warnings[path] = warning
         return data
+
+
+def _check(data: bytes, path: str) -> str:
+    """What to say about a key that can be used, "" for nothing. Raises KeyLoadError."""
+    key = load_private_key(data, path)
+    if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
+        return f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
+    return ""
 
 
 class ClosedKeyFiles(KeyFiles):
     """For those whom the keys do not concern: opens no key file, as if each were empty and without fault."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, 0, ())
+        super().__init__(directory, 0, (), {})
 
     def _load(self, path: str) -> bytes:  # noqa: ARG002
         return b""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mailnotary.config import forwarding, keystore_file, keystore_files, settings_file, settings_reports
 from mailnotary.config.keystore import KeyStore
+from mailnotary.config.keystore_files import CheckedKeys
 from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import ConfigError, Problem, Report, YamlMapping
 from mailnotary.files import user_name
@@ -39,9 +40,10 @@ class _Account:
     groups: tuple[int, ...]
 
 
-def load_configuration(path: Path) -> Configuration:
+def load_configuration(path: Path, checked: CheckedKeys | None = None) -> Configuration:
     """Reads mailnotary.yaml, the keystore that it names and all key files; root reads the latter two as the daemon's
-    user. Raises ConfigError with all errors of either file; keys that can't be used are in `faults` instead."""
+    user. `checked` has the keys that need not be checked again, and is brought up to date (see `keystore_file.read`).
+    Raises ConfigError with all errors of either file; keys that can't be used are in `faults` instead."""
     report = Report(path)
     settings, root = settings_file.read(path, report)
     account = _account(settings.user, root, report)
@@ -54,7 +56,9 @@ def load_configuration(path: Path) -> Configuration:
                 None, f"the user {settings.user} can't read it, so a reload will fail: make it readable for that user"
             )
         if _has_keystore(settings.keystore, root, report):
-            keystore = keystore_file.read(settings.keystore, keys_report, uid=account.uid, gids=account.groups)
+            keystore = keystore_file.read(
+                settings.keystore, keys_report, uid=account.uid, gids=account.groups, checked=checked
+            )
     settings_reports.check_keystore(settings, keystore, root, report)
     forwarding.check_keystore(settings.arc, keystore, root, report)
     if report.problems or keys_report.problems:

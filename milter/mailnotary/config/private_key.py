@@ -18,10 +18,16 @@ def read_key(
     that has access) root's or one of `gids`, and others have no access at all. `unsafe` skips these rules. `copies` is
     the directory for which errors suggest a copy of a file that belongs to somebody else. Raises KeyLoadError with what
     to do."""
+    data = read_unchecked(path, uid, gids, unsafe=unsafe, copies=copies)
+    return data, load_private_key(data, path)
+
+
+def read_unchecked(path: str, uid: int, gids: Collection[int], *, unsafe: bool, copies: str) -> bytes:
+    """Like `read_key`, but the octets alone: who may read the file is known, whether they are a key is not."""
     data, status = _read(path, uid, copies)
     if not unsafe:
         _check_access(path, status, uid, gids, copies)
-    return data, load_private_key(data, path)
+    return data
 
 
 def read_secret(path: str, uid: int, gids: Collection[int], octets: int) -> bytes:

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mailnotary.config import settings_file
+from mailnotary.config.keystore_files import CheckedKeys
 from mailnotary.config.listen import Listen
 from mailnotary.config.load import Configuration, Problem, load_configuration
 from mailnotary.config.settings import Settings
+from mailnotary.config.yaml_file import collector_off
 from mailnotary.daemon import descriptors, privileges
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.keywatch_parent import KeyWatchProcess
@@ -49,9 +51,10 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         gc.collect()
         gc.freeze()
         pump = _never_wait_for_logs()
+        checked = CheckedKeys()
 
         def load() -> Configuration:
-            return _overridden(load_configuration(path), listen)
+            return _overridden(load_configuration(path, checked), listen)
 
         supervisor = _supervisor(settings, load, listener, callbacks, stand_ins, timing or Timing(), pump)
         return supervisor.run()
@@ -61,6 +64,7 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
             pump.finish()
 
 
+@collector_off()  # it would look at each entry of the keystore, and none is garbage before the end
 def _supervisor(
     settings: Settings,
     load: Callable[[], Configuration],

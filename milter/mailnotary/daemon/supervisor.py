@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from mailnotary.config.load import Configuration
 from mailnotary.config.settings import Settings
+from mailnotary.config.yaml_file import collector_off
 from mailnotary.config.yaml_nodes import ConfigError
 from mailnotary.daemon.adapter import Adapter
 from mailnotary.daemon.channel import CONFIGURATION, SIGNING, STOP, Channel
@@ -227,6 +228,7 @@ class Supervisor:
 
     # -- the configuration
 
+    @collector_off()  # as at the start
     def _reload(self) -> None:
         """Takes over the admin's files as a whole, or says what is wrong with them and stays as it is."""
         self.notifier.reloading()

@@ -1,0 +1,151 @@
+"""A reload checks only the keys that are new, and finds whatever is wrong with the others all the same."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailnotary.config import keystore_file, keystore_files
+from mailnotary.config.keystore import KeyStore
+from mailnotary.config.keystore_files import CheckedKeys
+from mailnotary.config.yaml_nodes import Report
+from mailnotary.crypto import PrivateKey, generate_private_key, load_private_key
+
+UID, GID = os.geteuid(), os.getegid()
+KEYSTORE = (
+    "domains:\n  a.example: {keys: [{selector: s, file: a.pem}]}\n  b.example: {keys: [{selector: s, file: b.pem}]}\n"
+)
+
+
+class Reloads:
+    """A keystore of two domains that is read again and again, as the daemon does."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.checked = CheckedKeys()
+        self.said: list[str] = []
+
+    def write_key(self, name: str, octets: bytes) -> None:
+        path = self.directory / name
+        path.touch(0o600)
+        path.write_bytes(octets)
+
+    def load(self, text: str = KEYSTORE) -> KeyStore:
+        """`said` is what was found, by place."""
+        path = self.directory / "k.yaml"
+        path.write_text(text)
+        report = Report("k.yaml")
+        keystore = keystore_file.read(path, report, uid=UID, gids=(GID,), checked=self.checked)
+        self.said = [str(problem) for problem in report.problems + report.faults + report.warnings]
+        return keystore
+
+
+@pytest.fixture(scope="module")
+def pems() -> list[bytes]:
+    return [generate_private_key("ed25519") for _ in range(3)]
+
+
+@pytest.fixture
+def reloads(tmp_path: Path, pems: list[bytes]) -> Reloads:
+    reloads = Reloads(tmp_path)
+    reloads.write_key("a.pem", pems[0])
+    reloads.write_key("b.pem", pems[1])
+    return reloads
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The octets of the keys that were checked."""
+    calls: list[bytes] = []
+    genuine = load_private_key
+
+    def note(data: bytes, *arguments: Any) -> PrivateKey:
+        calls.append(data)
+        return genuine(data, *arguments)
+
+    monkeypatch.setattr(keystore_files, "load_private_key", note)
+    return calls
+
+
+def test_only_new_keys_are_checked(reloads: Reloads, parsed: list[bytes], pems: list[bytes]) -> None:
+    first = reloads.load()
+    assert parsed == pems[:2]
+    assert reloads.load() == first
+    assert parsed == pems[:2]
+    reloads.write_key("b.pem", pems[2])
+    reloads.load()
+    assert parsed == pems
+    reloads.write_key("b.pem", pems[1])  # was not in force any more
+    reloads.load()
+    assert parsed == [*pems, pems[1]]
+
+
+def test_a_key_that_was_damaged_where_it_lies_is_found(reloads: Reloads, pems: list[bytes]) -> None:
+    """Neither its name nor its inode, size and times tell."""
+    reloads.load()
+    path = reloads.directory / "b.pem"
+    before = path.stat()
+    path.write_bytes(pems[1].replace(b"MC", b"QC", 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
+    for _ in range(2):  # what is wrong is never known
+        keystore = reloads.load()
+        assert keystore.waiting() == ["b.example"]
+        (said,) = reloads.said
+        assert said.startswith(f"k.yaml:3:42: {path}: the key is damaged: ")
+        assert keystore.entries["b.example"].keys[0].pem == b""
+
+
+def test_who_may_read_a_known_key_is_looked_at_each_time(reloads: Reloads) -> None:
+    reloads.load()
+    (reloads.directory / "a.pem").chmod(0o644)
+    assert reloads.load().waiting() == ["a.example"]
+    assert "everyone has access to it" in reloads.said[0]
+    (reloads.directory / "a.pem").chmod(0o600)
+    assert reloads.load().waiting() == []
+
+
+def test_a_known_key_is_warned_about_each_time(reloads: Reloads) -> None:
+    reloads.write_key("a.pem", generate_private_key("rsa", 1024))
+    for _ in range(3):
+        reloads.load()
+        warning = "RSA with 1024 bits: make a key of 2048 (RFC 8301)"
+        assert reloads.said == [f"k.yaml:2:42: {reloads.directory}/a.pem: {warning}"]
+
+
+def test_a_known_key_under_another_name_is_known(reloads: Reloads, parsed: list[bytes], pems: list[bytes]) -> None:
+    reloads.load()
+    (reloads.directory / "b.pem").rename(reloads.directory / "c.pem")
+    reloads.load(KEYSTORE.replace("b.pem", "c.pem"))
+    assert parsed == pems[:2]
+    assert reloads.said == []
+
+
+def test_a_keystore_that_is_refused_changes_nothing(reloads: Reloads, parsed: list[bytes], pems: list[bytes]) -> None:
+    reloads.load()
+    for text in ("domains: [", KEYSTORE + "  c.example: {}\n", "domains: {x: 1}\n"):
+        reloads.load(text)
+        assert reloads.said
+    reloads.load()
+    assert reloads.said == []
+    assert parsed == pems[:2]
+
+
+def test_no_key_is_remembered(reloads: Reloads, pems: list[bytes]) -> None:
+    reloads.load()
+    kept = pickle.dumps(vars(reloads.checked))
+    assert all(line not in kept for pem in pems for line in pem.splitlines())
+    assert len(kept) < 250
+
+
+@given(st.dictionaries(st.binary(min_size=32, max_size=32), st.sampled_from(["", "weak", "weaker"])))
+def test_what_is_kept_is_what_is_known(warnings: dict[bytes, str]) -> None:
+    checked = CheckedKeys()
+    checked.keep({b"x" * 32: "before"})
+    checked.keep(warnings)
+    assert checked.warnings() == warnings
