@@ -397,6 +397,22 @@ def test_nobody_is_told_to_expect_a_wait_for_what_has_come(server: DnsServer) ->
     assert waits == [1]
 
 
+def test_a_resolver_that_was_replaced_leaves_no_socket_behind() -> None:
+    """Workers freeze what is there after a reload: what is in a cycle then stays for good."""
+    before, was_on = open_files(os.getpid()), gc.isenabled()
+    gc.disable()
+    try:
+        resolver = DnsResolver([("127.0.0.1", 1)], timeout=1)  # where nothing listens
+        resolver.prefetch([("a.example", RecordKind.TXT), ("a.example", RecordKind.A)])
+        with pytest.raises(DnsTempError, match="refused"):
+            resolver.lookup("a.example", RecordKind.TXT)
+        del resolver
+        assert open_files(os.getpid()) == before
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def test_questions_under_way_do_not_hold_up_the_end_of_the_process(server: DnsServer) -> None:
     program = (
         "import sys; from mailnotary.resolver import RecordKind; from mailnotary.resolver.dns import DnsResolver\n"

@@ -58,6 +58,11 @@ class Begun:
         self.burst.leave(self)
 
 
+def _untraced(error: OSError) -> OSError:
+    """The error without its frames: they lead to the resolver, which would have itself and its sockets in a cycle."""
+    return OSError(error.errno, error.strerror)
+
+
 class Burst:
     """Questions to one server over one socket, whose port the kernel chooses at random for this burst; each has a
     random id of its own (RFC 5452 section 9.2). `sock`: what `Server.connect` returned. Any thread may call it."""
@@ -95,7 +100,7 @@ class Burst:
             return  # as good as lost on its way
         except OSError as error:
             with self._changed:
-                self._error = self._error or error
+                self._error = self._error or _untraced(error)
                 self._changed.notify_all()
                 with suppress(OSError):  # whoever leads is woken: a socket tells of its error once, and here it has
                     self._socket.shutdown(socket.SHUT_RDWR)
@@ -153,7 +158,7 @@ class Burst:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._error = error
+                self._error = _untraced(error)
                 self._changed.notify_all()
                 return
             begun = self._begun.get(wire[:2])
