@@ -1,5 +1,6 @@
 """A reload checks only the keys that are new, and finds whatever is wrong with the others all the same."""
 
+import gc
 import os
 import pickle
 from pathlib import Path
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailnotary.config import keystore_file, keystore_files
-from mailnotary.config.keystore import KeyStore
+from mailnotary.config.keystore import KeyStore, StoredKey
 from mailnotary.config.keystore_files import CheckedKeys
+from mailnotary.config.yaml_file import collector_off
 from mailnotary.config.yaml_nodes import Report
 from mailnotary.crypto import PrivateKey, generate_private_key, load_private_key
 
@@ -141,6 +143,22 @@ def test_no_key_is_remembered(reloads: Reloads, pems: list[bytes]) -> None:
     kept = pickle.dumps(vars(reloads.checked))
     assert all(line not in kept for pem in pems for line in pem.splitlines())
     assert len(kept) < 250
+
+
+@pytest.mark.parametrize("text", [KEYSTORE, KEYSTORE + "  c.example: {}\n"], ids=["good", "refused"])
+def test_the_keys_go_with_the_keystore_without_the_garbage_collector(reloads: Reloads, text: str) -> None:
+    reloads.write_key("b.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    gc.collect()
+    before = _stored_keys()
+    with collector_off():
+        keystore = reloads.load(text)
+        assert _stored_keys() == before + 2
+        del keystore
+        assert _stored_keys() == before
+
+
+def _stored_keys() -> int:
+    return sum(isinstance(one, StoredKey) for one in gc.get_objects())
 
 
 @given(st.dictionaries(st.binary(min_size=32, max_size=32), st.sampled_from(["", "weak", "weaker"])))

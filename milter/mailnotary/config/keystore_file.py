@@ -23,7 +23,6 @@ from mailnotary.config.values import (
     values,
 )
 from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, shown
-from mailnotary.crypto import KeyLoadError
 from mailnotary.dkim.publish import key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
@@ -122,24 +121,6 @@ class KeystoreReader:
         self._selectors: list[tuple[YamlScalar, StoredKey]] = []  # of the entry that is being read
         self._successors: list[tuple[YamlNode, StoredKey]] = []  # its keys with retire_after, and the place of that
         self._records: dict[str, tuple[_Place, str]] = {}  # a DNS name -> the place of its selector, the key's file
-        patterns = list_of(text("a pattern like *@example.org"), '"*@example.org"')
-        self._allow: dict[str, Converter[Any]] = {
-            "auth_users": patterns,
-            "networks": networks,
-            "envelope_from": patterns,
-        }
-        self._entry: dict[str, Converter[Any]] = {
-            "keys": list_of(self._key, _KEY_EXAMPLE),
-            "include_subdomains": boolean(),
-            "allow": lambda node, report: Allow(**values(node, report, self._allow)),
-            "domain": _SIGNS_AS,
-        }
-        self._key_fields: dict[str, Converter[Any]] = {
-            "selector": scalar(_selector, "a selector like rsa2026"),
-            "file": _file_name,
-            "state": choice(KeyState),
-            "retire_after": scalar(_selector, "the selector of the key that replaces this one"),
-        }
 
     def read(self, root: YamlMapping, report: Report, file: Path) -> None:
         """Adds the entries of a file, without the parts that have errors."""
@@ -178,8 +159,8 @@ class KeystoreReader:
             return None
         self._selectors, self._successors = [], []
         self._domain = _signs_as(name, section)
-        fields = values(section, self._report, self._entry)
-        keys = tuple(key for key in fields.get("keys", ()) if key is not None)
+        fields = values(section, self._report, _ENTRY)
+        keys = self._keys(fields.get("keys"))
         entry = KeyEntry(
             name=name,
             domain=fields.get("domain", name),
@@ -240,9 +221,21 @@ class KeystoreReader:
             text = f"{record} is already the record of the key in {place}: name the same file, or another selector"
             self._report.error(where, text)
 
+    def _keys(self, node: YamlNode | None) -> tuple[StoredKey, ...]:
+        # Not among the converters of an entry: with a method of this object in it, the object would be in a cycle, and
+        # all keys that it has read would stay in memory until the next garbage collection.
+        if node is None:
+            return ()
+        try:
+            keys = list_of(self._key, _KEY_EXAMPLE)(node, self._report)
+        except ValueError as error:
+            self._report.error(node, str(error))
+            return ()
+        return tuple(key for key in keys if key is not None)
+
     def _key(self, node: YamlNode, report: Report) -> StoredKey | None:
         section = mapping_of(node, _KEY_EXAMPLE)
-        fields = values(section, report, self._key_fields)
+        fields = values(section, report, _KEY)
         selector, file_node = section.get("selector"), section.get("file")
         file = fields.get("file", self._default_file if file_node is None else None)
         if "selector" not in fields or file is None or not isinstance(selector, YamlScalar):
@@ -254,7 +247,7 @@ class KeystoreReader:
             names = {"domain": self._domain, "selector": fields["selector"]}
             file = _PLACEHOLDER.sub(lambda match: names[match[1]], file)
         path = self._key_files.path(file)
-        pem, fault = self._read_file(path)
+        pem, fault = self._key_files.load(path)
         key = StoredKey(
             fields["selector"], path, fields.get("state", KeyState.ACTIVE), pem, fields.get("retire_after"), fault
         )
@@ -263,13 +256,6 @@ class KeystoreReader:
         if key.retire_after is not None:
             self._successors.append((section.get("retire_after") or selector, key))
         return key
-
-    def _read_file(self, path: str) -> tuple[bytes, str]:
-        """The octets of a key, or why it can't be used."""
-        try:
-            return self._key_files.load(path), ""
-        except KeyLoadError as error:
-            return b"", str(error)
 
     def _report_file(self, node: YamlNode | None, key: StoredKey) -> None:
         if key.fault and key.state not in IDLE_STATES:  # its mail waits
@@ -319,9 +305,6 @@ def _signing_domain(text: str) -> str:
     return name
 
 
-_SIGNS_AS = scalar(_signing_domain, "a domain like example.org")
-
-
 def _signs_as(name: str, section: YamlMapping) -> str:
     """The domain that an entry signs as. Its errors are reported when the entry is read."""
     return _first(section, "domain", _SIGNS_AS) or name
@@ -334,3 +317,20 @@ def _selector(text: str) -> str:
     if name is None or not is_domain_name(name) or text.endswith("."):
         raise ValueError(f"{shown(text)} is not a selector: write letters, digits and hyphens, like rsa2026")
     return text if text.isascii() else name
+
+
+_SIGNS_AS = scalar(_signing_domain, "a domain like example.org")
+_PATTERNS = list_of(text("a pattern like *@example.org"), '"*@example.org"')
+_ALLOW: dict[str, Converter[Any]] = {"auth_users": _PATTERNS, "networks": networks, "envelope_from": _PATTERNS}
+_ENTRY: dict[str, Converter[Any]] = {
+    "keys": lambda node, _report: node,
+    "include_subdomains": boolean(),
+    "allow": lambda node, report: Allow(**values(node, report, _ALLOW)),
+    "domain": _SIGNS_AS,
+}
+_KEY: dict[str, Converter[Any]] = {
+    "selector": scalar(_selector, "a selector like rsa2026"),
+    "file": _file_name,
+    "state": choice(KeyState),
+    "retire_after": scalar(_selector, "the selector of the key that replaces this one"),
+}

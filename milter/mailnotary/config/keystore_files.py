@@ -82,23 +82,21 @@ class KeyFiles:
         self.checked: dict[bytes, str] = {}  # what to say about each key that can be used, by its digest
         self._copies = self.path(KEYS_DIRECTORY)
         self.unsafe = False  # whether the rules of access are waived
-        self._read: dict[tuple[str, bool], bytes | KeyLoadError] = {}
+        self._read: dict[tuple[str, bool], tuple[bytes, str]] = {}
         self.warnings: dict[str, str] = {}  # by path
 
     def path(self, name: str) -> str:
         """The absolute path of a key file as the keystore names it."""
         return os.path.normpath(os.path.join(self._directory, name))
 
-    def load(self, path: str) -> bytes:
-        """The octets of a key file. Raises KeyLoadError."""
+    def load(self, path: str) -> tuple[bytes, str]:
+        """The octets of a key file, and why it can't be used, "" if it can."""
         outcome = self._read.get((path, self.unsafe))
         if outcome is None:
             outcome = self._read[path, self.unsafe] = self._load(path)
-        if isinstance(outcome, KeyLoadError):
-            raise outcome
         return outcome
 
-    def _load(self, path: str) -> bytes | KeyLoadError:
+    def _load(self, path: str) -> tuple[bytes, str]:
         try:
             data = read_unchecked(path, self._uid, self._gids, unsafe=self.unsafe, copies=self._copies)
             digest = file_digest(data)
@@ -106,11 +104,11 @@ class KeyFiles:
             if warning is None:
                 warning = _check(data, path)
         except KeyLoadError as error:
-            return error
+            return b"", str(error)
         self.checked[digest] = warning
         if warning:
             self.warnings[path] = warning
-        return data
+        return data, ""
 
 
 def _check(data: bytes, path: str) -> str:
@@ -127,5 +125,5 @@ class ClosedKeyFiles(KeyFiles):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, 0, (), {})
 
-    def _load(self, path: str) -> bytes:  # noqa: ARG002
-        return b""
+    def _load(self, path: str) -> tuple[bytes, str]:  # noqa: ARG002
+        return b"", ""

@@ -133,8 +133,14 @@ class _Keys(KeyFiles):
         """There is no directory."""
         return name
 
-    def load(self, path: str) -> bytes:
-        """The key in DER. Raises KeyLoadError."""
+    def load(self, path: str) -> tuple[bytes, str]:
+        """The key in DER, and why it can't be used, "" if it can."""
+        try:
+            return self._der(path), ""
+        except KeyLoadError as error:
+            return b"", str(error)
+
+    def _der(self, path: str) -> bytes:
         name, selector, value = self._values[path]
         if not value or isinstance(value, tuple):
             raise KeyLoadError("the row has no key")
