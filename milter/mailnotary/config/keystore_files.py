@@ -1,5 +1,6 @@
 """The files of a keystore: keystore.yaml, those of keystore.d beside it, and the key files that they name."""
 
+import mmap
 import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -53,9 +54,9 @@ class CheckedKeys:
     fault are never known."""
 
     def __init__(self) -> None:
-        # The digests one behind the other: thousands of small objects, made in the middle of a load, would keep much
-        # of its memory from being given back.
-        self._digests: dict[str, bytes] = {}  # by what the log says about these keys
+        # The digests one behind the other, in a mapping of their own: what is in the middle or on top of a load's
+        # memory keeps all of that from being given back.
+        self._digests: dict[str, mmap.mmap] = {}  # by what the log says about these keys
 
     def warnings(self) -> dict[bytes, str]:
         """What to say about each known key, by its digest; "" for nothing."""
@@ -70,7 +71,10 @@ class CheckedKeys:
         by_warning: defaultdict[str, list[bytes]] = defaultdict(list)
         for digest, warning in warnings.items():
             by_warning[warning].append(digest)
-        self._digests = {warning: b"".join(digests) for warning, digests in by_warning.items()}
+        self._digests.clear()
+        for warning, digests in by_warning.items():
+            memory = self._digests[warning] = mmap.mmap(-1, DIGEST * len(digests))
+            memory.write(b"".join(digests))
 
 
 class KeyFiles:
