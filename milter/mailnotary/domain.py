@@ -3,8 +3,6 @@
 import re
 from functools import lru_cache
 
-import idna
-
 MAX_NAME = 253  # octets of a name in text form without its trailing dot (RFC 1035 section 3.1)
 MAX_LABEL = 63  # octets of a label (RFC 1035 section 2.3.4)
 
@@ -17,6 +15,8 @@ _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # UTS #46, section 2.3: what else c
 
 @lru_cache(maxsize=4096)
 def _encode(name: str) -> str | None:
+    import idna  # most commands meet no such name, and need not wait for its tables
+
     try:
         # uts46 maps case and width first, as every mail system does; non-transitional, so that
         # "straße" stays itself (IDNA2008) and is never "strasse" (IDNA2003): two owners.
@@ -45,6 +45,13 @@ def to_ascii(name: str) -> str | None:
     if len(name) > MAX_NAME:  # A-labels are longer still; the cap bounds IDNA's work
         return None
     return _encode(name)
+
+
+def to_unicode(name: str) -> str:
+    """The name with U-labels in the place of its A-labels. Raises ValueError for what IDNA2008 refuses."""
+    import idna
+
+    return idna.decode(name)  # its errors are ValueErrors
 
 
 def is_domain_name(name: str) -> bool:

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mailnotary.metrics.counts import Counts, read, write
 from mailnotary.metrics.definitions import METRICS
-from mailnotary.metrics.exporter import Exporter, MetricsError, Sums
+from mailnotary.metrics.exporter import Exporter, MetricsError
+from mailnotary.metrics.sums import Sums
 from support.daemon import free_port
 from support.messages import refused, verified
 

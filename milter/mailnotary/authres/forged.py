@@ -5,11 +5,9 @@ from collections.abc import Collection
 from contextlib import suppress
 from functools import lru_cache
 
-import idna
-
 from mailnotary.authres.parse import parse
 from mailnotary.authres.types import AuthresError
-from mailnotary.domain import is_domain_name, to_ascii
+from mailnotary.domain import is_domain_name, to_ascii, to_unicode
 from mailnotary.mail import cfws, encoded_word
 from mailnotary.mail.compatible import compatible
 
@@ -55,7 +53,7 @@ def _is_name(written: str) -> bool:
     name = to_ascii(written)
     if name is None or not is_domain_name(name):
         return False
-    return written.isascii() or idna.decode(name) == _folded(written)
+    return written.isascii() or to_unicode(name) == _folded(written)
 
 
 def _words(authserv_id: str) -> set[str]:
@@ -79,8 +77,8 @@ def _needles(own: str) -> tuple[str, ...]:
     """One of our ids as A-labels and as U-labels, as `_plain` leaves them."""
     ascii_form = _same(own)
     forms = [ascii_form]
-    with suppress(idna.IDNAError, UnicodeError, ValueError):
-        forms.append(idna.decode(ascii_form))
+    with suppress(ValueError):
+        forms.append(to_unicode(ascii_form))
     return tuple(plain for form in forms if (plain := _plain(form)))
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, counted, print_json
 from mailnotary.config.keystore import KeyState, KeyStore
 from mailnotary.config.load import ConfigError, Configuration, Problem, load_configuration
+from mailnotary.config.publishing import PublishSettings
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
-from mailnotary.publish.publisher import problems
 from mailnotary.sources.beside import with_source
 
 SHOWN = 10  # domains named in one line
@@ -63,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _publishing(configuration: Configuration) -> Iterator[Problem]:
     """What `rotate --due` and `dns --publish` would fail on. They are root's: nobody else can read what they need."""
-    if os.geteuid() == 0:
-        for text in problems(configuration.settings.publish):
+    publish = configuration.settings.publish
+    if os.geteuid() == 0 and publish != PublishSettings():
+        from mailnotary.publish.publisher import problems  # with what asks nameservers and updates them
+
+        for text in problems(publish):
             file, _, message = text.partition(": ")
             yield Problem(file, 0, 0, message)
 

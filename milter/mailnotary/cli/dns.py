@@ -31,7 +31,6 @@ from mailnotary.cli.common import (
     read_configuration,
     resolver_for,
 )
-from mailnotary.cli.dns_publish import publish
 from mailnotary.cli.keygen import domain_name
 from mailnotary.cli.output import Folded, open_console
 from mailnotary.cli.records import config_option, show_record
@@ -71,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     domain = domain_name(args.domain)
     entry = configuration.keystore.find(domain)
     if args.publish:
+        from mailnotary.cli.dns_publish import publish  # with what asks nameservers and updates them
+
         return publish(args, configuration, entry if entry is None or entry.domain == domain else None, domain)
     if args.spf is not None or args.dmarc is not None or args.yes:
         raise CommandError("--spf, --dmarc and --yes go with --publish")

@@ -23,8 +23,6 @@ from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
-from mailnotary.doctor.machine import command
-from mailnotary.doctor.postfix import own_mail
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.escape import printable
 from mailnotary.keys.create import EntryKeys, Pem, locked, owner_of, store
@@ -100,6 +98,9 @@ def _shown(pairs: Sequence[tuple[str, str]]) -> Iterable[tuple[str, str]]:
 
 def _own_mail(config: Path | None) -> Iterator[str]:
     """What to do if this machine has a Postfix whose own mail the keystore does not cover."""
+    from mailnotary.doctor.machine import command  # other commands, which use parts of this one, need no doctor
+    from mailnotary.doctor.postfix import own_mail
+
     myorigin = command("postconf", "-xh", "myorigin")
     if not myorigin:
         return

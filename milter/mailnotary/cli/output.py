@@ -3,11 +3,13 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, ConsoleOptions
-from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.table import Table  # many commands print none
 
 T = TypeVar("T")
 
@@ -44,7 +46,7 @@ def with_progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         yield from progress.track(items, total, description=what)
 
 
-def print_table(console: Console, table: Table) -> None:
+def print_table(console: Console, table: "Table") -> None:
     """Prints a table, as wide as a terminal, with columns that fold; a pipe gets one line for each row."""
     if console.is_terminal:
         console.print(table, soft_wrap=False)

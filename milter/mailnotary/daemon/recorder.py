@@ -18,7 +18,7 @@ from mailnotary.history import replays
 from mailnotary.history.keeper import Keeper, Waiting
 from mailnotary.history.replays import Replays
 from mailnotary.metrics import counts
-from mailnotary.metrics.exporter import Exporter, MetricsError, Sums
+from mailnotary.metrics.sums import Sums
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,11 @@ class Recorder:
 
     def _serve(self, listen: str) -> None:
         """Serves the metrics as soon as that is possible: an earlier daemon may still hold the port."""
+        from mailnotary.metrics.exporter import (  # with an HTTP server, which few configurations want
+            Exporter,
+            MetricsError,
+        )
+
         problem = ""
         while not self._ending.is_set():
             try:

@@ -116,7 +116,7 @@ class Supervisor:
     def _pause(self) -> float:
         tick = min(self.timing.tick, self.notifier.watchdog_interval or self.timing.tick)
         if not self._ready or self._reloading:
-            tick = min(tick, 0.02)
+            tick = min(tick, 0.005)  # workers say in shared memory how far they are
         return min([tick, *(place.restarts.wait for place in self._places if not place.pid)])
 
     # -- workers

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+import idna  # noqa: F401 - what the first name in Unicode would load, in each worker anew
+
 from mailnotary.config.keystore import KeyStore, Published
 from mailnotary.config.settings import DnsSettings, Settings
 from mailnotary.daemon import adapter
