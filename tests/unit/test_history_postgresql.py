@@ -132,6 +132,8 @@ def test_a_store_of_an_older_version_is_brought_to_this_one_with_all_that_it_has
     store = Store.open(server.url, host="mx1")
     assert store.database.version() == VERSION
     assert store.count(Search(result=("spf", "fail"))) == 2
+    assert store.count(Search(domain="bank.example")) == store.count(Search(client="192.0.2.1")) == 2
+    assert [found["queue_id"] for found in store.newest(Search(domain="example.org"), 9)] == ["Q2", "Q0"]
     Uses(store.database).add([Use("00" * 8, "192.0.2.0/24", "example.org", "s1")], int(NOW))
     assert [replay.messages for replay in Uses(store.database).replays(0, 5)] == [1]
     store.close()

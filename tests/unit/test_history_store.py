@@ -4,11 +4,15 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Barrier
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, shown
 from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, VERSION
@@ -67,8 +71,10 @@ def test_searches_for_what_is_rare_use_their_index(store: Store, tmp_path: Path)
     connection = sqlite3.connect(tmp_path / "history.db")
     for search, index in [
         (Search(queue_id="A"), "message_queue_id"),
-        (Search(domain="a.example"), "message_domain"),
-        (Search(client="192.0.2.1"), "message_client"),
+        (Search(domain="a.example", day=1), "message_domain"),
+        (Search(client="192.0.2.1", day=1), "message_client"),
+        (Search(client="192.0.2.1", day=1, since=NOW, until=NOW + 9, before=(1, "mx")), "message_client"),
+        (Search(client="192.0.2.1", day=1, result=("dmarc", "fail")), "message_client"),
         (Search(result=("dmarc", "fail")), "message_dmarc"),
         (Search(result=("spf", "softfail")), "message_spf"),
         (Search(result=("dkim", "fail")), "message_dkim"),
@@ -265,6 +271,43 @@ def test_no_password_is_shown(location: str, text: str) -> None:
     assert shown(location) == text
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4 * DAY)), max_size=20),
+    st.none() | st.integers(-DAY, 5 * DAY),
+    st.none() | st.integers(-DAY, 5 * DAY),
+    st.integers(1, 7),
+)
+@settings(deadline=None)
+def test_messages_of_a_domain_are_found_on_whatever_days_they_came(
+    came: list[tuple[str, int]], since: int | None, until: int | None, chunk: int
+) -> None:
+    start = NOW - NOW % DAY
+    with TemporaryDirectory() as directory:
+        store = Store.open(f"{directory}/h.db", host="mx1")
+        store.add([message(verified("Q", domain="a.example"), 5.0)])  # of a clock that was never set
+        store.add([message(verified("Q", domain=f"{name}.example"), start + at) for name, at in came])
+        search = Search(
+            domain="a.example",
+            since=None if since is None else start + since,
+            until=None if until is None else start + until,
+        )
+        wanted = [
+            at
+            for at in sorted([5.0, *(start + at for name, at in came if name == "a")])
+            if (search.since is None or at >= search.since) and (search.until is None or at < search.until)
+        ]
+        found = list(store.each(search, chunk))
+        assert [(int(one["id"].partition("@")[0]) >> SHIFT) / 1_000_000 for one in found] == wanted
+        assert store.count(search) == len(wanted)
+        paged: list[dict[str, Any]] = []
+        while page := list(store.newest(search, chunk)):
+            paged += page
+            last, _, host = page[-1]["id"].partition("@")
+            search = replace(search, before=(int(last), host))
+        assert paged == found[::-1]
+        store.close()
+
+
 def asked(store: Store, sql: str) -> list[tuple[Any, ...]]:
     with store.database.transaction() as cursor:
         store.database.execute(cursor, sql, [])
@@ -295,6 +338,8 @@ def test_a_store_of_an_older_version_is_brought_to_this_one_with_all_that_it_has
     again = Store.open(path, host="mx1")
     assert again.database.version() == VERSION
     assert [found["queue_id"] for found in again.each(Search())] == ["A", "B", "C", "D"]
+    for client in ("192.0.2.1", "198.51.100.7"):
+        assert again.count(Search(client=client)) == len(list(again.newest(Search(client=client), 9))) == 2
     for method in METHODS[::2]:
         assert [found["queue_id"] for found in again.newest(Search(result=(method, "fail")), 9)] == ["C", "A"]
     assert again.count(Search(domain="bank.example", result=("dmarc", "fail"))) == 2

@@ -59,6 +59,7 @@ class Postgresql:
                 for statement in statements(
                     script,
                     id="BIGINT NOT NULL",
+                    then_id=", id",
                     key=", PRIMARY KEY (id, host)",
                     without_rowid="",
                     random="substr(md5(random()::text || clock_timestamp()::text), 1, 12)",

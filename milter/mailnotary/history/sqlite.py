@@ -77,8 +77,8 @@ class Sqlite:
             run("PRAGMA synchronous = NORMAL")  # a power cut costs the last transactions, and never the file
             run(f"PRAGMA application_id = {APPLICATION_ID}")
             run("PRAGMA journal_size_limit = 67108864")
-            # Three indexes are in no order of time: with their pages at hand, and a checkpoint every 32 MiB, a message
-            # costs 20 us instead of 28.
+            # The pages of a day's part of the indexes are at hand, and one that is written many times is copied once
+            # every 32 MiB.
             run("PRAGMA cache_size = -16384")
             run("PRAGMA wal_autocheckpoint = 4000")
 
@@ -155,6 +155,7 @@ class Sqlite:
                 for statement in statements(
                     script,
                     id="INTEGER PRIMARY KEY",
+                    then_id="",
                     key="",
                     without_rowid=" WITHOUT ROWID",
                     random="lower(hex(randomblob(6)))",

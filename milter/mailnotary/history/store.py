@@ -8,13 +8,14 @@ import math
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from mailnotary.history.database import Database, StoreError, is_postgresql
 from mailnotary.history.postgresql import Postgresql
-from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, UNREMARKABLE, VERSION, remarkable
+from mailnotary.history.schema import MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
+from mailnotary.history.search import SECOND, Search, first_id, seconds_of
 from mailnotary.history.sqlite import Sqlite
 from mailnotary.history.story import Row, complete
 
@@ -22,7 +23,7 @@ __all__ = ["Search", "Store", "StoreError"]
 
 HOUR: Final = 3600
 DAY: Final = 86_400
-_SECOND: Final = 1_000_000  # microseconds
+
 _PRUNED_AT_ONCE: Final = 5000  # rows of one transaction: others get their turn between two
 _MESSAGE: Final = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _COLUMNS: Final = "id, host, queue_id, client, domain, mode, action, spf, dkim, dmarc, compared, differs, story"
@@ -37,67 +38,6 @@ _PRUNE_AGREEMENT: Final = "DELETE FROM agreement WHERE day < ? AND host = ?"
 
 Message = tuple[int, Row, str]
 """A message with its id."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """Which messages are wanted; what is None does not matter. `result` is one of `METHODS` and its result word (""
-    where it has none); `evaluated`: DMARC found more than nothing; `differs`: another filter got another result;
-    `since` and `until` are seconds since the epoch; `before`: older than that message, by id and host."""
-
-    queue_id: str | None = None
-    domain: str | None = None
-    client: str | None = None
-    action: str | None = None
-    mode: str | None = None
-    result: tuple[str, str] | None = None
-    evaluated: bool = False
-    differs: bool = False
-    since: float | None = None
-    until: float | None = None
-    before: tuple[int, str] | None = None
-
-    @property
-    def is_by_outcome(self) -> bool:
-        """Whether it is for what `traffic` counts alone."""
-        others = self.queue_id, self.domain, self.client
-        return bool(self.result or self.action) and not (any(others) or self.evaluated or self.differs)
-
-    def where(self) -> tuple[str, list[Any]]:
-        """The condition in SQL, and its parameters."""
-        terms: list[str] = []
-        parameters: list[Any] = []
-        for column in ("queue_id", "domain", "client", "action", "mode"):
-            if (value := getattr(self, column)) is not None:
-                terms.append(f"{column} = ?")
-                parameters.append(value)
-        if self.action not in (None, "accept"):
-            terms.append("action <> 'accept'")  # what the partial index asks for
-        if self.result is not None:
-            method, word = self.result
-            if method not in METHODS:
-                raise ValueError(f"{method} is not a method that the history has: {', '.join(METHODS)}")
-            terms.append(f"{method} = ?")
-            parameters.append(word)
-            if word not in UNREMARKABLE:
-                terms.append(remarkable(method))
-        if self.evaluated:
-            terms.append("dmarc NOT IN ('', 'none')")
-        if self.differs:
-            terms.append("differs <> ''")
-        for bound, term in ((self.since, "id >= ?"), (self.until, "id < ?")):
-            if bound is not None:
-                terms.append(term)
-                parameters.append(first_id(bound))
-        if self.before is not None:
-            terms.append("(id, host) < (?, ?)")
-            parameters.extend(self.before)
-        return " AND ".join(terms) or "1 = 1", parameters
-
-
-def first_id(seconds: float) -> int:
-    """The lowest id that a message of this time can have."""
-    return int(seconds * _SECOND) << SHIFT
 
 
 class Numbering:
@@ -195,7 +135,7 @@ class Store:
         domains: Counter[tuple[Any, ...]] = Counter()
         agreement: Counter[tuple[Any, ...]] = Counter()
         for _, row, _ in messages:
-            seconds = row.time // _SECOND
+            seconds = row.time // SECOND
             traffic[seconds - seconds % HOUR, host, row.mode, row.action, row.spf, row.dkim, row.dmarc] += 1
             if row.domain and row.dmarc not in UNREMARKABLE:
                 domains[seconds - seconds % DAY, host, row.domain, row.dmarc, row.action] += 1
@@ -231,7 +171,7 @@ class Store:
         with self._database.transaction() as cursor:
             self._database.execute(cursor, "SELECT min(id), max(id) FROM message WHERE host = ?", [self._host])
             first, last = cursor.fetchone()
-        return None if first is None else (first + (last - first) // 20 + (1 << SHIFT)) / (1 << SHIFT) / _SECOND
+        return None if first is None else (first + (last - first) // 20 + (1 << SHIFT)) / (1 << SHIFT) / SECOND
 
     def oldest(self, limit: int) -> list[Message]:
         """The first messages of this host."""
@@ -256,7 +196,7 @@ class Store:
 
     def newest(self, search: Search, limit: int) -> Iterator[dict[str, Any]]:
         """At most `limit` messages, the newest first, as `story.complete` makes them."""
-        for part in self._hours(search) if search.is_by_outcome else (search,):
+        for part in self._hours(search) if search.is_by_outcome else self._days(search):
             for number, host, row, story in self._rows(part, f"ORDER BY id DESC, host DESC LIMIT {int(limit)}"):
                 yield complete(row, host, story) | {"id": f"{number}@{host}"}
                 limit -= 1
@@ -273,6 +213,22 @@ class Store:
             if since < until and (search.before is None or first_id(hour) <= search.before[0]):
                 yield replace(search, since=since, until=until)
 
+    def _days(self, search: Search) -> Iterator[Search]:
+        """A search for a domain or client, day by day, the newest first: only the days that have messages, by the sums.
+        Any other one as it is."""
+        if not search.is_by_day:
+            yield search
+            return
+        end = math.ceil(search.until) if search.until is not None else 1 << 62
+        if search.before is not None:
+            end = min(end, seconds_of(search.before[0]) + 1)
+        while True:
+            ((hour,),) = self._all("SELECT max(hour) FROM traffic WHERE hour < ?", [end])
+            if hour is None or hour + HOUR <= (search.since or 0):
+                return
+            yield replace(search, day=hour // DAY)
+            end = hour - hour % DAY
+
     def one(self, number: int, host: str) -> dict[str, Any] | None:
         """The message of this id, or None."""
         sql = f"SELECT {_COLUMNS} FROM message WHERE id = ? AND host = ?"  # noqa: S608
@@ -282,6 +238,10 @@ class Store:
 
     def each(self, search: Search, chunk: int = 2000) -> Iterator[dict[str, Any]]:
         """All messages of a search, the oldest first, read in pieces: no lock is held meanwhile."""
+        for part in reversed([*self._days(search)]):
+            yield from self._each(part, chunk)
+
+    def _each(self, search: Search, chunk: int) -> Iterator[dict[str, Any]]:
         last: tuple[int, str] = (-1, "")
         while True:
             rows = self._after(search, last, chunk)
@@ -294,10 +254,12 @@ class Store:
 
     def count(self, search: Search) -> int:
         """How many messages a search has."""
-        condition, parameters = search.where()
-        with self._database.transaction() as cursor:
-            self._database.execute(cursor, f"SELECT count(*) FROM message WHERE {condition}", parameters)  # noqa: S608
-            return int(cursor.fetchone()[0])
+        total = 0
+        for part in self._days(search):
+            condition, parameters = part.where()
+            ((count,),) = self._all(f"SELECT count(*) FROM message WHERE {condition}", parameters)  # noqa: S608
+            total += count
+        return total
 
     def traffic(self, since: float, until: float) -> list[tuple[int, str, str, str, str, str, int]]:
         """(hour, mode, action, spf, dkim, dmarc, messages) over all hosts, the oldest hour first."""
