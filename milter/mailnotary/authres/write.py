@@ -16,6 +16,9 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~\u0080-\U0010ffff]+\Z")
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
 _LABEL = r"[A-Za-z0-9_\-\u0080-\U0010ffff]+"
 _ADDRESS = re.compile(rf'(?:{_ATOM}(?:\.{_ATOM})*|"(?:[^"\\]|\\.)*")?@{_LABEL}(?:\.{_LABEL})*\Z')
+_USUAL = re.compile(
+    r"(?:[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+|@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\Z"
+)  # of those in US-ASCII
 # All that could end a line, hide text or turn it around: controls (C0, DEL, C1), line and paragraph separators,
 # bidirectional marks, octets that were not UTF-8.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -85,6 +88,8 @@ def _value(text: str) -> str:
 
 def pvalue(text: str) -> str:
     """A property's value, in quotes where it needs them."""
+    if len(text) <= MAX_TEXT and _USUAL.match(text):
+        return text
     text = safe(text)
     plain = (_TOKEN.match(text) or _ADDRESS.match(text)) and not _has_wide_space(text)
     return text if plain else cfws.quote(text)

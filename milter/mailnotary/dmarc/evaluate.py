@@ -10,7 +10,6 @@ from mailnotary.dmarc.policy_record import Alignment, PolicyRecord
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
-from mailnotary.remember import size
 from mailnotary.resolver import DnsTempError, Memo, NotingResolver, RecordKind, Resolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
@@ -27,9 +26,16 @@ _Facts = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
 _memo: Memo[_Facts, DmarcResult] = Memo(
     4 * 1024 * 1024,
     lambda facts, result: (
-        600 + len(result.reason) + size(result.record) + 320 * sum([len(names) for names in facts[1:]])
+        600 + len(result.reason) + _octets(result.record) + 320 * sum([len(names) for names in facts[1:]])
     ),
 )
+
+
+def _octets(record: PolicyRecord | None) -> int:
+    """About how much memory a policy record takes."""
+    if record is None:
+        return 0
+    return 1000 + len(record.text) + sum([100 + len(text) for text in (*record.rua, *record.problems)])
 
 
 @dataclass(frozen=True, slots=True)

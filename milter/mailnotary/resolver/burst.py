@@ -76,12 +76,13 @@ class Burst:
         self._random = secrets.token_bytes(2 * MAX_QUESTIONS)  # the ids, where none comes twice
         self._left = MAX_QUESTIONS
         self._error: OSError | None = None
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._led = False  # whether a thread waits for the socket, on behalf of the others
 
     def add(self, name: bytes, kind: RecordKind) -> Begun | None:
         """One more question, not sent yet; None where it has enough, or the socket has failed or is closed."""
-        with self._changed:
+        with self._lock:
             if not self._left or self._error is not None or self._socket.fileno() < 0:
                 return None
             self._left -= 1
@@ -140,7 +141,7 @@ class Burst:
 
     def read(self, begun: Begun) -> bytes | None:
         """The reply to a question if it is there; raises OSError, as the socket does."""
-        with self._changed:
+        with self._lock:
             return self._read(begun)
 
     def _read(self, begun: Begun) -> bytes | None:
@@ -170,8 +171,9 @@ class Burst:
 
     def leave(self, begun: Begun) -> None:
         """Ends a question; with the last one the socket is closed."""
-        with self._changed:
-            if self._begun.get(begun.query[:2]) is begun:
-                del self._begun[begun.query[:2]]
+        identity = begun.query[:2]
+        with self._lock:
+            if self._begun.get(identity) is begun:
+                del self._begun[identity]
             if not self._begun:
                 self._socket.close()

@@ -31,8 +31,8 @@ class _Flight:
 
     __slots__ = ("begun", "landed", "outcome")
 
-    def __init__(self) -> None:
-        self.begun: Begun | None = None  # if it was sent before anybody waited
+    def __init__(self, begun: Begun | None = None) -> None:
+        self.begun = begun  # if it was sent before anybody waited
         self.landed = threading.Lock()  # held until it has landed; an Event takes ten times as long to make
         self.landed.acquire()
         self.outcome: Answer | DnsTempError | None = None
@@ -170,8 +170,7 @@ class DnsResolver:
         begun = self._in_burst(name, key[1])
         if begun is None:
             return
-        flight = _Flight()
-        flight.begun = begun
+        flight = _Flight(begun)
         with self._lock:
             known = key in self._flights or key in self._cache
             if not known:
