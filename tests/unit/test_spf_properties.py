@@ -1,13 +1,17 @@
 """What holds for any record, any macro, any zone and any identity."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.fuzz_spf import one_input
+from mailnotary.resolver import Answer, RecordKind
+from mailnotary.spf import check_mail_from
 from mailnotary.spf.macro import MacroError, parse_domain_spec, parse_macro_string
 from mailnotary.spf.record import SpfRecordError, parse_record
-from support.spf import CLIENT, CLIENT6, check_everything
+from support.spf import CLIENT, CLIENT6, AnyZone, CountingResolver, check_everything
 
 LABELS = st.sampled_from(
     ["a", "example", "com", "x-y", "_spf", "A1", "1", "", "a" * 63, "a" * 64, "%%", "%_", "é", "/", ":"]
@@ -84,6 +88,80 @@ def test_cutting_before_expanding_is_cutting_after(text: str, value: str) -> Non
     while len(name) > 253:  # 7.3: "by removing successive domain labels (and their following dots)"
         name = name.partition(".")[2]
     assert spec.expand_domain(lambda _: value) == name
+
+
+@settings(max_examples=300, deadline=None)
+@given(NAMES, st.sets(st.sampled_from("slodiph")), st.text("ab.-", max_size=300))
+def test_what_is_filled_in_before_changes_no_expansion(text: str, letters: set[str], value: str) -> None:
+    try:
+        spec = parse_domain_spec(text)
+    except MacroError:
+        return
+
+    def values(letter: str) -> str:
+        return letter + value
+
+    filled = spec.filled_in(letters, values)
+    assert filled.expand_domain(values) == spec.expand_domain(values)
+    assert filled.letters <= spec.letters - letters
+
+
+class Warm(AnyZone):
+    """The zone, which gives the same answers again, as a cache does: what follows from them may be remembered."""
+
+    def __init__(self, records: list[bytes]) -> None:
+        super().__init__(records)
+        self._known: dict[tuple[str, RecordKind], Answer] = {}
+
+    def lookup(self, name: str, kind: RecordKind) -> Answer:
+        answer = self._known.get((name, kind))
+        if answer is None:
+            answer = self._known[name, kind] = super().lookup(name, kind)
+        return answer
+
+
+PEOPLE = st.tuples(
+    st.sampled_from([CLIENT, CLIENT6, "192.0.2.2"]),
+    st.sampled_from(
+        ["ann@mail.example.com", "bob-x@mail.example.com", "b\u00f6b@mail.example.com", "@mail.example.com"]
+    ),
+    st.sampled_from(["mail.example.com", "other.example.com", "x"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PEOPLE, min_size=2, max_size=6), st.lists(RECORDS, min_size=1, max_size=4))
+def test_what_is_remembered_of_one_sender_is_right_for_the_next(
+    people: list[tuple[str, str, str]], records: list[bytes]
+) -> None:
+    warm = Warm(records)
+    for ip, sender, helo in people:
+        remembered = check_mail_from(ip, sender, helo, warm, now=0)
+        assert remembered == check_mail_from(ip, sender, helo, AnyZone(records), now=0)
+
+
+class Kept(CountingResolver):
+    """A zone that gives the same answers again."""
+
+    def __init__(self, zone: dict[str, Any]) -> None:
+        super().__init__(zone)
+        self._kept: dict[tuple[str, RecordKind], Answer] = {}
+
+    def lookup(self, name: str, kind: RecordKind) -> Answer:
+        return self._kept.setdefault((name, kind), super().lookup(name, kind))
+
+
+CLIENT_NAME = "1.2.0.192.in-addr.mail.example.com"
+
+
+def test_a_record_with_macros_of_the_client_alone_is_evaluated_once_for_all_senders() -> None:
+    """Each answer is asked for again; it is the parsing and comparing that is spared."""
+    zone = {"mail.example.com": [{"TXT": "v=spf1 exists:%{ir}.%{v}.%{d} -all"}], CLIENT_NAME: [{"A": "127.0.0.2"}]}
+    resolver = Kept(zone)
+    first, second = (check_mail_from(CLIENT, f"{who}@mail.example.com", who, resolver) for who in ("ann", "bob"))
+    assert first.status == "pass"
+    assert second is first
+    assert [name for name, _ in resolver.questions] == ["mail.example.com", CLIENT_NAME] * 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ Result = TypeVar("Result")
 
 
 class NotingResolver:
-    """A resolver that notes the answers of another one. `complete`: each question had an answer. For one check."""
+    """A resolver that notes the answers of another one. `complete`: each question had an answer; whoever leaves one out
+    for lack of time has to say so. For one check."""
 
     __slots__ = ("_early", "_inner", "_timed", "answers", "complete")
 

@@ -19,8 +19,10 @@ def questions(record: SpfRecord, domain: str, client: ClientAddress, most: int) 
     found: list[Question] = []
     for directive in record.directives:
         mechanism = directive.mechanism
-        if isinstance(mechanism, Ip4 | Ip6 | All):
-            if isinstance(mechanism, All) or mechanism.holds(client):
+        if isinstance(mechanism, All):
+            return found
+        if isinstance(mechanism, (Ip4, Ip6)):
+            if client.is_in(4 if isinstance(mechanism, Ip4) else 6, mechanism.network, mechanism.mask):
                 return found
         elif len(found) >= most:
             return found

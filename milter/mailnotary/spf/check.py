@@ -16,13 +16,13 @@ from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.spf.trace import TraceStep
 from mailnotary.status import SpfStatus
 
-# Checks of domains whose records have no macros (but for their own name), so that they have the same result for every
-# sender and at any time. A fail may have an explanation that depends on the sender, and a temperror says nothing about
-# the next check.
+# Checks of domains whose records have no macros of the sender, though perhaps of the domain and of the client's address
+# and names, so that they have the same result for every sender and at any time. A fail may have an explanation that
+# depends on the sender, and a temperror says nothing about the next check.
 _memo: Memo[tuple[ClientAddress, str, SpfIdentity, int], SpfResult] = Memo(
     4 * 1024 * 1024, lambda key, result: 700 + len(key[1]) + len(result.reason) + len(result.mechanism)
 )
-# And of domains whose records have macros of the sender: the same for this sender alone, from this HELO name.
+# And of the others: the same for this sender alone, from this HELO name.
 _personal_memo: Memo[tuple[ClientAddress, str, SpfIdentity, int, str, str], SpfResult] = Memo(
     4 * 1024 * 1024,
     lambda key, result: 900 + sum(map(len, (key[1], key[4], key[5], result.reason, result.mechanism))),

@@ -27,6 +27,10 @@ class ClientAddress:
         self.family = type(address)
         self.kind = RecordKind.A if address.version == 4 else RecordKind.AAAA
 
+    def is_in(self, version: int, network: int, mask: int) -> bool:
+        """Whether the address is in a network (5.6)."""
+        return self.version == version and self.number & mask == network
+
     @property
     def dotted(self) -> str:
         """The "i" macro (7.3): dotted quad, or the 32 nibbles with dots between them; DNS does not mind their case, and

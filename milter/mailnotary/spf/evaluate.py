@@ -10,6 +10,7 @@ from mailnotary.spf.client_address import ClientAddress
 from mailnotary.spf.identity import domain_octets, is_dns_name, local_part
 from mailnotary.spf.limits import MAX_LOOKUPS, MAX_MX_HOSTS, MAX_PTR_NAMES, Failure, LimitedResolver, shown
 from mailnotary.spf.macro import MacroString, Values
+from mailnotary.spf.personal import for_client, is_personal
 from mailnotary.spf.record import (
     A,
     All,
@@ -64,7 +65,7 @@ class Evaluation:
         self._helo = helo
         self._macros: dict[str, str] = {}  # values of macro letters that were asked for
         self._client_names: list[str] | None = None  # validated, once they were asked for
-        self.personal = False  # whether a macro other than "d" was asked for: the result may depend on who sends
+        self.personal = False  # whether a macro was asked for that depends on who sends, so that the result may, too
 
     # Records
 
@@ -77,7 +78,7 @@ class Evaluation:
             if step:
                 step.record = text
             record = parse_record(text)
-            if record.asking > 1:
+            if record.asking > 1 and self.dns.begins_early:
                 self.dns.send_ahead(ahead.questions(record, domain, self.client, MAX_LOOKUPS - self.dns.lookups))
             verdict = self._evaluate(record, domain)
         except SpfRecordError as error:  # 4.6: any syntax error, before anything is evaluated
@@ -146,8 +147,10 @@ class Evaluation:
         return through
 
     def _matches(self, mechanism: Mechanism, domain: str, step: TraceStep | None) -> str | None:
-        if isinstance(mechanism, Ip4 | Ip6):  # 5.6; the most frequent by far
-            return "" if mechanism.holds(self.client) else None
+        if isinstance(mechanism, Ip4):  # 5.6; the most frequent by far
+            return "" if self.client.is_in(4, mechanism.network, mechanism.mask) else None
+        if isinstance(mechanism, Ip6):
+            return "" if self.client.is_in(6, mechanism.network, mechanism.mask) else None
         if isinstance(mechanism, All):  # 5.1
             return ""
         self.dns.count_term(domain)
@@ -274,7 +277,7 @@ class Evaluation:
     def can_expand(self, spec: MacroString) -> bool:
         """RFC 8616 section 4: where a term has the macros s or l and the sender's local-part is not US-ASCII, it does
         "not match anything"."""
-        return not spec.uses_local_part or self._macro("l").isascii()
+        return spec.letters.isdisjoint("sl") or self._macro("l").isascii()
 
     def _target(self, spec: MacroString | None, domain: str, step: TraceStep | None) -> str:
         """The <target-name> (4.8): the expanded domain-spec, or the <domain>."""
@@ -286,6 +289,7 @@ class Evaluation:
             if "p" in spec.letters and self._client_names is None:
                 # 4.6.4 counts the PTR look-up of a %{p} beside the term that it is in; a check does it once.
                 self.dns.count_term(domain)
+            spec = for_client(spec, self.client, domain, self.macros_of(domain))
         target = spec.expand_domain(self.macros_of(domain))
         if step:
             step.target = target
@@ -300,7 +304,7 @@ class Evaluation:
         """7.2"""
         value = self._macros.get(letter)
         if value is None:
-            self.personal = True
+            self.personal = self.personal or is_personal(letter)
             value = self._value(letter)
             if letter != "p":  # which differs for each <domain>
                 self._macros[letter] = value

@@ -64,7 +64,7 @@ class LimitedResolver:
             "_trace",
         ),
         "_void_limit",
-        *("depth", "lookups", "void_lookups"),
+        *("begins_early", "depth", "lookups", "void_lookups"),
     )
 
     def __init__(
@@ -84,6 +84,7 @@ class LimitedResolver:
         self._counting = True
         self._term_was_void = False
         self._resolver = resolver
+        self.begins_early = resolver.begins_early  # whether `send_ahead` does anything
         self._void_limit = void_limit
         self._clock = clock
         self._deadline = deadline
@@ -108,7 +109,7 @@ class LimitedResolver:
     def send_ahead(self, questions: Sequence[tuple[str, RecordKind]]) -> None:
         """Begins with questions that the check may come to ask, where the resolver can do that; the first ones, where
         they are too many. Nothing is counted."""
-        if not self._resolver.begins_early:
+        if not self.begins_early:
             return
         new = [question for question in dict.fromkeys(questions) if question not in self._ahead]
         del new[MAX_AHEAD - len(self._ahead) :]
@@ -117,7 +118,10 @@ class LimitedResolver:
 
     def ask(self, name: str, kind: RecordKind) -> Answer:
         """Asks a question; raises DnsTempError, and Failure when time is up."""
-        self._time_left(name, kind)
+        if self._clock() >= self._deadline:
+            self._time_left(name, kind)
+        if self._trace is None and not self._ahead:
+            return self._resolver.lookup_within(name, kind, None)
         return self._ask(name, kind, None)
 
     def ask_of_client(self, name: str, kind: RecordKind) -> Answer:
@@ -127,6 +131,7 @@ class LimitedResolver:
             self._names_deadline = self._deadline - left * (1 - NAMES_TIME)
         left -= self._deadline - self._names_deadline
         if left <= 0:
+            self._resolver.complete = False
             raise DnsTempError(f"{kind} {shown(name)}: the time for the names of the client is over", "TIMEOUT")
         return self._ask(name, kind, left)
 

@@ -11,7 +11,7 @@ delimiter     = "." / "-" / "+" / "," / "/" / "_" / "="
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
@@ -66,18 +66,13 @@ class Macro:
         return quote_from_bytes(value.encode("latin-1"), safe="") if self.escaped else value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # by identity: it is a key of what was filled in
 class MacroString:
     """A parsed macro-string: literals and macros in order, and which letters it uses."""
 
     text: str
     parts: tuple[str | Macro, ...]
     letters: frozenset[str]
-
-    @property
-    def uses_local_part(self) -> bool:
-        """Whether it can't be expanded for a sender with a UTF-8 local part (RFC 8616 section 4)."""
-        return not self.letters.isdisjoint("sl")
 
     def expand(self, values: Values, limit: int) -> str:
         """The expansion as text, its first `limit` characters."""
@@ -90,6 +85,25 @@ class MacroString:
             pieces.append(piece)
             left -= len(piece)
         return "".join(pieces)
+
+    def filled_in(self, letters: Container[str], values: Values) -> "MacroString":
+        """The domain-spec with what the macros of some letters expand to in their place; `expand_domain` gives the
+        same. What that cuts off in any case is left out."""
+        parts: list[str | Macro] = []
+        length = 0  # at least, of what they expand to
+        for part in reversed(self.parts):
+            if length > MAX_NAME + 1:
+                break
+            piece = part.expand(values) if isinstance(part, Macro) and part.letter in letters else part
+            last = parts[-1] if parts else None
+            if isinstance(piece, str):
+                length += len(piece)
+                if isinstance(last, str):
+                    parts.pop()
+                    piece += last
+            parts.append(piece)
+        rest = frozenset([part.letter for part in parts if isinstance(part, Macro)])
+        return MacroString(self.text, tuple(reversed(parts)), rest)
 
     def expand_domain(self, values: Values) -> str:
         """The expansion as a domain name (4.8): without its trailing dot, and with labels removed from the left until

@@ -17,7 +17,6 @@ from socket import inet_aton
 from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
 from mailnotary.remember import Remembering
-from mailnotary.spf.client_address import ClientAddress
 from mailnotary.spf.macro import MacroError, MacroString, parse_domain_spec, parse_macro_string
 from mailnotary.status import SpfStatus
 
@@ -97,10 +96,6 @@ class Ip4:
     network: int
     mask: int
 
-    def holds(self, client: ClientAddress) -> bool:
-        """Whether the client is in the network."""
-        return client.version == 4 and client.number & self.mask == self.network
-
 
 @dataclass(frozen=True, slots=True)
 class Ip6:
@@ -108,10 +103,6 @@ class Ip6:
 
     network: int
     mask: int
-
-    def holds(self, client: ClientAddress) -> bool:
-        """Whether the client is in the network."""
-        return client.version == 6 and client.number & self.mask == self.network
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +193,7 @@ def _parse(text: bytes) -> SpfRecord:
     # 5.1: 'Any "redirect" modifier MUST be ignored when there is an "all" mechanism in the record, regardless of the
     # relative ordering of the terms.'
     redirect = None if has_all else modifiers.get("redirect")
-    asking = sum([not isinstance(directive.mechanism, Ip4 | Ip6 | All) for directive in directives])
+    asking = sum([not isinstance(directive.mechanism, (All, Ip4, Ip6)) for directive in directives])
     return SpfRecord(tuple(directives), redirect, modifiers.get("exp"), asking + (redirect is not None))
 
 
