@@ -42,16 +42,17 @@ class KeyRecords:
         answer = self._answer(name)
         if not answer:  # RFC 6376 6.1.2, step 3
             raise KeyRecordError(f"no key: {name} has no TXT record", "no key in DNS")
-        good, errors = [], []
+        good: list[KeyRecord] = []
+        first: KeyRecordError | None = None
         for text in answer[:MAX_RECORDS]:
             try:
                 record = parse_key_record(text)
                 check_key(record, signature)
                 good.append(record)
             except KeyRecordError as error:
-                errors.append(error)
-        if not good:
-            raise errors[0]
+                first = first or error.again()
+        if first is not None and not good:
+            raise first.again()  # not the one that this frame has: see `DnsTempError.again`
         return good
 
     def are_authentic(self, signature: Located) -> bool:
@@ -66,10 +67,10 @@ class KeyRecords:
                 if answered.authentic:
                     self._authentic.add(name)
             except DnsTempError as error:
-                self._answers[name] = error
+                self._answers[name] = error.again()
         answer = self._answers[name]
         if isinstance(answer, DnsTempError):
-            raise answer
+            raise answer.again()
         return answer
 
 

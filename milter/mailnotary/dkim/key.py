@@ -21,6 +21,10 @@ class KeyRecordError(ProtocolOutcome):
         super().__init__(reason)
         self.brief = brief
 
+    def again(self) -> "KeyRecordError":
+        """The same error without a traceback: see `DnsTempError.again`."""
+        return KeyRecordError(str(self), self.brief)
+
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:

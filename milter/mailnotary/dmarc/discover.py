@@ -107,10 +107,10 @@ class Discovery:
             try:
                 step = self._ask(domain)
             except DnsTempError as error:
-                step = error
+                step = error.again()
             self._steps[domain] = step
         if isinstance(step, DnsTempError):
-            raise DnsTempError(step.reason, step.word)
+            raise step.again()
         return step
 
     def walk(self, domain: str) -> Walk:

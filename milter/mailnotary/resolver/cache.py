@@ -62,7 +62,7 @@ class AnswerCache:
             pass  # another thread has just evicted it
         answer = entry.answer
         if isinstance(answer, DnsTempError):
-            raise DnsTempError(answer.reason, answer.word)  # a new one: the kept one would gather tracebacks
+            raise answer.again()
         return answer
 
     def put(self, key: Key, answer: Answer, ttl: int | None) -> None:
@@ -73,7 +73,7 @@ class AnswerCache:
 
     def put_failure(self, key: Key, error: DnsTempError) -> None:
         """Keeps a failure, for a very short time."""
-        self._put(key, DnsTempError(error.reason, error.word), FAILURE_TTL)
+        self._put(key, error.again(), FAILURE_TTL)
 
     def _put(self, key: Key, answer: Answer | DnsTempError, ttl: float) -> None:
         entry = _Entry(answer, self._clock() + ttl, _cost(key, answer))

@@ -219,7 +219,7 @@ class DnsResolver:
             if isinstance(outcome, Answer):
                 return outcome
             if outcome is not None:
-                raise DnsTempError(outcome.reason, outcome.word)
+                raise outcome.again()
             if ours:
                 raise _temp_error(key, DnsTempError("no reply in the time left", "TIMEOUT"))
             flight = None

@@ -41,7 +41,7 @@ class NotingResolver:
             elif answer is None:
                 answer = self._inner.lookup(name, kind)
             elif isinstance(answer, DnsTempError):
-                raise answer
+                raise answer.again()
         except DnsTempError:
             self.complete = False
             raise
@@ -62,12 +62,12 @@ class NotingResolver:
         """Asks before the check does: its own lookup will have what comes of it, without asking again."""
         if self._early and (known := self._early.get((name, kind))) is not None:
             if isinstance(known, DnsTempError):
-                raise known
+                raise known.again()
             return known
         try:
             answer = self._early[name, kind] = self._inner.lookup(name, kind)
         except DnsTempError as error:
-            self._early[name, kind] = error
+            self._early[name, kind] = error.again()
             raise
         return answer
 

@@ -63,6 +63,11 @@ class DnsTempError(DnsError):
         self.reason = reason
         self.word = word
 
+    def again(self) -> "DnsTempError":
+        """The same error without a traceback, to be kept, or to be raised in place of one that is kept. A traceback has
+        all that its callers have, and where they have the error, only the garbage collector frees their message."""
+        return DnsTempError(self.reason, self.word)
+
 
 class Resolver(Protocol):
     """Anything that answers DNS questions. Safe to call from several threads."""

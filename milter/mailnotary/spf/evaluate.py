@@ -83,11 +83,9 @@ class Evaluation:
             verdict = self._evaluate(record, domain)
         except SpfRecordError as error:  # 4.6: any syntax error, before anything is evaluated
             reason = f"the record of {shown(domain)} has an error: {error}"
-            failure = Failure(SpfStatus.PERMERROR, reason, "the record has an error")
-            self.dns.fail(step, failure)
-            raise failure from None
+            raise self.dns.failed(step, Failure(SpfStatus.PERMERROR, reason, "the record has an error")) from None
         except Failure as met:
-            self.dns.fail(step, met)
+            self.dns.failed(step, met)
             raise
         self.dns.end(step, verdict.status)
         return verdict
@@ -136,11 +134,10 @@ class Evaluation:
         except UnusableMacro:
             through, note = None, _UTF8_SENDER
         except DnsTempError as error:  # section 5: "the topmost check_host() returns temperror"
-            failure = Failure(SpfStatus.TEMPERROR, _unanswered(domain, directive.text, error), DNS_ERROR)
-            self.dns.fail(step, failure)
-            raise failure from None
+            reason = _unanswered(domain, directive.text, error)
+            raise self.dns.failed(step, Failure(SpfStatus.TEMPERROR, reason, DNS_ERROR)) from None
         except Failure as met:
-            self.dns.fail(step, met)
+            self.dns.failed(step, met)
             raise
         if step:
             self.dns.end(step, "no match" if through is None else "match", note)
@@ -190,7 +187,7 @@ class Evaluation:
             self.dns.end(step, "no match", _UTF8_SENDER)
             return None
         except Failure as met:
-            self.dns.fail(step, met)
+            self.dns.failed(step, met)
             raise
         self.dns.end(step, verdict.status)
         return verdict

@@ -194,11 +194,13 @@ class LimitedResolver:
             step.outcome, step.note = outcome, note
             step.lookups, step.void_lookups = self.lookups, self.void_lookups
 
-    def fail(self, step: TraceStep | None, failure: Failure) -> None:
-        """A step ends with a failure; only the innermost one has the reason in its note."""
+    def failed(self, step: TraceStep | None, failure: Failure) -> Failure:
+        """A step ends with a failure; only the innermost one has the reason in its note. It is returned, to be raised
+        by who has no name for it: a frame that holds what it raises is freed by the garbage collector alone."""
         if step is not None:
             self.end(step, failure.status, "" if failure.noted else failure.reason)
             failure.noted = True
+        return failure
 
 
 @lru_cache(maxsize=1024)
