@@ -2,10 +2,12 @@
 
 import gc
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address
@@ -489,3 +491,17 @@ def test_the_systems_nameservers_are_those_of_resolv_conf(tmp_path: Path, text: 
 
 def test_a_system_without_resolv_conf_has_a_nameserver_on_this_host(tmp_path: Path) -> None:
     assert dns.system_nameservers(str(tmp_path / "missing")) == [("127.0.0.1", 53)]
+
+
+def test_a_resolver_that_is_given_up_goes_at_once_whatever_its_questions_have_met() -> None:
+    """Workers put all that is alive at a reload out of the garbage collector's sight: cycles in it would stay."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        nameserver = closed.getsockname()
+    resolver = DnsResolver([nameserver], timeout=2)
+    resolver.prefetch([("a.org", A), ("b.org", A), ("c.org", A)])  # the first is refused, which the others are told
+    with pytest.raises(DnsTempError):
+        resolver.lookup("a.org", A)
+    gone = weakref.ref(resolver)
+    del resolver
+    assert gone() is None
