@@ -61,6 +61,7 @@ class Work:
 VERIFIERS = ("mailnotary", "OpenDKIM", "rspamd")
 WORK = (
     Work("verify 4 KB", 4_000, (*VERIFIERS, "pyspf-milter", "OpenDMARC")),
+    Work("verify 4 KB, pycryptodome", 4_000, ("mailnotary pycryptodome", "rspamd")),
     Work("verify 4 KB, one message a connection", 4_000, VERIFIERS, per_connection=1),
     Work("verify 4 KB, every sender domain new", 4_000, ("mailnotary", "pyspf-milter", "rspamd"), senders=0),
     *(
