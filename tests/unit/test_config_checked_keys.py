@@ -166,3 +166,16 @@ def test_what_is_kept_is_what_is_known(warnings: dict[bytes, str]) -> None:
     checked.keep({b"x" * 32: "before"})
     checked.keep(warnings)
     assert checked.warnings() == warnings
+
+
+def test_a_worker_cannot_say_which_keys_are_checked() -> None:
+    checked = CheckedKeys()
+    checked.keep({bytes(32): "weak"})
+    worker = os.fork()
+    if worker == 0:
+        for digests in checked._digests.values():
+            digests.seek(0)
+            digests.write(b"\1" * 32)
+        os._exit(0)
+    assert os.waitpid(worker, 0)[1] == 0
+    assert checked.warnings() == {bytes(32): "weak"}

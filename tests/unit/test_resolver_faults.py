@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, dns
 from mailnotary.resolver import server as server_module
-from mailnotary.resolver.burst import Burst
+from mailnotary.resolver.burst import Begun, Burst
 from mailnotary.resolver.dns import DnsResolver
 from mailnotary.resolver.server import Server
 from support.daemon import open_files
@@ -444,3 +444,27 @@ def test_any_octets_in_a_reply_and_any_name_end_in_an_answer_or_a_temporary_erro
             words.append(error.word)
         assert time.monotonic() - start < 10
     assert set(words) <= {"TIMEOUT", "SERVFAIL"}
+
+
+def test_a_question_that_was_begun_with_anew_is_not_ended_for_the_old_one(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dns, "LEFT_SECONDS", 0.0)
+    resolver = resolver_of(server)
+    server.stop()  # its port refuses, which no cache keeps
+    resolver.prefetch([("first.org", A)])
+    resolver.prefetch([("x.org", A)])
+    over = Begun.over
+
+    def another_thread(begun: Begun) -> bool:
+        """Works while `tidy` is at the first of what it has found."""
+        monkeypatch.setattr(Begun, "over", over)
+        failure(resolver)
+        resolver.prefetch([("x.org", A)])
+        return over(begun)
+
+    monkeypatch.setattr(Begun, "over", another_thread)
+    resolver.tidy()
+    failure(resolver)
+    assert not resolver._flights
+    assert set(resolver._begun) <= {("first.org", A)}

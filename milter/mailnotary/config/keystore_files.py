@@ -73,7 +73,9 @@ class CheckedKeys:
             by_warning[warning].append(digest)
         self._digests.clear()
         for warning, digests in by_warning.items():
-            memory = self._digests[warning] = mmap.mmap(-1, DIGEST * len(digests))
+            # Private: a worker, which has it too, can't change what the supervisor takes for checked.
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            memory = self._digests[warning] = mmap.mmap(-1, DIGEST * len(digests), flags=flags)
             memory.write(b"".join(digests))
 
 

@@ -150,9 +150,11 @@ class DnsResolver:
         return answer
 
     def _collect(self, key: Key, flight: _Flight) -> None:
-        """Ends a question that nobody waits for, with what has come of it."""
-        if self._take(key) is None:
-            return
+        """Ends a question that nobody waits for, with what has come of it. Another thread may have ended it since it
+        was looked for, and a third have begun with it anew: that one stays."""
+        with self._lock:  # under which alone questions are begun with
+            if self._begun.get(key) is not flight or self._take(key) is None:
+                return
         if self._arrived(key, flight) is None:
             assert flight.begun is not None  # noqa: S101 - for the type checker
             flight.begun.close()
