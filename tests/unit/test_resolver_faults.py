@@ -331,7 +331,7 @@ def test_no_fault_leaks_a_socket(server: DnsServer, second: DnsServer) -> None:
 )
 def test_questions_of_a_burst_outlive_what_a_single_one_does(server: DnsServer, faults: Faults) -> None:
     server.faults = faults
-    resolver = resolver_of(server)
+    resolver = resolver_of(server, timeout=4)
     resolver.prefetch([("x.org", A), ("x.org", TXT), ("nowhere.org", A)])
     assert resolver.lookup("x.org", A).records == RIGHT
     assert resolver.lookup("x.org", TXT).texts == (b"hello",)
