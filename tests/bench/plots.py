@@ -9,16 +9,12 @@ tell their date and the versions of what was measured.
 import argparse
 import os
 import platform
-import tempfile
 import time
 from pathlib import Path
 
 import mailnotary
 from bench import peers, svg
-from bench.messages import SELECTORS, pem
-from bench.senders import Senders
-from bench.throughput import VERIFIERS, Filters, Work, measure
-from support.mail import record_of
+from bench.throughput import VERIFIERS, Filters, Work, measure, started
 
 CONNECTIONS = (1, 2, 5, 10, 20, 50)
 SIZES = (4_000, 50_000, 500_000, 2_000_000, 10_000_000)
@@ -54,12 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
-    records = {selector: record_of(pem(algorithm)) for selector, algorithm in SELECTORS.items()}
-    with (
-        tempfile.TemporaryDirectory(prefix="mailnotary-bench-") as directory,
-        Senders(records) as senders,
-        Filters(Path(directory), senders) as filters,
-    ):
+    with started() as filters:
         plots(options.directory, filters, options.rounds, options.seconds)
 
 

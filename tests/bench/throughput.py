@@ -12,8 +12,8 @@ import argparse
 import os
 import random
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -289,6 +289,18 @@ def _beside(ours: Load, one: Load) -> tuple[str, str]:
     return f"{ours.rate / one.rate:.2f}", f"{ours.cpu / one.cpu:.2f}"
 
 
+@contextmanager
+def started() -> Iterator[Filters]:
+    """Filters and the DNS that they ask."""
+    records = {selector: record_of(pem(algorithm)) for selector, algorithm in SELECTORS.items()}
+    with (
+        tempfile.TemporaryDirectory(prefix="mailnotary-bench-") as directory,
+        Senders(records) as senders,
+        Filters(Path(directory), senders) as filters,
+    ):
+        yield filters
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -297,12 +309,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="WORD", help="the rows with this in their name")
     options = parser.parse_args()
     works = [work for work in WORK if options.only in work.name]
-    records = {selector: record_of(pem(algorithm)) for selector, algorithm in SELECTORS.items()}
-    with (
-        tempfile.TemporaryDirectory(prefix="mailnotary-bench-") as directory,
-        Senders(records) as senders,
-        Filters(Path(directory), senders) as filters,
-    ):
+    with started() as filters:
         table(filters, works, options.rounds, options.seconds)
 
 

@@ -16,11 +16,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from mailnotary.config import keystore_file, keystore_files
+from mailnotary.config import keystore_file, keystore_files, private_key
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore
-from mailnotary.config.private_key import read_key, read_unchecked
 from mailnotary.config.yaml_nodes import ConfigError, Report
-from mailnotary.crypto import KeyLoadError, generate_private_key
+from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 
 CONFIG = Path(__file__).parents[2] / "config" / "keystore.yaml"
 UID, GID = os.geteuid(), os.getegid()
@@ -362,6 +361,11 @@ def test_keys_are_never_printed(directory: Path, pem: bytes) -> None:
 # --- key files ------------------------------------------------------------------------------------------------------
 
 
+def read_key(path: str, uid: int, gids: tuple[int, ...], *, unsafe: bool = False) -> tuple[bytes, PrivateKey]:
+    octets = private_key.read_key(path, uid, gids, unsafe=unsafe)
+    return octets, load_private_key(octets, path)
+
+
 def refusal(path: Path, *, uid: int = UID, gids: tuple[int, ...] = (GID,)) -> str:
     with pytest.raises(KeyLoadError) as caught:
         read_key(str(path), uid, gids)
@@ -650,13 +654,13 @@ def test_a_key_replaced_all_the_time_is_read_whole_or_refused(directory: Path) -
 
 def test_a_key_file_shared_by_many_domains_is_read_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    genuine = read_unchecked
+    genuine = private_key.read_key
 
     def count(path: str, *args: Any, **options: Any) -> bytes:
         calls.append(path)
         return genuine(path, *args, **options)
 
-    monkeypatch.setattr(keystore_files, "read_unchecked", count)
+    monkeypatch.setattr(keystore_files, "read_key", count)
     load(directory, "domains:\n" + "".join(f"  a{i}.example: {{keys: [{KEY}]}}\n" for i in range(50)))
     assert calls == [str(directory / "a.pem")]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mailnotary.config import yaml_file
 from mailnotary.config.keystore import file_digest
-from mailnotary.config.private_key import read_unchecked
+from mailnotary.config.private_key import read_key
 from mailnotary.config.yaml_nodes import Report, YamlMapping
-from mailnotary.crypto import KeyLoadError, load_private_key
+from mailnotary.crypto import KeyLoadError, PrivateKey, load_private_key
 from mailnotary.domain import to_ascii
 
 MAX_BYTES = 64 * 1_048_576  # of one file; 10,000 domains take 3 MB
@@ -104,11 +104,11 @@ class KeyFiles:
 
     def _load(self, path: str) -> tuple[bytes, str]:
         try:
-            data = read_unchecked(path, self._uid, self._gids, unsafe=self.unsafe, copies=self._copies)
+            data = read_key(path, self._uid, self._gids, unsafe=self.unsafe, copies=self._copies)
             digest = file_digest(data)
             warning = self._known.get(digest)
             if warning is None:
-                warning = _check(data, path)
+                warning = weakness(load_private_key(data, path))
         except KeyLoadError as error:
             return b"", str(error)
         self.checked[digest] = warning
@@ -117,9 +117,8 @@ class KeyFiles:
         return data, ""
 
 
-def _check(data: bytes, path: str) -> str:
-    """What to say about a key that can be used, "" for nothing. Raises KeyLoadError."""
-    key = load_private_key(data, path)
+def weakness(key: PrivateKey) -> str:
+    """What to say about a key that can be used, "" for nothing."""
     if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
         return f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
     return ""

@@ -10,20 +10,12 @@ from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError, PrivateKey, load_pri
 from mailnotary.files import user_name
 
 
-def read_key(
-    path: str, uid: int, gids: Collection[int], *, unsafe: bool = False, copies: str = "keys"
-) -> tuple[bytes, PrivateKey]:
-    """The octets of a private key file, and the key. The file must be readable for this process and closed to those who
-    have no business with it: its owner is root or the daemon's user `uid` (or the user of this process), its group (if
-    that has access) root's or one of `gids`, and others have no access at all. `unsafe` skips these rules. `copies` is
-    the directory for which errors suggest a copy of a file that belongs to somebody else. Raises KeyLoadError with what
-    to do."""
-    data = read_unchecked(path, uid, gids, unsafe=unsafe, copies=copies)
-    return data, load_private_key(data, path)
-
-
-def read_unchecked(path: str, uid: int, gids: Collection[int], *, unsafe: bool, copies: str) -> bytes:
-    """Like `read_key`, but the octets alone: who may read the file is known, whether they are a key is not."""
+def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False, copies: str = "keys") -> bytes:
+    """The octets of a private key file; whether they are a key is not looked at. The file must be readable for this
+    process and closed to those who have no business with it: its owner is root or the daemon's user `uid` (or the user
+    of this process), its group (if that has access) root's or one of `gids`, and others have no access at all. `unsafe`
+    skips these rules. `copies` is the directory for which errors suggest a copy of a file that belongs to somebody
+    else. Raises KeyLoadError with what to do."""
     data, status = _read(path, uid, copies)
     if not unsafe:
         _check_access(path, status, uid, gids, copies)

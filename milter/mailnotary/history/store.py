@@ -23,7 +23,6 @@ __all__ = ["Search", "Store", "StoreError"]
 
 HOUR: Final = 3600
 DAY: Final = 86_400
-
 _PRUNED_AT_ONCE: Final = 5000  # rows of one transaction: others get their turn between two
 _MESSAGE: Final = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _COLUMNS: Final = "id, host, queue_id, client, domain, mode, action, spf, dkim, dmarc, compared, differs, story"

@@ -237,13 +237,13 @@ def _follow_cnames(
 
 def _read_mx(reader: Reader, record: ResourceRecord) -> RecordData:
     preference = int.from_bytes(reader.wire[record.start : record.start + 2], "big")
-    return MxRecord(preference, labels_text(labels(reader.data_name(record, 2))))
+    return MxRecord(preference, name_text(reader.data_name(record, 2)))
 
 
 _READERS: dict[RecordKind, Callable[[Reader, ResourceRecord], RecordData]] = {
     RecordKind.A: lambda reader, record: IPv4Address(reader.data(record, 4)),
     RecordKind.AAAA: lambda reader, record: IPv6Address(reader.data(record, 16)),
     RecordKind.MX: _read_mx,
-    RecordKind.PTR: lambda reader, record: labels_text(labels(reader.data_name(record))),
+    RecordKind.PTR: lambda reader, record: name_text(reader.data_name(record)),
     RecordKind.TXT: lambda reader, record: reader.text(record),
 }

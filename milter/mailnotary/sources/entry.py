@@ -9,7 +9,7 @@ from typing import Final
 
 from mailnotary.config.keystore import Allow, KeyEntry, KeyState, StoredKey
 from mailnotary.config.keystore_file import KeystoreReader
-from mailnotary.config.keystore_files import WEAK_RSA_BITS, KeyFiles
+from mailnotary.config.keystore_files import KeyFiles, weakness
 from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence
 from mailnotary.crypto import KeyLoadError, Sealer, is_sealed, load_private_key, private_der
 from mailnotary.sources.table import AUTO, FAULTY, Record
@@ -149,9 +149,8 @@ class _Keys(KeyFiles):
             if self._sealer is None:
                 raise KeyLoadError("the key is sealed: name the file with the key of the seal in source.seal_file")
             octets = self._sealer.open(octets, name, selector)
-        key = load_private_key(octets)
-        if key.algorithm == "rsa" and key.bits < WEAK_RSA_BITS:
-            self.warnings[path] = f"RSA with {key.bits} bits: make a key of {WEAK_RSA_BITS} (RFC 8301)"
+        if warning := weakness(load_private_key(octets)):
+            self.warnings[path] = warning
         return private_der(octets, "FILE")
 
 
