@@ -26,7 +26,8 @@ def page(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         Store.open(str(directory / FILE)).close()
         config = directory / "mailnotary.yaml"
         config.write_text(json.dumps({"state_dir": name, "keystore": f"{name}/keystore.yaml"}))
-        command = [sys.executable, "-m", "mailnotary", "web", "-c", str(config)]
+        # Whatever the tests run in the background of: a shell has such a command, and all below it, ignore SIGINT.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "mailnotary", "web", "-c", str(config)]
         words = [option.replace("DIRECTORY", name) for option in options]
         with subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
             assert running.stdout is not None
@@ -130,6 +131,5 @@ def test_with_a_proxy_named_nobody_else_is_answered() -> None:
 def test_it_stops_without_a_word(how: signal.Signals) -> None:
     with page("--listen", "127.0.0.1:0") as (_, running):
         running.send_signal(how)
-        assert running.stderr is not None
-        assert running.stderr.read() == ""
-        assert running.wait(20) in (0, -signal.SIGTERM, 130)
+        assert running.communicate(timeout=20)[1] == ""
+        assert running.returncode in (0, -signal.SIGTERM, 130)
