@@ -158,7 +158,7 @@ def test_a_source_is_shown_with_its_keys_and_what_is_wrong(tmp_path: Path, monke
     answer.write_text("".join(json.dumps(row) + "\n" for row in (good, good | {"domain": "bad.example", "key": "<b>"})))
     settings = Settings(state_dir=tmp_path, keystore=path, source=SourceSettings(program=(str(program),)))
     asker, page = Asker(settings), KeyPage(settings)
-    assert page.keys().source == f"{program} has not answered yet."
+    assert page.keys().source == f"{program} has not answered yet"
     asker.look()
     asker.keep()
     found = page.keys()
@@ -177,6 +177,6 @@ def test_a_source_is_shown_with_its_keys_and_what_is_wrong(tmp_path: Path, monke
     found = page.keys()
     assert "src.example" not in {row.domain for row in found.rows}
     assert "more than 1 are not listed here" in found.source
-    assert " No answer since " in found.source
+    assert "; no answer since " in found.source
     (tmp_path / "source.json").write_text("[")
     assert "The keys of the source cannot be shown" in page.keys().problem

@@ -63,24 +63,18 @@ def _status(settings: Settings, args: argparse.Namespace) -> int:
         status = kept.load_status(settings.state_dir)
     except TableError as error:
         raise CommandError(str(error)) from error
+    said = status.said(status.origin or "the source")
     if args.json:
         print_json({"source": asdict(status)})
     elif args.check:
         found = _judged(settings, status)
-        print_summary("SOURCE", found, [_line(status), *status.problems])
+        print_summary("SOURCE", found, [said, *status.problems])
         return found
     else:
-        say(_line(status))
+        say(said)
         for problem in status.problems:
             open_console().print(Folded("  ! ", printable(problem)))
     return 0
-
-
-def _line(status: Status) -> str:
-    if not status.answered:
-        return f"{status.origin or 'the source'} has not answered yet{': ' if status.error else ''}{status.error}"
-    text = f"{status.origin}: {status.domains} domains, {status.waiting} of them wait, as of {_time(status.answered)}"
-    return f"{text}; no answer since {_time(status.since)}: {status.error}" if status.error else text
 
 
 def _judged(settings: Settings, status: Status) -> CheckStatus:
@@ -88,10 +82,6 @@ def _judged(settings: Settings, status: Status) -> CheckStatus:
         return CheckStatus.CRITICAL
     late = time.time() - status.answered > _LATE * settings.source.check_seconds
     return CheckStatus.WARNING if late or status.error or status.waiting else CheckStatus.OK
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def _ask(settings: Settings, *, as_json: bool) -> int:

@@ -4,6 +4,7 @@ restart while the source does not answer; and without them for those who only lo
 import json
 import os
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,17 @@ class Status:
     domains: int = 0
     waiting: int = 0  # domains whose mail waits because of their rows
     problems: tuple[str, ...] = ()
+
+    def said(self, name: str) -> str:
+        """What the source of this name said last, and since when it has not answered."""
+        if not self.answered:
+            return f"{name} has not answered yet{': ' if self.error else ''}{self.error}"
+        text = f"{name}: {self.domains:,} domains, {self.waiting:,} of them wait, as of {_time(self.answered)}"
+        return f"{text}; no answer since {_time(self.since)}: {self.error}" if self.error else text
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def load(directory: Path) -> tuple[int | None, int | None]:

@@ -116,7 +116,9 @@ class KeyPage:
             try:
                 keystore = self._with_source(keystore)
                 status = kept.load_status(self._settings.state_dir)
-                source, faults = _said_of(status, origin(self._settings.source)), status.problems
+                source, faults = status.said(origin(self._settings.source)), status.problems
+                if status.domains > MOST_OF_SOURCE:
+                    source += f"; more than {MOST_OF_SOURCE:,} are not listed here"
             except (TableError, OSError) as error:
                 problems.append(f"The keys of the source cannot be shown: {error}")
         rows = key_rows(keystore, known, self._settings.mode, time.time(), noted, self._settings.rotation)
@@ -128,18 +130,6 @@ class KeyPage:
         if layers is None or layers.value["domains"] > MOST_OF_SOURCE:
             return keystore
         return keystore_of(self._settings, keystore.entries, layers)
-
-
-def _said_of(status: kept.Status, name: str) -> str:
-    if not status.answered:
-        return f"{name} has not answered yet{': ' if status.error else '.'}{status.error}"
-    many = f"; more than {MOST_OF_SOURCE:,} are not listed here" if status.domains > MOST_OF_SOURCE else ""
-    text = f"{name}: {status.domains:,} domains, {status.waiting:,} of them wait, as of {_date(status.answered)}{many}."
-    return f"{text} No answer since {_date(status.since)}: {status.error}" if status.error else text
-
-
-def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _status(path: Path) -> tuple[int, ...] | None:
