@@ -97,6 +97,15 @@ def test_the_text_says_what_was_done_and_why(place: Path, capsys: pytest.Capture
     assert "DKIM-Signature: " in outgoing
 
 
+def test_a_long_spf_record_is_one_whole_line_in_a_pipe(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    networks = " ".join(f"ip4:198.51.100.{number}" for number in range(12))
+    records = zone() | {"example.org": [{"TXT": f"v=spf1 {networks} ip4:{GOOD_IP} -all"}]}
+    (place / "zone.yaml").write_text(yaml.safe_dump(records))
+    lines = explain(place, signed(), capsys).splitlines()
+    assert f'          example.org  TXT "v=spf1 {networks} ip4:{GOOD_IP} -all"' in lines
+    assert f"          └─ ip4:{GOOD_IP}  match: pass  <- decides" in lines
+
+
 def test_nothing_untrusted_reaches_the_terminal_raw(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evil = b"From: \x1b[31mred\x07 <a@ex\x1bample.org>\r\nSubject: \x1b]0;title\x07\r\n"
     evil += b"Authentication-Results: mx.example.net; \x1b[2J\r\nDKIM-Signature: v=1; d=\x1b[1m; s=\x9b\r\n\r\nx\r\n"

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
-from rich.text import Text
 
 from mailnotary.cli import COMMANDS, main
 from mailnotary.cli.common import CheckStatus, worst
-from mailnotary.cli.output import Folded
+from mailnotary.cli.output import Folded, Text
 from mailnotary.crypto import generate_private_key
 from support.dns_server import DnsServer
 from support.mail import MESSAGE
@@ -131,6 +132,23 @@ def test_a_folded_line_goes_on_below_its_text() -> None:
     assert capture.get() == "key   one two three four five\n      six\n├─ one two three four five\n│    six seven\n"
 
 
+PARTS = st.tuples(
+    st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" ")), st.sampled_from(["", "bold red"])
+)
+
+
+@given(st.lists(PARTS), st.lists(PARTS))
+def test_a_pipe_gets_what_a_wide_terminal_shows_without_colors(
+    head: list[tuple[str, str]], body: list[tuple[str, str]]
+) -> None:
+    texts = Text.assemble("! ", Text.assemble(*head)), Text.assemble(*body)
+    console = Console(force_terminal=True, width=100_000, color_system=None, soft_wrap=True)
+    for line in (*texts, Folded(*texts)):
+        with console.capture() as capture:
+            console.print(line)
+        assert capture.get().rstrip() == str(line).rstrip()
+
+
 def test_no_column_of_the_keys_is_cut_in_a_pipe_or_on_a_narrow_terminal(tmp_path: Path) -> None:
     config = tmp_path / "m.yaml"
     config.write_text("user: root\ndns: {nameservers: ['127.0.0.1:1'], timeout: 1}\n")
@@ -173,13 +191,14 @@ def test_every_command_asks_the_configured_nameserver_and_names_it(
 NETWORK = "dns.message dns.query ssl http.client concurrent.futures email"
 OTHERS = "Crypto flask waitress milter sqlite3 psycopg rich.progress mailnotary.daemon mailnotary.web mailnotary.doctor"
 BUDGETS = {
-    "spf": f"{NETWORK} {OTHERS} dns cryptography idna rich.table mailnotary.dkim mailnotary.crypto mailnotary.history",
-    "verify": f"{NETWORK} {OTHERS} dns idna rich.table mailnotary.config.keystore_file mailnotary.session",
+    "spf": f"{NETWORK} {OTHERS} dns cryptography idna rich mailnotary.dkim mailnotary.crypto mailnotary.history"
+    " mailnotary.config.settings_file mailnotary.config.keystore",
+    "verify": f"{NETWORK} {OTHERS} dns idna rich mailnotary.config.keystore_file mailnotary.session",
     "check-config": f"{NETWORK} {OTHERS} dns idna rich mailnotary.session mailnotary.history",
     "keys": f"{OTHERS} dns.message dns.query ssl email idna mailnotary.session mailnotary.history",
-    "dns": f"{NETWORK} {OTHERS} idna rich.table mailnotary.session mailnotary.history",
+    "dns": f"{NETWORK} {OTHERS} idna rich mailnotary.session mailnotary.history",
     "history": f"{OTHERS} dns idna mailnotary.config.keystore_file".replace("sqlite3 ", ""),
-    "source": f"{NETWORK} {OTHERS} idna rich.table mailnotary.session mailnotary.history",
+    "source": f"{NETWORK} {OTHERS} idna rich mailnotary.session mailnotary.history",
     "sign": f"{NETWORK} {OTHERS} dns.message idna rich mailnotary.history",
 }
 """What a command must not load for the work that most of its calls have."""

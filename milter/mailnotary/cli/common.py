@@ -15,11 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mailnotary.cli import CommandError
-from mailnotary.config import settings_file, yaml_check, yaml_file
-from mailnotary.config.keystore import KeyStore
 from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import ConfigError
 from mailnotary.escape import printable
@@ -85,9 +81,15 @@ def print_summary(name: str, status: CheckStatus, texts: Iterable[str]) -> None:
 
 def read_zone(path: Path) -> ZoneResolver:
     """The resolver over a zone file."""
+    # Here and below: no command waits for what it does not read.
+    import yaml
+
+    from mailnotary.config import yaml_check
+    from mailnotary.config.yaml_file import LOADER
+
     try:
         text = path.read_text("utf-8")
-        zone = yaml.load(text, Loader=yaml_file.LOADER)  # noqa: S506, a safe one
+        zone = yaml.load(text, Loader=LOADER)  # noqa: S506, a safe one
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: can't be read: {error}") from error
     except yaml.YAMLError as error:
@@ -105,7 +107,7 @@ def read_configuration(path: Path | None, *, source: bool = False) -> Configurat
     """The configuration that a command works with. Without -c a missing default file means the defaults: a read-only
     command must work on a machine where mailnotary is not set up. `source`: with the keys of the source, for commands
     that change none; the others say `not_of_source` where they find no key."""
-    # Here: keys need the engines and libraries that the commands without a keystore do not wait for.
+    from mailnotary.config.keystore import KeyStore
     from mailnotary.config.load import Configuration, load_configuration
 
     if path is None and not DEFAULT_CONFIG.exists():
@@ -147,6 +149,8 @@ def read_settings(path: Path | None) -> Settings:
         if DEFAULT_CONFIG.exists():
             print(f"mailnotary: warning: no permission to read {DEFAULT_CONFIG}: using the defaults", file=sys.stderr)
         return Settings()
+    from mailnotary.config import settings_file
+
     try:
         return settings_file.load(path or DEFAULT_CONFIG)
     except ConfigError as error:
@@ -157,7 +161,7 @@ def resolver_for(zone: Path | None, settings: Settings) -> Resolver:
     """The zone file's resolver, or the configured nameservers'."""
     if zone is not None:
         return read_zone(zone)
-    from mailnotary.resolver.dns import DnsResolver  # here: with a zone file, nobody waits for dnspython
+    from mailnotary.resolver.dns import DnsResolver
 
     dns = settings.dns
     return DnsResolver(dns.nameservers, timeout=dns.timeout, cache_entries=dns.cache_entries)

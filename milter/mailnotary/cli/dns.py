@@ -15,9 +15,6 @@ import argparse
 import sys
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from mailnotary.cli import CommandError
 from mailnotary.cli.advice import View, as_json, dmarc_view, spf_view
 from mailnotary.cli.breadth_text import in_words
@@ -32,7 +29,7 @@ from mailnotary.cli.common import (
     resolver_for,
 )
 from mailnotary.cli.keygen import domain_name
-from mailnotary.cli.output import Folded, open_console
+from mailnotary.cli.output import Console, Folded, Text
 from mailnotary.cli.records import config_option, show_record
 from mailnotary.config.keystore import KeyEntry, KeyState
 from mailnotary.config.load import Configuration
@@ -92,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"\nDNS: {record['dns']}" + (f": {record['dns_reason']}" if record["dns_reason"] else "") + "\n")
     if not records:
         print(f"The entry {entry.name} has no key that is not retired.\n")
-    console = open_console()
+    console = Console()
     _show(console, "SPF", spf)
     _show(console, "DMARC", dmarc)
     if asked:

@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.text import Text
-
 from mailnotary.cli import CHECK_STATUS
 from mailnotary.cli.common import (
     DEFAULT_CONFIG,
@@ -28,7 +26,7 @@ from mailnotary.cli.common import (
     print_summary,
     worst,
 )
-from mailnotary.cli.output import Folded, open_console
+from mailnotary.cli.output import Console, Folded, Text
 from mailnotary.cli.records import config_option
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.listen import Listen
@@ -111,7 +109,7 @@ _CHECK_WIDTH = 18  # columns; a longer name makes its own line longer
 
 
 def _render(findings: Sequence[Finding]) -> None:
-    console = open_console()
+    console = Console()
     indent = Text(" " * (8 + _CHECK_WIDTH + 2))
     for finding in findings:
         level = (f"{finding.level:<8}", _STYLES[finding.level])

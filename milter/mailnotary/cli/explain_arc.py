@@ -2,13 +2,10 @@
 
 import time
 
-from rich.console import Console
-from rich.text import Text
-
 from mailnotary.arc import ArcResult
 from mailnotary.authres import Passage
 from mailnotary.cli.common import result_style
-from mailnotary.cli.output import SECTION, Folded, print_section
+from mailnotary.cli.output import SECTION, Console, Folded, Text, print_section
 from mailnotary.escape import printable
 
 

@@ -4,11 +4,8 @@
 import time
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from mailnotary.cli.common import result_style, to_json
-from mailnotary.cli.output import SECTION, Folded, print_section
+from mailnotary.cli.output import SECTION, Console, Folded, Text, print_section
 from mailnotary.dkim2 import DRAFT, Change, Dkim2Result, Hop
 from mailnotary.escape import printable
 

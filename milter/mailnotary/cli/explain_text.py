@@ -5,15 +5,11 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
-
 from mailnotary.cli.breadth_text import of_mechanism
 from mailnotary.cli.common import Nameservers, result_style
 from mailnotary.cli.explain_arc import render as render_arc
 from mailnotary.cli.explain_dkim2 import render as render_dkim2
-from mailnotary.cli.output import SECTION, Folded, open_console, print_section
+from mailnotary.cli.output import SECTION, Console, Folded, Text, print_section
 from mailnotary.cli.spf import spf_tree
 from mailnotary.dkim import evidence
 from mailnotary.dkim.diagnose import Diagnosis
@@ -34,7 +30,7 @@ _WHAT = {
 
 def render(explanation: Explanation, asked: Nameservers | None = None) -> None:
     """Prints an explanation: what, why, each check, what changes. `asked`: the nameservers, None for a zone file."""
-    console = open_console()
+    console = Console()
     for explain in (_heading, _author, _spf, _dkim, _dmarc, _arc, _dkim2):
         explain(console, explanation)
     _questions(console, explanation, asked)
@@ -82,7 +78,7 @@ def _spf(console: Console, explanation: Explanation) -> None:
             console.print(_indented(broad))
         steps = explanation.traces.spf.get(result.identity)
         if steps and len(steps) > 1:
-            console.print(Padding(spf_tree(steps), (0, 0, 0, 10)))
+            console.print(*spf_tree(steps, " " * SECTION))
 
 
 def _dkim(console: Console, explanation: Explanation) -> None:

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 from rich.table import Table
-from rich.text import Text
 
 from mailnotary.cli.common import print_json
-from mailnotary.cli.output import open_console, print_table, with_progress
+from mailnotary.cli.output import Console, Text, print_table, with_progress
 from mailnotary.escape import printable
 from mailnotary.history.candidates import candidates
 from mailnotary.history.store import Search, Store
@@ -48,5 +47,5 @@ def show_candidates(store: Store, search: Search, *, as_json: bool) -> int:
             Text(printable(sealers, 400)),
             Text(printable(", ".join(authors), 400) + more),
         )
-    print_table(open_console(), table)
+    print_table(Console(), table)
     return 0 if found else 1

@@ -4,10 +4,9 @@ import time
 from collections.abc import Sequence
 
 from rich.table import Table
-from rich.text import Text
 
 from mailnotary.cli.common import print_json
-from mailnotary.cli.output import open_console, print_table
+from mailnotary.cli.output import Console, Text, print_table
 from mailnotary.escape import printable
 from mailnotary.history.uses import Replay
 
@@ -27,7 +26,7 @@ def show_replays(found: Sequence[Replay], *, as_json: bool) -> int:
             *(str(replay.networks), str(replay.messages), _time(replay.first), _time(replay.last)),
             *(Text(printable(text)) for text in (replay.selector, replay.domain)),
         )
-    print_table(open_console(), table)
+    print_table(Console(), table)
     return 0 if found else 1
 
 

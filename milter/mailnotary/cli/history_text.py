@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from mailnotary.cli.breadth_text import of_mechanism
 from mailnotary.cli.common import result_style
-from mailnotary.cli.output import SECTION, Folded, open_console, print_section, print_table
+from mailnotary.cli.output import SECTION, Console, Folded, Text, in_colors, print_section, print_table
 from mailnotary.dkim import evidence
 from mailnotary.escape import printable
 from mailnotary.history.story import evidence_of, our_reason, totals_of
@@ -20,8 +18,8 @@ _ACTION_STYLE = {"accept": "green", "hold": "yellow", "tempfail": "yellow", "rej
 
 def render_list(messages: Sequence[Mapping[str, Any]]) -> None:
     """One line a message; on a wide terminal with its mode and client, too."""
-    console = open_console()
-    wide = console.width >= _WIDE
+    console = Console()
+    wide = console.rich.width >= _WIDE
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("TIME", "QUEUE ID", "ACTION", "SPF", "DKIM", "DMARC"):
         table.add_column(name, no_wrap=True)
@@ -32,17 +30,13 @@ def render_list(messages: Sequence[Mapping[str, Any]]) -> None:
             message["time"][0 if wide else 5 : 19].replace("T", " "),
             _text(message["queue_id"]),
             Text(message["action"], _ACTION_STYLE.get(message["action"], "")),
-            _words([result["status"] for result in message["spf"] if result["identity"] == "mailfrom"]),
-            _words(sorted({result["status"] for result in message["dkim"]})),
-            _words([message["dmarc"]["status"]] if message["dmarc"] else []),
+            in_colors([result["status"] for result in message["spf"] if result["identity"] == "mailfrom"]),
+            in_colors(sorted({result["status"] for result in message["dkim"]})),
+            in_colors([message["dmarc"]["status"]] if message["dmarc"] else []),
             _text(",".join(message["author"]["domains"][:2]) if message["author"] else ""),
             *((message["mode"], _text(message["client"])) if wide else ()),
         )
     print_table(console, table)
-
-
-def _words(words: Sequence[str]) -> Text:
-    return Text(" ").join(Text(word, result_style(word)) for word in words) if words else Text("-")
 
 
 def _text(text: str) -> Text:
@@ -51,7 +45,7 @@ def _text(text: str) -> Text:
 
 def render_story(message: Mapping[str, Any]) -> None:
     """The whole story of one message, in the form of `explain`."""
-    console = open_console()
+    console = Console()
     style = _ACTION_STYLE.get(message["action"], "")
     _section(console, "Message", f"{message['queue_id']} at {message['time']} on {message['host']}")
     _section(console, "Verdict", Text.assemble((message["action"], f"bold {style}"), f", mode {message['mode']}"))
@@ -116,7 +110,7 @@ def render_disagreements(
     messages: Sequence[Mapping[str, Any]], agreement: Sequence[tuple[str, str, str, str, int]]
 ) -> None:
     """How far other filters agree with us, and each message in which one does not, with both reasons."""
-    console = open_console()
+    console = Console()
     for other, method, same_count, count in totals_of(agreement):
         share = f"{100 * same_count / count:.1f} %"
         agreed = f"{printable(other)} {method}: the same in {same_count} of {count} messages ({share})"

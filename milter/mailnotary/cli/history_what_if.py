@@ -3,10 +3,9 @@
 from collections import Counter
 
 from rich.table import Table
-from rich.text import Text
 
 from mailnotary.cli.common import print_json
-from mailnotary.cli.output import open_console, print_table, with_progress
+from mailnotary.cli.output import Console, Text, print_table, with_progress
 from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
 from mailnotary.history.store import Search, Store
@@ -42,7 +41,7 @@ def what_if(store: Store, search: Search, settings: Settings, *, as_json: bool) 
 
 
 def _render(comparison: WhatIf, changes: list[Change]) -> None:
-    console = open_console()
+    console = Console()
     console.print(f"{comparison.messages} messages looked at, {len(changes)} would have ended differently")
     if not changes:
         return

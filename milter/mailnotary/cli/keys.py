@@ -15,9 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from mailnotary.cli import CHECK_STATUS, EXIT_STATUS, CommandError
 from mailnotary.cli.common import (
@@ -37,7 +35,7 @@ from mailnotary.cli.common import (
 from mailnotary.cli.keys_check import check
 from mailnotary.cli.keys_plan import plan
 from mailnotary.cli.keys_remove import remove
-from mailnotary.cli.output import Folded, open_console, print_table, with_progress
+from mailnotary.cli.output import Console, Folded, Text, print_table, with_progress
 from mailnotary.config.keystore import IDLE_STATES, KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
@@ -123,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         print_summary("KEYS", status, texts)
         return status
-    console = open_console()
+    console = Console()
     if problem:
         console.print(Folded(Text("! ", "yellow"), Text(problem, "yellow")))
     _render(console, configuration, rows)

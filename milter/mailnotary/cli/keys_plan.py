@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.table import Table
-from rich.text import Text
 
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import print_json, to_json
-from mailnotary.cli.output import Folded, open_console, print_table
+from mailnotary.cli.output import Console, Folded, Text, print_table
 from mailnotary.config.keystore import KeyEntry
 from mailnotary.config.load import Configuration
 from mailnotary.keys import histories, progress
@@ -44,7 +43,7 @@ def plan(configuration: Configuration, *, as_json: bool) -> int:
     if as_json:
         print_json({"rotate_every": every, "last_run": noted.time or None, "plan": [to_json(row) for row in rows]})
         return 0
-    console = open_console()
+    console = Console()
     if every is None:
         console.print(Folded("", "rotation.rotate_every is not set, so that keys are replaced by hand alone"))
     elif not noted.time:

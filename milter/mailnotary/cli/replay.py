@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from mailnotary.cli import complain
 from mailnotary.cli.common import (
@@ -23,11 +22,10 @@ from mailnotary.cli.common import (
     print_json,
     read_configuration,
     resolver_for,
-    result_style,
 )
 from mailnotary.cli.explain import hand_over
 from mailnotary.cli.messages import MESSAGE_HELP, StoredMessage, read_messages
-from mailnotary.cli.output import open_console, print_table, with_progress
+from mailnotary.cli.output import Console, Text, in_colors, print_table, with_progress
 from mailnotary.escape import printable
 from mailnotary.history.story import complete, row_of, story_of
 from mailnotary.mail.message import crlf, parse
@@ -106,7 +104,7 @@ class _Replay:
 
 
 def _render(messages: list[dict[str, Any]], skipped: int) -> None:
-    console = open_console()
+    console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("MESSAGE", "ACTION", "SPF", "DKIM", "DMARC", "AUTHOR"):
         table.add_column(name, overflow="fold")
@@ -124,6 +122,6 @@ def _cells(message: dict[str, Any]) -> Iterator[Text]:
     dmarc = [message["dmarc"]["status"]] if message["dmarc"] else []
     mail_from = [result["status"] for result in message["spf"] if result["identity"] == "mailfrom"]
     for words in (mail_from, sorted({result["status"] for result in message["dkim"]}), dmarc):
-        yield Text(" ").join(Text(word, result_style(word)) for word in words) if words else Text("-")
+        yield in_colors(words)
     author = message["author"]
     yield Text(printable(",".join(author["domains"][:2])) if author and author["domains"] else "-")

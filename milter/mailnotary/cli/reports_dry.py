@@ -9,11 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
-
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import counted, nameservers, nameservers_json, print_json, read_settings, resolver_for
-from mailnotary.cli.output import Folded, open_console, with_progress
+from mailnotary.cli.output import Console, Folded, Text, with_progress
 from mailnotary.config.settings import Settings
 from mailnotary.history.keeper import location_of
 from mailnotary.history.store import Store, StoreError
@@ -81,7 +79,7 @@ def _write(directory: Path, one: Outgoing, reporter: Reporter) -> Path:
 
 
 def _show(one: Outgoing, written: Path | None) -> None:
-    console = open_console()
+    console = Console()
     report = one.report
     head = Text.assemble((report.domain, "bold"), f" {one.period}: {counted(report.messages, 'message')}")
     console.print(Folded("", Text.assemble(head, f"; no report: {one.skipped}" if one.skipped else "")))

@@ -12,7 +12,7 @@ from rich.table import Table
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import counted, print_json
 from mailnotary.cli.messages import read_messages
-from mailnotary.cli.output import Folded, open_console, print_table, say
+from mailnotary.cli.output import Console, Folded, Text, print_table, say
 from mailnotary.escape import printable
 from mailnotary.reports.summary import Reading, Source, Summary, cost
 from mailnotary.reports.unpack import ReadError
@@ -74,11 +74,11 @@ def _files(name: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _show(summary: Summary) -> None:
-    console = open_console()
+    console = Console()
     days = f"{_day(summary.begin)} to {_day(summary.end)}"
     reports, organizations = counted(summary.reports, "report"), counted(len(summary.organizations), "organization")
     head = f"{reports} of {organizations}, {days}; p={', '.join(summary.policies)}"
-    console.print(Folded(f"{summary.domain}: ", head), style="bold")
+    console.print(Folded(Text(f"{summary.domain}: ", "bold"), Text(head, "bold")))
     table = Table(box=None, pad_edge=False)
     for column in ("source", "messages", "passed", "failed", "refused or held", "valid for"):
         table.add_column(column, justify="left" if column in ("source", "valid for") else "right")

@@ -13,7 +13,7 @@ from typing import Any
 from mailnotary import dkim
 from mailnotary.cli import CommandError
 from mailnotary.cli.common import DEFAULT_CONFIG, print_json, read_configuration, read_settings, resolver_for
-from mailnotary.cli.output import Folded, open_console, with_progress
+from mailnotary.cli.output import Console, Folded, Text, with_progress
 from mailnotary.config.load import Configuration
 from mailnotary.config.settings import Settings
 from mailnotary.crypto import KeyLoadError
@@ -117,10 +117,9 @@ def _show(mailed: Mailed, args: argparse.Namespace, mails: list[Mailed]) -> None
     if args.json:
         return
     reason = f" ({mailed.reason})" if mailed.reason else ""
-    console = open_console()
-    console.print(
-        Folded("", f"{mailed.state}: {mailed.domain} to {mailed.destination}{reason}"), style=_STYLES[mailed.state]
-    )
+    console = Console()
+    text = f"{mailed.state}: {mailed.domain} to {mailed.destination}{reason}"
+    console.print(Folded("", Text(text, _STYLES[mailed.state])))
 
 
 def bounced(args: argparse.Namespace, files: list[str]) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from mailnotary.cli import CHECK_STATUS, CommandError
 from mailnotary.cli.common import CheckStatus, add_check, add_config, add_json, print_json, print_summary, read_settings
 from mailnotary.cli.keygen import domain_name
-from mailnotary.cli.output import Folded, open_console, say
+from mailnotary.cli.output import Console, Folded, say
 from mailnotary.config.private_key import read_secret
 from mailnotary.config.settings import Settings
 from mailnotary.crypto import MAX_PEM_OCTETS, MAX_SEAL_FILE, KeyLoadError, Sealer, load_private_key, new_seal
@@ -73,7 +73,7 @@ def _status(settings: Settings, args: argparse.Namespace) -> int:
     else:
         say(said)
         for problem in status.problems:
-            open_console().print(Folded("  ! ", printable(problem)))
+            Console().print(Folded("  ! ", printable(problem)))
     return 0
 
 
@@ -104,7 +104,7 @@ def _ask(settings: Settings, *, as_json: bool) -> int:
     else:
         say(f"{origin(settings.source)}: {counts.added} domains in {seconds:.1f} s, {counts.faults} problems")
         for problem in counts.problems:
-            open_console().print(Folded("  ! ", printable(problem)))
+            Console().print(Folded("  ! ", printable(problem)))
     return 1 if counts.faults else 0
 
 

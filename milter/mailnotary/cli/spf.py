@@ -7,9 +7,6 @@ import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from rich.console import Group
-from rich.text import Text
-
 from mailnotary.cli.breadth_text import in_words
 from mailnotary.cli.common import (
     RecordingResolver,
@@ -25,7 +22,7 @@ from mailnotary.cli.common import (
     resolver_for,
     result_style,
 )
-from mailnotary.cli.output import Folded, open_console
+from mailnotary.cli.output import Console, Folded, Text
 from mailnotary.config.settings import Settings
 from mailnotary.escape import printable
 from mailnotary.resolver import Answer, DnsTempError, RecordKind, Resolver
@@ -66,11 +63,10 @@ def run(args: argparse.Namespace) -> int:
         output = {"spf": [result for result, _ in checked], "dns": resolver.questions, "breadth": told}
         print_json(output | nameservers_json(asked))
     else:
-        console = open_console()
+        console = Console()
         for number, (result, steps) in enumerate(checked):
-            console.print(
-                *([] if number == 0 else [Text()]), _summary(result, steps, settings), spf_tree(steps), sep="\n"
-            )
+            between = [] if number == 0 else [""]
+            console.print(*between, *_summary(result, steps, settings), *spf_tree(steps))
         if told is not None:
             console.print()
             console.print(Folded("Breadth   ", in_words(told)))
@@ -102,7 +98,7 @@ def _check(
     ]
 
 
-def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) -> Group:
+def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) -> list[Text | Folded]:
     title = Text.assemble(
         (f"{_NAMES[result.identity]:<10}", "bold"),
         (str(result.status), f"bold {result_style(result.status)}"),
@@ -116,7 +112,7 @@ def _summary(result: SpfResult, steps: Sequence[TraceStep], settings: Settings) 
         count = sum(len(step.questions) for step in steps)
         questions = f"{count} DNS {'question' if count == 1 else 'questions'}"
         lines.append(_indented(f"{result.lookups} of {MAX_LOOKUPS} look-ups, {voids}, {questions}"))
-    return Group(*lines)
+    return lines
 
 
 def _indented(line: str) -> Folded:
@@ -132,18 +128,18 @@ class _Node:
         self.below: list[_Node] = []
 
 
-def spf_tree(steps: Sequence[TraceStep]) -> Group:
+def spf_tree(steps: Sequence[TraceStep], indent: str = "") -> list[Folded]:
     """The steps of one check as a tree: each domain's record, its terms with their outcomes, each question with its
     answer, and a mark at the term that decided."""
     if not steps:
-        return Group()
+        return []
     root = _grow(steps)
     decider = _decider(root)
     if decider is not None:
         decider.lines[0].append("  <- decides", f"bold {result_style(steps[0].outcome)}")
     lines: list[Folded] = []
-    _draw(root, "", "", lines)
-    return Group(*lines)
+    _draw(root, indent, indent, lines)
+    return lines
 
 
 def _grow(steps: Sequence[TraceStep]) -> _Node:

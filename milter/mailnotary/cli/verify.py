@@ -10,8 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.text import Text
-
 from mailnotary import dkim
 from mailnotary.cli.common import (
     add_config,
@@ -24,7 +22,7 @@ from mailnotary.cli.common import (
     to_json,
 )
 from mailnotary.cli.messages import MESSAGE_HELP, for_each
-from mailnotary.cli.output import Folded, open_console
+from mailnotary.cli.output import Console, Folded, Text
 from mailnotary.dkim import evidence
 from mailnotary.dkim.misprint import misplaced, misprint, served
 from mailnotary.dkim.publish import key_record_name
@@ -68,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     asked = nameservers(args.zone, settings, args.config)
     status = for_each(args.message, verify, render, as_json if args.json else None, asked)
     if asked and not args.json:
-        open_console().print(Folded("DNS        ", f"asked {asked}"))
+        Console().print(Folded("DNS        ", f"asked {asked}"))
     return status
 
 
@@ -87,7 +85,7 @@ def _key_record(result: dkim.DkimResult, resolver: Resolver) -> str:
 
 
 def _render(results: Sequence[dkim.DkimResult], resolver: Resolver) -> None:
-    console = open_console()
+    console = Console()
     if not results:
         console.print(Text.assemble(("none", result_style("none")), "  the message has no DKIM signature"))
     for result in results:
