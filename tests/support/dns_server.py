@@ -45,6 +45,7 @@ class Faults:
     truncate: bool = False  # every UDP reply is empty and says TC
     ignore_size: bool = False  # UDP replies are as large as they come, whatever the question allows
     delay: float = 0.0  # seconds before each reply
+    hold: Callable[[str], object] | None = None  # called with the name before each reply, in a thread of its own
     drop: int = 0  # so many questions to come get no reply
     drop_udp: bool = False  # no reply over UDP
     tcp: str = "serve"  # "refuse" closes connections at once, "cut" in the midst of the reply, "hang" says nothing
@@ -129,7 +130,7 @@ class DnsServer:
 
     def _udp(self, wire: bytes, reply: Reply, reply_elsewhere: Reply) -> None:
         wrong = reply_elsewhere if self.faults.other_port else reply
-        if self.faults.delay:  # others need not wait with this one
+        if self.faults.delay or self.faults.hold:  # others need not wait with this one
             threading.Thread(target=self._answer, args=(wire, reply, wrong), kwargs={"udp": True}, daemon=True).start()
         else:
             self._answer(wire, reply, wrong, udp=True)
@@ -170,6 +171,8 @@ class DnsServer:
         wrong = self._wrong(query, right)
         if faults.delay:
             time.sleep(faults.delay)
+        if faults.hold:
+            faults.hold(name)
         if wrong is not None or faults.other_port:
             reply_wrong(right if wrong is None else wrong)
             if not faults.then_right:
