@@ -4,12 +4,15 @@ being followed."""
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
 
+from mailnotary import spf
 from mailnotary.config.settings import DmarcMode, DmarcSettings, Limits, Settings
-from mailnotary.resolver import Answer, DnsTempError, RecordKind, ZoneResolver
+from mailnotary.resolver import Answer, DnsTempError, MessageResolver, RecordKind, ZoneResolver
+from mailnotary.session import budget
 from support.mail import BAD_IP, MESSAGE, NOW, Outcome, Played, zone
 
 REVERSE = "66.100.51.198.in-addr.arpa"
@@ -30,6 +33,25 @@ ZONE: dict[str, Any] = {
     **{f"large{i}.evil.example": [{"A": f"10.0.{i}.{j}"} for j in range(256)] * 3 for i in range(10)},
     REVERSE: [{"PTR": f"slow{i}.evil.example"} for i in range(10)],
 }
+
+
+@pytest.fixture(autouse=True)
+def dns_takes_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only where a question waits: how busy the machine is decides nothing."""
+    now = 0.0
+
+    def clock() -> float:
+        return now
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(budget, "MessageResolver", partial(MessageResolver, clock=clock))
+    for check in (spf.check_helo, spf.check_mail_from):
+        monkeypatch.setattr(spf, check.__name__, partial(check, clock=clock))
 
 
 @dataclass
