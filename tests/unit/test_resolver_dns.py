@@ -2,6 +2,7 @@
 
 import gc
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def server() -> Iterator[DnsServer]:
 
 @pytest.fixture
 def resolver(server: DnsServer) -> DnsResolver:
-    return DnsResolver([server.address], timeout=2)
+    return DnsResolver([server.address], timeout=60)
 
 
 def test_each_kind_of_record_has_its_python_type(resolver: DnsResolver) -> None:
@@ -100,11 +101,10 @@ def test_nodata_and_nxdomain_are_told_apart(resolver: DnsResolver) -> None:
     assert resolver.lookup("nowhere.org", A) == Answer((), exists=False)
 
 
-def test_servfail_and_timeout_are_told_apart(server: DnsServer) -> None:
-    resolver = DnsResolver([server.address], timeout=0.2)
-    for name, word in (("broken.org", "SERVFAIL"), ("silent.org", "TIMEOUT")):
+def test_servfail_and_timeout_are_told_apart(resolver: DnsResolver) -> None:
+    for name, word, seconds in (("broken.org", "SERVFAIL", 60), ("silent.org", "TIMEOUT", 0.2)):
         with pytest.raises(DnsTempError) as caught:
-            resolver.lookup(name, TXT)
+            resolver.lookup_within(name, TXT, seconds)
         assert caught.value.word == word
         assert f"TXT {name}" in caught.value.reason
 
@@ -186,7 +186,7 @@ def test_a_ttl_of_zero_lasts_for_a_message() -> None:
 
 def test_failures_are_kept_for_a_moment_only(server: DnsServer) -> None:
     clock = Clock()
-    resolver = DnsResolver([server.address], timeout=0.2, clock=clock)
+    resolver = DnsResolver([server.address], timeout=3, clock=clock)
     for name in ("broken.org", "silent.org"):
         for _ in range(3):
             with pytest.raises(DnsTempError):
@@ -219,7 +219,7 @@ def test_equal_questions_at_the_same_time_are_asked_once(server: DnsServer, reso
 
 
 def test_those_who_wait_for_a_failed_question_fail_with_it(server: DnsServer) -> None:
-    resolver = DnsResolver([server.address], timeout=0.3)
+    resolver = DnsResolver([server.address], timeout=1)
     with ThreadPoolExecutor(5) as threads:
         words = list(threads.map(lambda _: _outcome(resolver, "silent.org", A), range(5)))
     assert words == ["TIMEOUT"] * 5
@@ -227,31 +227,33 @@ def test_those_who_wait_for_a_failed_question_fail_with_it(server: DnsServer) ->
 
 
 def test_one_with_little_time_does_not_spoil_the_question_for_others(server: DnsServer, resolver: DnsResolver) -> None:
-    server.faults.delay = 0.3
+    hurried_has_left = threading.Event()
+    server.faults.hold = lambda _name: hurried_has_left.wait(30)
     errors: list[str] = []
 
     def hurried() -> None:
         try:
-            resolver.lookup_within("x.org", A, 0.1)
+            resolver.lookup_within("x.org", A, 0.3)
         except DnsTempError as error:
             errors.append(error.word)
+        hurried_has_left.set()
 
     thread = threading.Thread(target=hurried)
     thread.start()
-    time.sleep(0.03)
+    time.sleep(0.03)  # so that the other joins its question, as a rule
     assert resolver.lookup("x.org", A).records
     thread.join()
     assert errors == ["TIMEOUT"]
 
 
 def test_one_who_waits_waits_no_longer_than_the_time_it_has(server: DnsServer, resolver: DnsResolver) -> None:
-    server.faults.delay = 0.5
+    server.faults.hold = lambda _name: time.sleep(20)
     resolver.prefetch([("x.org", A)])
     start = time.monotonic()
     with pytest.raises(DnsTempError) as caught:
         resolver.lookup_within("x.org", A, 0.05)
     assert caught.value.word == "TIMEOUT"
-    assert time.monotonic() - start < 0.45
+    assert time.monotonic() - start < 15
 
 
 def test_no_time_at_all_is_a_timeout_unless_the_answer_is_known(server: DnsServer, resolver: DnsResolver) -> None:
@@ -265,19 +267,19 @@ def test_no_time_at_all_is_a_timeout_unless_the_answer_is_known(server: DnsServe
 
 
 def test_prefetched_questions_run_side_by_side_and_are_asked_once(server: DnsServer, resolver: DnsResolver) -> None:
-    server.faults.delay = 0.2
     names = [f"n{i}.org" for i in range(10)]
-    start = time.monotonic()
+    all_are_there = threading.Barrier(len(names) + 1)
+    server.faults.hold = lambda _name: all_are_there.wait(30)
     resolver.prefetch([(name, A) for name in names])
     resolver.prefetch([(name, A) for name in names])
-    assert time.monotonic() - start < 0.2
+    all_are_there.wait(30)  # and nobody was kept waiting
     for name in names:
         resolver.lookup(name, A)
-    assert time.monotonic() - start < 1.5
     assert sorted(server.questions) == sorted((name, "A") for name in names)
 
 
-def test_a_prefetch_of_what_is_known_asks_nothing(server: DnsServer, resolver: DnsResolver) -> None:
+def test_a_prefetch_of_what_is_known_asks_nothing(server: DnsServer) -> None:
+    resolver = DnsResolver([server.address], timeout=60, clock=Clock())
     for name in ("x.org", "broken.org"):
         _outcome(resolver, name, A)
     asked = list(server.questions)
@@ -287,26 +289,27 @@ def test_a_prefetch_of_what_is_known_asks_nothing(server: DnsServer, resolver: D
 
 
 def test_a_lookup_does_not_wait_behind_prefetches(server: DnsServer) -> None:
-    resolver = DnsResolver([server.address], timeout=3)
+    resolver = DnsResolver([server.address], timeout=60)
     server.set_zone({**{f"s{i}.org": "TIMEOUT" for i in range(100)}, "z.org": [{"A": "192.0.2.1"}]})
     resolver.prefetch([*((f"s{i}.org", A) for i in range(100)), ("z.org", A)])
     start = time.monotonic()
     assert resolver.lookup("z.org", A).records
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 30
     assert server.count("z.org", "A") == 1
 
 
 def test_questions_that_nobody_waits_for_are_bounded_and_asked_again_later(
-    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+    server: DnsServer, resolver: DnsResolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dns, "MAX_BEGUN", 5)
-    resolver = DnsResolver([server.address])
-    server.faults.delay = 0.3
+    all_are_begun = threading.Event()
+    server.faults.hold = lambda _name: all_are_begun.wait(60)
     before, threads = _sockets(), threading.active_count()
     for i in range(100):
         resolver.prefetch([(f"n{i}.org", A)])
     assert _sockets() - before <= 5
     assert threading.active_count() <= threads + 100  # the server has one for each late reply, we have none
+    all_are_begun.set()
     for i in (0, 50, 99):
         assert not resolver.lookup(f"n{i}.org", A).exists
     assert [server.count(f"n{i}.org", "A") for i in (0, 50, 99)] == [2, 2, 1]
@@ -320,7 +323,7 @@ def test_an_answer_that_nobody_waits_for_is_kept(server: DnsServer, monkeypatch:
     resolver = DnsResolver([server.address])
     before = _sockets()
     resolver.prefetch([("x.org", A), ("broken.org", A), ("alias.org", A)])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _sockets() > before and time.monotonic() < deadline:
         resolver.tidy()
     assert _sockets() == before
@@ -352,8 +355,10 @@ def _sockets() -> int:
     return sum(name.startswith("socket:") for name in open_files(os.getpid()))
 
 
-def test_the_questions_of_a_message_go_out_on_one_socket_and_no_thread_is_started(server: DnsServer) -> None:
-    resolver = DnsResolver([server.address])
+def test_the_questions_of_a_message_go_out_on_one_socket_and_no_thread_is_started(
+    server: DnsServer, resolver: DnsResolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dns, "BURST_SECONDS", 60)
     server.faults.delay = 0.2
     before, threads = _sockets(), set(threading.enumerate())
     resolver.prefetch([(f"n{i}.org", A) for i in range(10)])
@@ -367,7 +372,7 @@ def test_the_questions_of_a_message_go_out_on_one_socket_and_no_thread_is_starte
 
 def test_who_waits_for_a_burst_is_told_what_others_read(server: DnsServer) -> None:
     """The thread that reads for all has no time left before the reply of another is there."""
-    resolver = DnsResolver([server.address], timeout=5)
+    resolver = DnsResolver([server.address], timeout=60)
     server.set_zone({**ZONE, "silent.org": "TIMEOUT"})
     server.faults.delay = 0.4
     resolver.prefetch([("silent.org", A), ("x.org", A), ("x.org", TXT)])
@@ -389,10 +394,9 @@ def test_nobody_is_told_to_expect_a_wait_for_what_has_come(server: DnsServer) ->
     waits: list[int] = []
     resolver = DnsResolver([server.address], before_wait=lambda: waits.append(1))
     resolver.prefetch([("x.org", A)])
-    deadline = time.monotonic() + 10
-    while not server.questions and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)  # its reply is under way
+    [flight] = resolver._flights.values()
+    assert flight.begun is not None
+    assert select.select([flight.begun], [], [], 60)[0]  # its reply is there
     assert resolver.lookup("x.org", A).records
     assert waits == []
     resolver.lookup("x.org", TXT)
@@ -418,13 +422,13 @@ def test_a_resolver_that_was_replaced_leaves_no_socket_behind() -> None:
 def test_questions_under_way_do_not_hold_up_the_end_of_the_process(server: DnsServer) -> None:
     program = (
         "import sys; from mailnotary.resolver import RecordKind; from mailnotary.resolver.dns import DnsResolver\n"
-        "resolver = DnsResolver([('127.0.0.1', int(sys.argv[1]))], timeout=30)\n"
+        "resolver = DnsResolver([('127.0.0.1', int(sys.argv[1]))], timeout=100)\n"
         "resolver.prefetch([('silent.org', RecordKind.A)] + [(f'n{i}.org', RecordKind.A) for i in range(50)])\n"
     )
     start = time.monotonic()
-    run = subprocess.run([sys.executable, "-c", program, str(server.port)], timeout=20, capture_output=True)
+    run = subprocess.run([sys.executable, "-c", program, str(server.port)], timeout=100, capture_output=True)
     assert (run.returncode, run.stderr) == (0, b"")
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 80
 
 
 def test_each_process_after_a_fork_has_a_resolver_of_its_own(server: DnsServer) -> None:
@@ -434,7 +438,7 @@ def test_each_process_after_a_fork_has_a_resolver_of_its_own(server: DnsServer) 
         if pid == 0:
             status = 1
             try:
-                mine = DnsResolver([server.address], timeout=5)
+                mine = DnsResolver([server.address], timeout=60)
                 mine.prefetch([("x.org", TXT)])
                 status = 0 if mine.lookup("x.org", A).records and mine.lookup("x.org", TXT).records else 1
             finally:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailnotary.resolver import Answer, DnsTempError, RecordKind, dns
+from mailnotary.resolver import Answer, DnsTempError, RecordKind, dns, transport
 from mailnotary.resolver import server as server_module
 from mailnotary.resolver.burst import Begun, Burst
 from mailnotary.resolver.dns import DnsResolver
@@ -44,7 +44,15 @@ def second() -> Iterator[DnsServer]:
         yield running
 
 
-def resolver_of(*servers: DnsServer, timeout: float = 0.6) -> DnsResolver:
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question is sent every 0.2 s for a minute: what is lost costs little time, and a busy machine has enough."""
+    monkeypatch.setattr(transport, "MIN_SENDS", 300)
+    monkeypatch.setattr(transport, "MAX_SENDS", 300)
+
+
+def resolver_of(*servers: DnsServer, timeout: float = 60) -> DnsResolver:
+    """Only what ends at the time-out wants a shorter one: a test that takes so long has failed."""
     return DnsResolver([server.address for server in servers], timeout=timeout)
 
 
@@ -63,13 +71,13 @@ def test_a_truncated_reply_is_asked_for_over_tcp(server: DnsServer) -> None:
 @pytest.mark.parametrize(("fault", "word"), [("refuse", "SERVFAIL"), ("cut", "SERVFAIL"), ("hang", "TIMEOUT")])
 def test_a_server_that_fails_over_tcp_has_no_answer(server: DnsServer, fault: str, word: str) -> None:
     server.faults = Faults(truncate=True, tcp=fault)
-    assert failure(resolver_of(server)).word == word
+    assert failure(resolver_of(server, timeout=1 if fault == "hang" else 60)).word == word
 
 
 @pytest.mark.parametrize("fault", ["refuse", "cut", "hang"])
 def test_where_one_server_fails_over_tcp_the_next_is_asked(server: DnsServer, second: DnsServer, fault: str) -> None:
     server.faults = Faults(truncate=True, tcp=fault)
-    assert resolver_of(server, second, timeout=2).lookup("x.org", A).records == RIGHT
+    assert resolver_of(server, second, timeout=4 if fault == "hang" else 60).lookup("x.org", A).records == RIGHT
 
 
 def test_a_reply_larger_than_was_offered_is_asked_for_over_tcp(server: DnsServer) -> None:
@@ -78,21 +86,23 @@ def test_a_reply_larger_than_was_offered_is_asked_for_over_tcp(server: DnsServer
     assert server.tcp_questions == 1
 
 
+@pytest.mark.usefixtures("often")
 def test_a_lost_datagram_is_sent_again(server: DnsServer) -> None:
     server.faults.drop = 2
     assert resolver_of(server).lookup("x.org", A).records == RIGHT
-    assert server.count("x.org", "A") == 3
+    assert server.count("x.org", "A") >= 3
 
 
-def test_a_late_reply_to_the_first_try_is_still_taken(server: DnsServer) -> None:
+@pytest.mark.usefixtures("often")
+def test_a_late_reply_is_taken_though_the_question_was_sent_again(server: DnsServer) -> None:
     server.faults.delay = 0.5
-    assert resolver_of(server, timeout=1.2).lookup("x.org", A).records == RIGHT
+    assert resolver_of(server).lookup("x.org", A).records == RIGHT
 
 
 def test_all_tries_together_stay_within_the_time(server: DnsServer, second: DnsServer) -> None:
     start = time.monotonic()
-    assert failure(resolver_of(server, second), "silent.org").word == "TIMEOUT"
-    assert 0.55 < time.monotonic() - start < 2
+    assert failure(resolver_of(server, second, timeout=2), "silent.org").word == "TIMEOUT"
+    assert 1.9 < time.monotonic() - start < 30
     assert 2 <= len(server.questions) + len(second.questions) <= 4
 
 
@@ -137,11 +147,11 @@ def test_a_server_that_will_not_answer_is_told_apart_and_the_next_one_asked(
 ) -> None:
     server.faults.rcode = rcode
     start = time.monotonic()
-    error = failure(resolver_of(server, timeout=5))
+    error = failure(resolver_of(server))
     assert error.word == "SERVFAIL"
     assert rcode in error.reason
-    assert resolver_of(server, second, timeout=5).lookup("x.org", A).records == RIGHT
-    assert time.monotonic() - start < 2  # nobody waited
+    assert resolver_of(server, second).lookup("x.org", A).records == RIGHT
+    assert time.monotonic() - start < 15  # nobody waited
 
 
 @pytest.mark.parametrize("rcode", ["FORMERR", "NOTIMP"])
@@ -158,10 +168,11 @@ def test_a_server_without_edns_is_asked_without_and_that_is_remembered(server: D
 
 def test_silence_says_less_than_servfail(server: DnsServer, second: DnsServer) -> None:
     server.faults.drop_udp = True
-    error = failure(resolver_of(server, second), "broken.org")
+    error = failure(resolver_of(server, second, timeout=2), "broken.org")
     assert error.word == "SERVFAIL"
 
 
+@pytest.mark.usefixtures("often")
 def test_where_the_first_server_is_silent_the_next_has_the_answer(server: DnsServer, second: DnsServer) -> None:
     server.faults.drop_udp = True
     assert resolver_of(server, second).lookup("x.org", A).records == RIGHT
@@ -171,19 +182,20 @@ def test_a_silent_server_is_passed_over_for_a_while_and_asked_again(
     server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "MISS_TIME", 0.05)
-    monkeypatch.setattr(server_module, "DOWN_TIME", 0.5)
     server.faults.drop_udp = True
-    resolver = resolver_of(server, second, timeout=0.4)
-    for i in range(server_module.MISSES):
-        resolver.lookup(f"a{i}.org", A)
-    asked = len(server.questions)
+    resolver = resolver_of(server, second)
+    with monkeypatch.context() as patch:
+        patch.setattr(transport, "MAX_SENDS", 300)
+        patch.setattr(transport, "MIN_SENDS", 300)
+        for i in range(server_module.MISSES):
+            resolver.lookup(f"a{i}.org", A)
     for i in range(10):
         resolver.lookup(f"b{i}.org", A)
-    assert len(server.questions) == asked
     failure(resolver, "broken.org")  # at once: the one that is down is not waited for
-    assert len(server.questions) == asked
+    assert [name for name, _ in server.questions if name.startswith("b")] == []
     server.faults.drop_udp = False
-    time.sleep(0.5)
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + server_module.DOWN_TIME)
     second.questions.clear()
     for i in range(5):
         resolver.lookup(f"c{i}.org", A)
@@ -196,9 +208,10 @@ def test_slow_questions_alone_do_not_make_a_server_count_as_down(
     monkeypatch.setattr(server_module, "MISS_TIME", 0.05)
     server.set_zone({**ZONE, **{f"s{i}.org": "TIMEOUT" for i in range(6)}})
     second.set_zone({f"s{i}.org": "TIMEOUT" for i in range(6)})
-    resolver = resolver_of(server, second, timeout=0.2)
+    resolver = resolver_of(server, second)
     for i in range(6):
-        failure(resolver, f"s{i}.org")
+        with pytest.raises(DnsTempError):
+            resolver.lookup_within(f"s{i}.org", A, 0.2)
         assert resolver.lookup(f"n{i}.org", A) == Answer((), exists=False)
     assert second.count("n5.org", "A") == 0
 
@@ -207,24 +220,25 @@ def test_with_all_servers_down_they_are_asked_all_the_same(
     server: DnsServer, second: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "MISS_TIME", 0.05)
-    resolver = resolver_of(server, second, timeout=0.2)
+    resolver = resolver_of(server, second)
     server.faults.drop_udp = second.faults.drop_udp = True
     for i in range(4):
-        failure(resolver, f"n{i}.org")
+        with pytest.raises(DnsTempError):
+            resolver.lookup_within(f"n{i}.org", A, 0.2)
     server.faults.drop_udp = second.faults.drop_udp = False
     assert resolver.lookup("x.org", A).records == RIGHT
 
 
 def test_a_server_that_stops_is_known_at_once_and_so_is_its_return(server: DnsServer) -> None:
-    resolver = resolver_of(server, timeout=5)
+    resolver = resolver_of(server)
     for _ in range(3):
         server.stop()
         start = time.monotonic()
         assert failure(resolver).word == "SERVFAIL"
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 15
         server.start()
         assert resolver.lookup("x.org", A).records == RIGHT
-        resolver = resolver_of(server, timeout=5)
+        resolver = resolver_of(server)
 
 
 def test_the_first_question_after_a_return_is_answered_even_where_it_failed_before(server: DnsServer) -> None:
@@ -236,12 +250,12 @@ def test_the_first_question_after_a_return_is_answered_even_where_it_failed_befo
 
 
 def test_a_server_that_has_stopped_costs_the_next_one_no_time(server: DnsServer, second: DnsServer) -> None:
-    resolver = resolver_of(server, second, timeout=10)
+    resolver = resolver_of(server, second, timeout=200)
     server.stop()
     start = time.monotonic()
     for i in range(20):
         resolver.lookup(f"n{i}.org", A)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 40
 
 
 def test_answers_survive_a_server_that_restarts_under_load(server: DnsServer) -> None:
@@ -252,7 +266,8 @@ def test_answers_survive_a_server_that_restarts_under_load(server: DnsServer) ->
 
     def ask() -> int:
         count = 0
-        while not stop.is_set():
+        end = time.monotonic() + 60
+        while not (stop.is_set() and count) and time.monotonic() < end:
             try:
                 answer = resolver.lookup("x.org", A)
             except DnsTempError:
@@ -271,7 +286,7 @@ def test_answers_survive_a_server_that_restarts_under_load(server: DnsServer) ->
             server.start()
         time.sleep(0.1)
         stop.set()
-        right = sum(future.result() for future in asking)
+        right = min(future.result() for future in asking)
     assert right
     assert wrong == []
 
@@ -311,12 +326,13 @@ def test_no_fault_leaks_a_socket(server: DnsServer, second: DnsServer) -> None:
 
     before = sockets()
     rounds()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while sockets() > before and time.monotonic() < deadline:  # what the servers still close
         time.sleep(0.02)
     assert sockets() <= before
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
     "faults",
     [
@@ -331,7 +347,7 @@ def test_no_fault_leaks_a_socket(server: DnsServer, second: DnsServer) -> None:
 )
 def test_questions_of_a_burst_outlive_what_a_single_one_does(server: DnsServer, faults: Faults) -> None:
     server.faults = faults
-    resolver = resolver_of(server, timeout=4)
+    resolver = resolver_of(server)
     resolver.prefetch([("x.org", A), ("x.org", TXT), ("nowhere.org", A)])
     assert resolver.lookup("x.org", A).records == RIGHT
     assert resolver.lookup("x.org", TXT).texts == (b"hello",)
@@ -363,37 +379,40 @@ def test_who_waits_is_told_of_an_error_that_a_later_question_of_the_burst_met() 
 @pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED"])
 def test_where_a_burst_fails_the_next_server_is_asked(server: DnsServer, second: DnsServer, rcode: str) -> None:
     server.faults.rcode = rcode
-    resolver = resolver_of(server, second, timeout=10)
+    resolver = resolver_of(server, second, timeout=200)
     resolver.prefetch([("x.org", A), ("x.org", TXT)])
     start = time.monotonic()
     assert resolver.lookup("x.org", A).records == RIGHT
     assert resolver.lookup("x.org", TXT).texts == (b"hello",)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 40
 
 
 def test_a_burst_to_a_server_that_has_stopped_costs_the_next_one_no_time(server: DnsServer, second: DnsServer) -> None:
-    resolver = resolver_of(server, second, timeout=10)
+    resolver = resolver_of(server, second, timeout=200)
     server.stop()
     resolver.prefetch([("x.org", A), ("x.org", TXT)])
     start = time.monotonic()
     assert resolver.lookup("x.org", A).records == RIGHT
     assert resolver.lookup("x.org", TXT).texts == (b"hello",)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 40
 
 
+@pytest.mark.usefixtures("often")
 def test_a_late_reply_to_a_burst_is_still_taken(server: DnsServer) -> None:
     server.faults.delay = 0.5
-    resolver = resolver_of(server, timeout=1.2)
+    resolver = resolver_of(server)
     resolver.prefetch([("x.org", A)])
-    time.sleep(0.1)
-    server.faults.drop_udp = True  # all that are sent from now on
+    deadline = time.monotonic() + 30
+    while not server.questions and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.faults = Faults(drop_udp=True)  # for all that come from now on
     assert resolver.lookup("x.org", A).records == RIGHT
 
 
 def test_a_flood_of_wrong_replies_to_a_burst_ends_in_tcp(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "MAX_STRAYS", 0)
     server.faults.wrong_id = True
-    resolver = resolver_of(server, timeout=5)
+    resolver = resolver_of(server)
     resolver.prefetch([("x.org", A)])
     assert failure(resolver).reason.endswith("not to our question")
     assert server.tcp_questions == 1
@@ -405,7 +424,7 @@ def test_each_burst_has_a_port_and_each_of_its_questions_an_id_of_its_own(monkey
     monkeypatch.setattr(dns, "BURST_SECONDS", 0.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.settimeout(10)
+        listening.settimeout(60)
         resolver = DnsResolver([listening.getsockname()])
         for i in range(20):
             resolver.prefetch([(f"n{i}.org", A)])
@@ -442,7 +461,7 @@ def test_any_octets_in_a_reply_and_any_name_end_in_an_answer_or_a_temporary_erro
             assert isinstance(resolver.lookup(asked, kind), Answer)
         except DnsTempError as error:
             words.append(error.word)
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 30
     assert set(words) <= {"TIMEOUT", "SERVFAIL"}
 
 
