@@ -531,25 +531,3 @@ def test_no_process_keeps_an_old_configuration(tmp_path: Path) -> None:
 def snapshots(pid: int) -> int:
     """How many configurations and the like a process has open."""
     return sum("mailnotary-snapshot" in name for name in open_files(pid))
-
-
-def test_sessions_of_one_worker_wait_for_dns_side_by_side(tmp_path: Path) -> None:
-    with DnsServer({}) as dns, Daemon(tmp_path, workers=1, dns={"nameservers": [dns.nameserver]}) as daemon:
-        dns.faults.delay = 0.4
-
-        def seconds(count: int, zone: str) -> float:
-            began = time.monotonic()
-            threads = [threading.Thread(target=send, args=(f"a@d{number}.{zone}",)) for number in range(count)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            return time.monotonic() - began
-
-        def send(sender: str) -> None:
-            with MilterClient(daemon.address, timeout=30) as client:
-                outcomes.append(client.send_message(MESSAGE, mail_from=sender))
-
-        outcomes: list[Outcome] = []
-        assert seconds(20, "many.example") < 6 * seconds(1, "one.example")
-        assert [outcome.reply for outcome in outcomes] == [None] * 21

@@ -22,10 +22,10 @@ from support.milter_client import MilterClient
 SENDER: dict[str, Any] = {"client_ip": GOOD_IP, "helo": "mail.example.org", "mail_from": "alice@example.org"}
 
 
-def test_no_session_waits_for_the_dns_of_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("workers", "sessions", "messages"), [(2, 10, 30), (1, 20, 3)])
+def test_no_session_waits_for_the_dns_of_another(tmp_path: Path, workers: int, sessions: int, messages: int) -> None:
     """libmilter may leave several sessions that are ready to one idle thread, which takes them one after the other. A
     session that waited for another here, where nobody gets an answer before all have asked, would wait for ever."""
-    sessions, messages = 10, 30
     all_have_asked = threading.Barrier(sessions)
     message = signed(MESSAGE)
 
@@ -44,7 +44,7 @@ def test_no_session_waits_for_the_dns_of_another(tmp_path: Path) -> None:
         dns.faults.hold = hold
         options = {"nameservers": [dns.nameserver], "timeout": 60, "cache_entries": 1}
         limits = {"spf_seconds": 60, "message_seconds": 60}
-        with Daemon(tmp_path, mode="verify", workers=2, dns=options, limits=limits) as daemon:
+        with Daemon(tmp_path, mode="verify", workers=workers, dns=options, limits=limits) as daemon:
             senders = [threading.Thread(target=send, args=(daemon.address, session)) for session in range(sessions)]
             for one in senders:
                 one.start()

@@ -48,7 +48,7 @@ def test_a_messages_time_holds_through_it() -> None:
         start = time.monotonic()
         with pytest.raises(DnsTempError):
             MessageResolver(recording, SHARE, 0.2).lookup("silent.org", A)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
     assert recording.questions == [{"name": "silent.org", "kind": "A", "answer": "TIMEOUT"}]
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import syslog
+import threading
 import time
 from ipaddress import ip_network
 
@@ -52,7 +53,9 @@ def test_the_hosts_name_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket, "getfqdn", lambda name: f"{name}.example.org")
     assert worker._hostname() == "mx.example.org"
     monkeypatch.setattr(worker, "HOSTNAME_SECONDS", 0.05)
-    monkeypatch.setattr(socket, "getfqdn", lambda _: time.sleep(3))
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getfqdn", lambda _: over.wait(60))
     began = time.monotonic()
     assert worker._hostname() == "mx"
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 30
+    over.set()

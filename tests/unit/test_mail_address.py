@@ -325,16 +325,16 @@ def test_the_search_takes_linear_time() -> None:
         b", a",
     ):
         value = b"<" + piece * (60_000 // len(piece))
-        started = time.perf_counter()
+        started = time.thread_time()
         author([HeaderField(b"From", value), HeaderField(b"To", value)])
-        assert time.perf_counter() - started < 2, piece
+        assert time.thread_time() - started < 2, piece
 
 
 def test_a_name_of_quotation_marks_takes_linear_time() -> None:
     value = b"'" * 16_000 + b", <joe@example.org>"
-    started = time.perf_counter()
+    started = time.thread_time()
     assert author_of(value).domain == "example.org"
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_a_list_that_writes_names_and_comments_in_encoded_words_keeps_its_domain() -> None:
