@@ -1,11 +1,12 @@
 """The result of validating an Authenticated Received Chain (RFC 8617 section 4.4)."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mailnotary.frozen import frozen
 from mailnotary.status import ArcStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArcSet:
     """One ARC Set, as its fields say and as it was found.
 
@@ -28,7 +29,7 @@ class ArcSet:
     signature: str = "not checked"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArcResult:
     """The chain of one message. `sets` are its ARC Sets, the oldest first, as far as they could be told apart.
 

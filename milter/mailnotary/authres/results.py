@@ -1,15 +1,14 @@
 """The results of all methods for one message, in one value."""
 
-from dataclasses import dataclass
-
 from mailnotary.arc.result import ArcResult
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim2.result import Dkim2Result
 from mailnotary.dmarc.result import DmarcResult
+from mailnotary.frozen import frozen
 from mailnotary.spf.result import SpfResult
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Passage:
     """What an intact ARC chain says for a message that fails DMARC: `sealers` are those from the newest set back to the
     one that says dmarc=pass, each once, the newest first: its word counts if all of them are trusted. `first_client`
@@ -19,7 +18,7 @@ class Passage:
     first_client: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Results:
     """The results of one message, method by method; a method that was not run has its default. `auth` is the login
     name of a client that has authenticated itself ("" where it is not known), `spf` one result for each identity,

@@ -1,9 +1,10 @@
 """The content of one Authentication-Results field (RFC 8601 section 2.2)."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from mailnotary.errors import MailSyntaxError
+from mailnotary.frozen import frozen
 
 
 class AuthresError(MailSyntaxError):
@@ -19,7 +20,7 @@ class Property(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MethodResult:
     """One method's result, such as dkim=pass. `comment` is written for people and not read again."""
 
@@ -38,7 +39,7 @@ class MethodResult:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AuthenticationResults:
     """The whole field; without results it says "none"."""
 

@@ -8,7 +8,6 @@ import binascii
 import quopri
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from mailnotary.dkim.canon import BodyHash, header_hash
 from mailnotary.dkim.result import DkimResult
@@ -16,6 +15,7 @@ from mailnotary.dkim.signature import Signature, read_labels, read_tags, validat
 from mailnotary.dkim.values import SignatureError
 from mailnotary.dkim.verify import Verifier
 from mailnotary.escape import printable
+from mailnotary.frozen import frozen
 from mailnotary.mail.message import FieldIndex, HeaderField, unfold
 from mailnotary.resolver import Resolver
 from mailnotary.status import DkimStatus
@@ -31,7 +31,7 @@ _UNQUOTED_NAME = re.compile(rb'[ \t]*+([^"<>\r\n]*[^"<> \t\r\n])[ \t]*(<[^<>]*>)
 _LIST_TAG = re.compile(rb"[ \t]*\[[^\]\r\n]{1,60}\][ \t]*")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Diagnosis:
     """One signature. `header_hash` and `body_hash` are what was computed over this message, in base64;
     `expected_body_hash` is bh=; `findings` say what was changed, as far as that can be told."""

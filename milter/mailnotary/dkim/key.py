@@ -1,6 +1,5 @@
 """Key records (RFC 6376 section 3.6.1) and which signatures they are good for (section 6.1.2, steps 5 to 8)."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from mailnotary.crypto import KeyLoadError, PublicKey, parse_public_key
@@ -8,6 +7,7 @@ from mailnotary.dkim.signature import Labels
 from mailnotary.dkim.tags import TagError, TagList, decode_base64, parse_tags
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.remember import Remembering
 
 MAX_RECORD_OCTETS = 4096  # of a TXT record; the key of an 8192-bit modulus takes 1416 in base64
@@ -26,7 +26,7 @@ class KeyRecordError(ProtocolOutcome):
         return KeyRecordError(str(self), self.brief)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyRecord:
     """A valid key record with its key."""
 

@@ -6,11 +6,11 @@ the log. The record may be a stranger's: what is shown of it is cut and escaped.
 import binascii
 import re
 from base64 import b64decode
-from dataclasses import dataclass
 
 from mailnotary.crypto.der import kind, missing_octets
 from mailnotary.dkim.publish import KEY_LABEL, key_record_name
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 
 MAX_SHOWN = 60  # octets of a record
@@ -24,7 +24,7 @@ _PRIVATE = re.compile(rb"\x30[\x80-\x84].{0,4}?\x02\x01\0", re.DOTALL)
 _HOST = re.compile(rb"(?:[A-Za-z0-9_-]{1,63}\.){1,30}[A-Za-z][A-Za-z0-9-]{0,62}\.?\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Misprint:
     """`text` names the mistake and what to do; `exposed` if the record holds a private key."""
 

@@ -1,15 +1,16 @@
 """The result of verifying a DKIM signature."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from hashlib import sha256
 
 from mailnotary.dkim.evidence import Evidence
 from mailnotary.dkim.tags import decode_base64
+from mailnotary.frozen import frozen
 from mailnotary.status import DkimStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DkimResult:
     """One signature's result. `domain` is d= as lower-case A-labels and `selector` s= ("" where the signature could
     not be parsed that far), `identity` is i= (as written, or "@" + d=), `algorithm` a= ("rsa-sha256"), `key_bits` the

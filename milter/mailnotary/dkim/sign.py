@@ -4,7 +4,6 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from mailnotary.crypto import PrivateKey
@@ -15,6 +14,7 @@ from mailnotary.dkim.values import SignatureError
 from mailnotary.dkim.verify import Verifier
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.errors import DkimKeyError
+from mailnotary.frozen import frozen
 from mailnotary.mail.defaults import DEFAULT_HEADERS, DEFAULT_OVERSIGN
 from mailnotary.mail.message import FieldIndex, HeaderField, parse, selection
 from mailnotary.resolver import Answer, RecordKind
@@ -43,7 +43,7 @@ class SigningError(DkimKeyError):
     """A message can't be signed; the text says why, for a log."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signer:
     """Whose signature, with which key, over what.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from mailnotary.dmarc.policy_record import PolicyRecord, Psd, parse, policy_records
 from mailnotary.errors import ProtocolOutcome
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 
 MAX_LABELS = 8  # names longer than this are shortened after the first question: so many questions a walk (4.10 step 4)
@@ -18,7 +19,7 @@ class TooManyQuestionsError(ProtocolOutcome):
     """The evaluation has asked all the questions that it is allowed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WalkStep:
     """What DNS has at `_dmarc.` under one domain: its record if there is exactly one, and in words what was found.
     `exists` tells whether the name exists at all (RFC 8020)."""
@@ -39,7 +40,7 @@ class WalkStep:
         return self.record is not None and self.record.psd is not Psd.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Walk:
     """A tree walk from `start` upwards, as far as it went."""
 

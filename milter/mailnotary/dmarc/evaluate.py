@@ -10,6 +10,7 @@ from mailnotary.dmarc.policy_record import Alignment, PolicyRecord
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.resolver import DnsTempError, Memo, NotingResolver, RecordKind, Resolver
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
@@ -38,7 +39,7 @@ def _octets(record: PolicyRecord | None) -> int:
     return 1000 + len(record.text) + sum([100 + len(text) for text in (*record.rua, *record.problems)])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compared:
     """One authenticated identifier compared with the author domain. `aligned` is None where DNS gave no answer."""
 

@@ -9,11 +9,11 @@ dmarc-value   = %x20-3A / %x3C-7E
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from mailnotary.dmarc.result import Policy
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.remember import Remembering, size
 
 _MEMORY = 4 * 1024 * 1024  # octets, of parsed records that are kept: some two thousand of usual size
@@ -63,7 +63,7 @@ class Psd(StrEnum):
     UNKNOWN = "u"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PolicyRecord:
     """One record, read leniently as section 4.8 demands: a tag in error is as if absent, and noted in `problems`.
 

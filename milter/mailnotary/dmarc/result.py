@@ -1,9 +1,10 @@
 """The result of a DMARC evaluation."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from mailnotary.frozen import frozen
 from mailnotary.status import DmarcStatus
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class Policy(StrEnum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DmarcResult:
     """The author domain's result. `policy` is what the record asks for this domain (p, sp or np; None without a
     record), `disposition` what that means for this message (none when it passed; one step weaker under t=y; where DNS

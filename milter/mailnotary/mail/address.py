@@ -7,11 +7,11 @@ is only damaged, and shows a single domain whoever reads it, has that (`claims`)
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from mailnotary.domain import is_domain_name
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.mail import cfws, encoded_word
 from mailnotary.mail.claims import (
     MAX_CLAIMS,
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 _SIGN = re.compile(r"[<>()\[\]@,;:\\\"]")  # specials (RFC 5322 3.2.3) but the dot
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Author:
     """The authors of a message. `domains` are distinct, in order; with several authors of one domain it has one entry
     (RFC 9989 section 5.3.1). Only without a `problem` there is exactly one domain, and only then may DMARC pass;

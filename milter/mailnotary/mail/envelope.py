@@ -1,11 +1,11 @@
 """A mailbox as SMTP has it in its commands (RFC 5321 section 4.1.2): a local part and a domain."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.escape import printable
+from mailnotary.frozen import frozen
 
 MAX_LOCAL_PART: Final = 64  # octets (RFC 5321 section 4.5.3.1.1)
 MAX_MAILBOX: Final = 254  # octets: those of a path without its brackets (section 4.5.3.1.3)
@@ -15,7 +15,7 @@ _QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
 _LOCAL_PART = re.compile(rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mailbox:
     """The local part as it is written, and the domain as lower-case A-labels."""
 

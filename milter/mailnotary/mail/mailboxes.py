@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
 from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.mail import cfws, encoded_word
 from mailnotary.mail.claims import MAX_CLAIMS, MAX_FIELD, is_visible
 
@@ -27,7 +27,7 @@ class AuthorProblem(StrEnum):
     AMBIGUOUS = "ambiguous"  # in the grammar, but known to be read differently
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddrSpec:
     """One author's address: the local part without its quotes, the domain as lower-case A-labels."""
 

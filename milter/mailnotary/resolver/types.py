@@ -1,13 +1,14 @@
 """What an engine asks of DNS and what it gets (no DNS library is needed for these)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from mailnotary.errors import DnsError
+from mailnotary.frozen import frozen
 
 MAX_CNAMES = 11  # of one question: Unbound and BIND (max-query-restarts) follow as many
 
@@ -35,8 +36,14 @@ RecordData = bytes | IPv4Address | IPv6Address | MxRecord | str
 """TXT: its character strings joined without spaces, as bytes. A and AAAA: addresses. PTR: a name."""
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Answer:
+class _Referable:
+    """What weak references may lead to."""
+
+    __slots__ = ("__weakref__",)
+
+
+@frozen
+class Answer(_Referable):
     """The records of one question. No records and `exists` is NODATA, no records and not `exists` is NXDOMAIN
     (RFC 2308 section 2); DMARC's np= and SPF's void look-ups need to tell. Names come without a trailing dot. `octets`
     is what was read for it, as far as the resolver knows: what a message may read is limited. `authentic`: the resolver

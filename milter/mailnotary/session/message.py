@@ -8,6 +8,7 @@ from mailnotary import arc, authres, dkim
 from mailnotary.authres import Results
 from mailnotary.config.keystore import KeyStore, Published
 from mailnotary.config.settings import Settings
+from mailnotary.frozen import frozen
 from mailnotary.mail.address import Author
 from mailnotary.mail.message import HeaderField
 from mailnotary.resolver import Resolver
@@ -22,7 +23,7 @@ from mailnotary.session.policy import DeleteHeader, DmarcVerdict, Reply, must_be
 AUTHENTICATION_RESULTS = "Authentication-Results"  # RFC 8601 section 2.2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Environment:
     """What messages are judged with. A message keeps the one that it began with."""
 

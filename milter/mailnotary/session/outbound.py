@@ -4,7 +4,6 @@ The chain of decisions, in order: exempt, ours (authenticated, network, daemon n
 keystore's entry for it, what that entry allows, its keys. Each step that ends the chain says why, for the log and for
 `explain`."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -15,6 +14,7 @@ from mailnotary.config.private_key import load_key
 from mailnotary.config.settings import Mode, OnBadAuthor, OnRefused, Settings, SigningSettings
 from mailnotary.crypto import KeyLoadError
 from mailnotary.domain import to_ascii
+from mailnotary.frozen import frozen
 from mailnotary.mail.address import Author
 from mailnotary.session.outcome import MessageMode
 from mailnotary.session.policy import Address, Reply, containing, reply
@@ -31,7 +31,7 @@ class Origin(StrEnum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Client:
     """Who hands a message over. `auth_user` is None without SMTP AUTH, "" where the login name is not known."""
 
@@ -87,7 +87,7 @@ def relay(settings: Settings, client: Client) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningPlan:
     """Who signs a message of ours. No signers and no refusal: it goes out as it is, for the reason in `why`."""
 

@@ -1,11 +1,12 @@
 """The outcome of one message: the facts behind its log line and behind `mailnotary explain`."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary.authres import Results
 from mailnotary.dkim2 import DRAFT
+from mailnotary.frozen import frozen
 from mailnotary.mail.address import Author
 from mailnotary.session.comparison import Comparison
 from mailnotary.session.policy import Action, DeleteHeader, DmarcVerdict, Quarantine, Reply
@@ -22,7 +23,7 @@ class MessageMode(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoggedResult:
     """A result in the log: "pass:example.org/selector (reason)" as text, an object in JSON. `selector` is DKIM's."""
 
@@ -38,7 +39,7 @@ class LoggedResult:
         return f"{text} ({self.reason})" if self.reason else text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoggedSignature:
     """A signature that was made."""
 
@@ -49,7 +50,7 @@ class LoggedSignature:
         return f"{self.domain}/{self.selector}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoggedList:
     """Several values of one field: an array in JSON, joined in text, where an empty one reads `empty`."""
 
@@ -61,7 +62,7 @@ class LoggedList:
         return self.separator.join(map(str, self.items)) or self.empty
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MessageRecord:
     """One message. `why` is the reason of its mode; `signed` the (domain, selector) of each signature made
     and `algorithms` its algorithm;
@@ -72,6 +73,7 @@ class MessageRecord:
     `error` what kept mailnotary from doing its work; `milliseconds` of our own work, waiting for DNS included;
     `questions` asked of the resolver."""
 
+    _: KW_ONLY
     queue_id: str
     client: IPv4Address | IPv6Address | None
     helo: str

@@ -1,7 +1,6 @@
 """From results to a verdict: what the MTA is told to do, and what the sender's admin gets to read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from mailnotary.config.settings import (
@@ -20,6 +19,7 @@ from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.domain import is_subdomain, to_ascii
 from mailnotary.escape import ascii_printable, shortened
+from mailnotary.frozen import frozen
 from mailnotary.mail.address import Author
 from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.spf.result import SpfIdentity, SpfResult
@@ -31,7 +31,7 @@ MAX_CLAIMED = 5  # domains evaluated of a message without one author domain (RFC
 MAX_REPLY_TEXT = 400  # octets; RFC 5321 4.5.3.1.5 gives a reply line 512 in all
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InsertHeader:
     """Put a field at a place counted from the top (0: above all others). The value comes without the space after
     the colon; its folds are CRLF and white space."""
@@ -41,7 +41,7 @@ class InsertHeader:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteHeader:
     """Delete the index-th field of this name, counted from 1 at the top among those of the name alone."""
 
@@ -49,14 +49,14 @@ class DeleteHeader:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quarantine:
     """Accept the message and hold it in the MTA's queue until its admin looks at it."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """Refuse the message for good (5xx) or for now (4xx). The text is printable US-ASCII."""
 
@@ -155,7 +155,7 @@ def _spf_refusal(result: SpfResult, action: SpfAction, client: Address | None) -
 # --- DMARC (RFC 9989 sections 5.4 and 7.2) ---
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DmarcVerdict:
     """`action` is what is done; `would` is what enforcing would have done, "" where that is the same; `why` says
     what made the difference; `reply` and `hold` are the action's form."""

@@ -3,9 +3,9 @@ field that the relay put on top (RFC 5321 section 4.4)."""
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from mailnotary.frozen import frozen
 from mailnotary.mail.message import HeaderField, unfold
 
 MAX_RELAYS = 10  # that a message passes one after the other
@@ -29,7 +29,7 @@ _SITE = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sender:
     """The client of a relay: its address, and the name it gave with HELO ("" where that is none)."""
 
@@ -61,7 +61,7 @@ def sender(
     return None, len(received) <= MAX_RELAYS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outside:
     """Mail came from outside: from `sender`, None where the field that must tell cannot be read for certain."""
 

@@ -5,9 +5,9 @@ was added later. The envelope sender is in Return-Path, which the delivering hos
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from mailnotary.frozen import frozen
 from mailnotary.mail.message import HeaderField, Message, unfold
 from mailnotary.session import received
 from mailnotary.session.received import Sender
@@ -16,7 +16,7 @@ _BY: Final = re.compile(rb"\sby\s+([^\s;()]+)", re.IGNORECASE)
 _PATH: Final = re.compile(rb"<([^<>\r\n]{0,320})>")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arrival:
     """`client` and its HELO name, `mail_from` without angle brackets, the `fields` from that time."""
 

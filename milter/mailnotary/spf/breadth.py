@@ -2,9 +2,9 @@
 passes SPF, and with it DMARC: "BreakSPF: How Shared Infrastructures Magnify SPF Vulnerabilities" (NDSS 2024)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
+from mailnotary.frozen import frozen
 from mailnotary.resolver import DnsTempError, RecordKind, Resolver
 from mailnotary.spf.limits import MAX_LOOKUPS, MAX_MX_HOSTS
 from mailnotary.spf.macro import MacroString
@@ -28,7 +28,7 @@ from mailnotary.status import SpfStatus
 MAX_TOLD = 100  # networks of one host that are looked at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Breadth:
     """How many addresses of each kind pass, each counted once. `everybody`: the record lets in all that are left.
     `open_ended` are terms whose addresses cannot be known beforehand (ptr, exists, macros); `incomplete` says what

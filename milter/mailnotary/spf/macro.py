@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes
 
 from mailnotary.domain import MAX_NAME
 from mailnotary.errors import MailSyntaxError
+from mailnotary.frozen import frozen
 
 MAX_DOMAIN_SPEC = 2048  # octets as written; only 253 of its expansion ever count (RFC 7208 7.3)
 
@@ -39,7 +40,7 @@ class MacroError(MailSyntaxError):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Macro:
     """One "%{...}": the letter in lower case; whether it was upper case (URL-escaped, 7.3); how many right-hand parts
     to keep (0: all); whether to reverse; the delimiters that split the value ("": it is not split at all)."""

@@ -10,12 +10,12 @@ modifier  = redirect / explanation / unknown-modifier
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from socket import inet_aton
 
 from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
+from mailnotary.frozen import frozen
 from mailnotary.remember import Remembering
 from mailnotary.spf.macro import MacroError, MacroString, parse_domain_spec, parse_macro_string
 from mailnotary.status import SpfStatus
@@ -52,19 +52,19 @@ class SpfRecordError(MailSyntaxError):
         self.position = position
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class All:
     """all = "all" (5.1)"""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Include:
     """include = "include" ":" domain-spec (5.2)"""
 
     target: MacroString
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class A:
     """a = "a" [ ":" domain-spec ] [ dual-cidr-length ] (5.3)"""
 
@@ -73,7 +73,7 @@ class A:
     prefix6: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mx:
     """mx = "mx" [ ":" domain-spec ] [ dual-cidr-length ] (5.4)"""
 
@@ -82,14 +82,14 @@ class Mx:
     prefix6: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ptr:
     """ptr = "ptr" [ ":" domain-spec ] (5.5)"""
 
     target: MacroString | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ip4:
     """ip4 = "ip4" ":" ip4-network [ ip4-cidr-length ] (5.6)"""
 
@@ -97,7 +97,7 @@ class Ip4:
     mask: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ip6:
     """ip6 = "ip6" ":" ip6-network [ ip6-cidr-length ] (5.6)"""
 
@@ -105,7 +105,7 @@ class Ip6:
     mask: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exists:
     """exists = "exists" ":" domain-spec (5.7)"""
 
@@ -115,7 +115,7 @@ class Exists:
 Mechanism = All | Include | A | Mx | Ptr | Ip4 | Ip6 | Exists
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Directive:
     """A mechanism, the result that its match gives, and both as written."""
 
@@ -124,7 +124,7 @@ class Directive:
     mechanism: Mechanism
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Modifier:
     """redirect= or exp= (section 6), and as written."""
 
@@ -132,7 +132,7 @@ class Modifier:
     target: MacroString
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SpfRecord:
     """A record without syntax errors. `redirect` is None too where an "all" makes it void (5.1). `asking` is
     how many terms ask DNS."""

@@ -1,8 +1,9 @@
 """The result of an SPF check."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from mailnotary.frozen import frozen
 from mailnotary.status import SpfStatus
 
 
@@ -13,7 +14,7 @@ class SpfIdentity(StrEnum):
     MAILFROM = "mailfrom"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SpfResult:
     """One identity's result. `domain` as it was checked, lower-case A-labels; `mechanism` the term that decided, as
     written in its record ("" when none did: the default, an error, no record); `explanation` the domain's own text,

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from mailnotary.frozen import frozen
 from mailnotary.resolver import Answer, DnsTempError, RecordKind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """One question to DNS, and its answer or what kept it from having one."""
 
