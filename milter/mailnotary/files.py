@@ -1,6 +1,7 @@
 """Opening files and directories that somebody else may have replaced."""
 
 import errno
+import grp
 import os
 import pwd
 import stat
@@ -84,3 +85,25 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def group_name(gid: int) -> str:
+    """The name of a group, or the number if there is none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def closed_directory(path: Path | str) -> str:
+    """The first directory on the way to a file that this process cannot enter, "" if it can enter all of them."""
+    ways = (Path(path).absolute(), Path(os.path.realpath(path)))  # what the file is a link to has a way of its own
+    directories = (str(directory) for way in ways for directory in reversed(way.parents))
+    return next((directory for directory in directories if not os.access(directory, os.X_OK, effective_ids=True)), "")
+
+
+def not_permitted(path: Path | str) -> str:
+    """Who has no permission to read what is at a path, and what to do about it."""
+    directory = closed_directory(path)
+    remedy = f"let that user enter the directory {directory}" if directory else "make it readable for that user"
+    return f"can't be read by the user {user_name(os.geteuid())}: {os.strerror(errno.EACCES)}: {remedy}"

@@ -95,6 +95,7 @@ def test_keys_shows_a_key_that_cant_be_used(setup: Setup) -> None:
     assert broken["fault"].startswith("does not exist")
     text = setup.text("keys")
     assert "e1 can't be used, so the mail of example.org waits" in text
+    assert f"publish its record: `mailnotary dns other.example -c {setup.config}`" in text
     assert f"{file}: does not exist" in text
 
 
@@ -190,6 +191,8 @@ def test_keygen_says_why_a_full_disk_or_a_strange_file_stops_it(setup: Setup, mo
     ("arguments", "why"),
     [
         (("example..org", "s1"), "not a domain name"),
+        (("s1", "example.org"), "'s1' has only one label: write a domain like example.org"),
+        (("example.org", "s1._domainkey.example.org"), "write the selector alone"),
         (("example.org", "s 1"), "not a selector"),
         (("example.org", "-s"), "not a selector"),
         (("example.org", "../x"), "not a selector"),

@@ -204,6 +204,14 @@ KEY = "{selector: a, file: a.pem}"
             ["1:275: a._domainkey.bbb"],
         ),
         (f"domains: {{org: {{keys: [{KEY}]}}}}", ["1:11: 'org' has only one label: write a domain like example.org"]),
+        (
+            f"domains: {{a._domainkey.a.example: {{keys: [{KEY}]}}}}",
+            ["1:11: 'a._domainkey.a.example' is the name of a key record: write the domain alone"],
+        ),
+        (
+            "domains: {a.example: {keys: [{selector: s1._domainkey.a.example, file: a.pem}]}}",
+            ["1:41: 's1._domainkey.a.example' is the name of a key record: write the selector alone"],
+        ),
         (f"domains: {{'a b.example': {{keys: [{KEY}]}}}}", ["1:11: 'a b.example' is not a domain name"]),
         (
             f"domains: {{'*.a.example': {{keys: [{KEY}]}}}}",
@@ -242,7 +250,7 @@ KEY = "{selector: a, file: a.pem}"
         ),
         (
             f"domains:\n  a.example: {{keys: [{KEY}]}}\n  a.example: {{keys: [{KEY}]}}\n",
-            ["3:3: duplicate key 'a.example': remove one of them"],
+            ["3:3: duplicate key 'a.example', first in line 2: remove one of them"],
         ),
         (
             "domains: {a.example: {keys: [{selector: a, file: a.pem}, {selector: A, file: b.pem}]}}",
@@ -396,7 +404,7 @@ def test_a_key_readable_by_another_group_is_refused(directory: Path, gid: int, r
         assert read_key(str(path), 54321, (12345,))
         return
     assert refusal(path, uid=54321, gids=(12345,)) == (
-        "the group 12346 has access to it (mode 0640), which 54321 is not in: leave it as it is, run "
+        "the group 12346 has access to it (mode 0640), and the user 54321 is not in that group: leave it as it is, run "
         f"`install -D -o 54321 -m 0600 {path} keys/a.pem`, and name the copy in the keystore"
     )
     path.chmod(0o600)
@@ -458,15 +466,18 @@ def made(change: Callable[[Path], object]) -> Callable[[Path], Path]:
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (made(lambda _: None), "does not exist: check the name, or make the key with `mailnotary keygen`"),
+        (
+            made(lambda _: None),
+            "does not exist: check the name; for a new key, remove this one and run `mailnotary keygen`",
+        ),
         (
             made(lambda path: path.symlink_to("gone.pem")),
             "a symbolic link to gone.pem, which does not exist: fix or remove the link",
         ),
         (made(lambda path: path.symlink_to(path.name)), "can't be opened: Too many levels of symbolic links"),
-        (made(lambda path: path.mkdir()), "no regular file: name the file of the key"),
-        (made(lambda path: os.mkfifo(path, 0o600)), "no regular file: name the file of the key"),
-        (made(lambda path: path.symlink_to("/dev/zero")), "no regular file"),
+        (made(lambda path: path.mkdir()), "is a directory: name the file of the key"),
+        (made(lambda path: os.mkfifo(path, 0o600)), "not a regular file: name the file of the key"),
+        (made(lambda path: path.symlink_to("/dev/zero")), "not a regular file"),
         (made(lambda path: write_key(path, b"")), "empty: make a key with `mailnotary keygen`"),
         (made(lambda path: write_key(path, b" \n")), "empty"),
         (made(lambda path: write_key(path, b"x" * 65_537)), "larger than 65536 octets: this is not a private key"),
@@ -549,8 +560,8 @@ def test_mistakes_of_all_files_are_reported_in_their_order(directory: Path) -> N
     assert errors(directory, "domains: 1\n") == [
         "1:10: '1' where keys are expected: write 'example.org: {keys: [...]}' lines below it, or "
         "{example.org: {keys: [...]}}",
-        f"{directory}/k.d/a.yaml:1:50: {directory}/none.pem: does not exist: check the name, or make the key with "
-        "`mailnotary keygen`",
+        f"{directory}/k.d/a.yaml:1:50: {directory}/none.pem: does not exist: check the name; for a new key, remove "
+        "this one and run `mailnotary keygen`",
         f"{directory}/k.d/a.yaml:2:1: unknown key 'domain': did you mean 'domains'?",
         f"{directory}/k.d/b.yaml:2:3: duplicate entry a.example, first in {directory}/k.d/a.yaml:1: put all its keys "
         "into one entry",
@@ -572,7 +583,7 @@ def test_a_directory_that_can_not_be_read_is_an_error(directory: Path, monkeypat
     write(directory, a="")
     (directory / "k.d" / "a.yaml").unlink()
     (directory / "k.d" / "a.yaml").mkdir()
-    assert "Is a directory" in errors(directory, "")[0]
+    assert "is a directory: name a file" in errors(directory, "")[0]
 
 
 def test_file_may_have_the_domain_and_the_selector_in_it(directory: Path, pem: bytes) -> None:
@@ -613,7 +624,7 @@ domains:
     assert keystore.waiting() == ["a.example", "c.example"]
     key = keystore.entries["a.example"].faulty
     assert key is not None
-    assert key.fault == "does not exist: check the name, or make the key with `mailnotary keygen`"
+    assert key.fault == "does not exist: check the name; for a new key, remove this one and run `mailnotary keygen`"
     assert keystore.entries["d.example"].faulty is None
     (warning,) = warnings(directory, text)
     assert warning.startswith(f"5:42: {directory}/none.pem: does not exist")

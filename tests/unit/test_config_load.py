@@ -123,6 +123,10 @@ def test_root_finds_what_the_daemons_user_may_not_enter(open_directory: Path) ->
     (found,) = faults(open_directory, "user: nobody\n")
     keys = f"{open_directory}/keys"
     assert f"the daemon's user nobody cannot enter the directory {keys}: run `setfacl -m u:nobody:x {keys}`" in found
+    (open_directory / "keystore.yaml").write_text(ENTRY.replace("a.pem", "/root/k/a.pem"))
+    (found,) = faults(open_directory, "user: nobody\n")
+    command = f"install -D -o nobody -m 0600 /root/k/a.pem {open_directory}/keys/a.pem"
+    assert f"cannot enter the directory /root: leave it as it is, run `{command}`, and name the copy" in found
 
 
 @pytest.mark.root
@@ -138,7 +142,13 @@ def test_a_file_that_a_reload_could_not_read_is_a_warning(open_directory: Path) 
 def test_a_keystore_that_the_daemons_user_can_not_read_is_an_error(open_directory: Path) -> None:
     (open_directory / "keystore.yaml").chmod(0o600)
     (found,) = errors(open_directory, "user: nobody\n")
-    assert found.startswith("keystore.yaml: can't be read by the user nobody: Permission denied")
+    assert found == (
+        "keystore.yaml: can't be read by the user nobody: Permission denied: make it readable for that user"
+    )
+    (open_directory / "m.d").mkdir(0o700)
+    (open_directory / "m.d/keystore.yaml").touch()
+    (found,) = errors(open_directory, "user: nobody\nkeystore: m.d/keystore.yaml\n")
+    assert found.endswith(f"Permission denied: let that user enter the directory {open_directory}/m.d")
 
 
 @pytest.mark.root

@@ -3,7 +3,9 @@ and its making in a directory where somebody else may change everything meanwhil
 
 import grp
 import os
+import pwd
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
@@ -56,6 +58,22 @@ def test_a_directory_of_postfix_is_made_for_postfix_and_the_user_that_the_daemon
     path = "/var/spool/postfix/not-there/socket"
     with pytest.raises(ListenError, match=r"`install -d -o filter -g postfix -m 2750 /var/spool/postfix/not-there`"):
         open_listener(Listen("unix", path=path), SocketSettings(), user="filter")
+
+
+def test_without_a_group_in_the_settings_the_directory_gets_that_of_the_user(tmp_path: Path) -> None:
+    one = next(entry for entry in pwd.getpwall() if grp.getgrgid(entry.pw_gid).gr_name != entry.pw_name)
+    group = grp.getgrgid(one.pw_gid).gr_name
+    with pytest.raises(ListenError, match=f"`install -d -o {one.pw_name} -g {group} -m 2750 "):
+        open_listener(Listen("unix", path=f"{tmp_path}/none/socket"), SocketSettings(), user=one.pw_name)
+
+
+def test_a_port_in_use_is_said_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ListenError, match=r"in use: stop the program that listens there \(`ss -ltnp` names it\), or"
+        ):
+            open_listener(Listen("inet", host="127.0.0.1", port=port), SocketSettings())
 
 
 # --- the directory of the socket belongs to the service's user, and the daemon is still root's ------------------------

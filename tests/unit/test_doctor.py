@@ -235,7 +235,11 @@ def test_a_nameserver_that_validates_is_ok() -> None:
 
 @pytest.mark.parametrize("bogus", [[{"A": "192.0.2.1"}], []])
 def test_one_that_does_not_validate_or_can_not_be_judged_is_a_warning(bogus: list[Any]) -> None:
-    assert levels(ask({"a.example": [{"TXT": "x"}], machine.BOGUS: bogus}))["DNSSEC"] is Level.WARNING
+    findings = ask({"a.example": [{"TXT": "x"}], machine.BOGUS: bogus})
+    assert levels(findings)["DNSSEC"] is Level.WARNING
+    if not bogus:
+        server = findings[-1].text.split()[0]
+        assert findings[-1].advice == f"try `delv @127.0.0.1 -p {server.partition(':')[2]} {machine.BOGUS}`"
 
 
 def test_a_nameserver_that_refuses_foreign_names_does_not_validate_but_is_an_error() -> None:
@@ -756,6 +760,7 @@ def connects(queue: Path, chrooted: bool) -> None:
         return only(check(changes, listen=f"unix:{path}", chrooted=chrooted), "reachable")
 
     assert os.strerror(errno.ENOENT) in level().text
+    assert level().advice == "start the daemon"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, counted, print_json
-from mailnotary.config.keystore import KeyState, KeyStore
+from mailnotary.config.keystore import IDLE_STATES, KeyState, KeyStore
 from mailnotary.config.load import ConfigError, Configuration, Problem, load_configuration
 from mailnotary.config.publishing import PublishSettings
 from mailnotary.config.settings import DmarcMode, Mode, Settings, SpfAction
@@ -80,7 +80,8 @@ def _verdict(configuration: Configuration) -> str:
         return f"whether the daemon can use the keys can't be told, because {who}: run it as root"
     waiting = configuration.keystore.waiting()
     names = ", ".join(waiting[:SHOWN]) + (f" and {len(waiting) - SHOWN} more" if len(waiting) > SHOWN else "")
-    return f"the daemon would run, but not sign for {names}: their mail would wait (451) until the keys are fixed"
+    whose, keys = ("its", "key is") if len(waiting) == len(configuration.faults) == 1 else ("their", "keys are")
+    return f"the daemon would run, but not sign for {names}: {whose} mail would wait (451) until the {keys} fixed"
 
 
 def summary(configuration: Configuration) -> Iterator[str]:
@@ -107,8 +108,13 @@ def _signing(keystore: KeyStore) -> Iterator[str]:
         return
     if from_source := sum(entry.from_source for entry in keystore.entries.values()):
         yield f"{counted(from_source, 'domain')} of these from the source of keys"
-    states = Counter(key.state for entry in keystore.entries.values() for key in entry.keys)
-    yield f"signs for {counted(len(keystore.entries), 'domain')}: {counted(states[KeyState.ACTIVE], 'active key')}"
+    keys = [key for entry in keystore.entries.values() for key in entry.keys]
+    usable = [key for key in keys if key.state in IDLE_STATES or not key.fault]
+    states = Counter(key.state for key in usable)
+    signing = len(keystore.entries) - len(keystore.waiting())
+    yield f"signs for {counted(signing, 'domain')}: {counted(states[KeyState.ACTIVE], 'active key')}"
+    if broken := len(keys) - len(usable):
+        yield f"{counted(broken, 'key')} that can't be used"
     if waiting := states[KeyState.AUTO]:
         yield f"{counted(waiting, 'auto key')}: each signs once the daemon has seen its record in DNS"
     if retired := states[KeyState.RETIRED]:

@@ -1,6 +1,6 @@
 """Checks all that the daemon needs from the machine and the mail server: configuration, keys, socket, DNS, clock,
-Postfix or Sendmail. Each line is ok, a warning, an error, or unknown (it could not
-be checked), with what to do. It changes nothing.
+Postfix or Sendmail. Each line is ok, a warning, an error, or unknown (it could not be checked), with what to do. It
+changes nothing.
 
 The exit status is that of a monitoring plugin; --check makes the output one as well.
 
@@ -8,12 +8,10 @@ example: mailnotary doctor
          mailnotary doctor --check"""
 
 import argparse
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mailnotary.cli import CHECK_STATUS
 from mailnotary.cli.common import (
@@ -27,7 +25,7 @@ from mailnotary.cli.common import (
     worst,
 )
 from mailnotary.cli.output import Console, Folded, Text
-from mailnotary.cli.records import config_option
+from mailnotary.cli.records import with_config
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.listen import Listen
 from mailnotary.config.settings import Settings
@@ -53,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         findings += unit.reports(settings.reports, unit.read(unit.TIMER))
         findings += _around(settings, keystore or KeyStore())
     findings += machine.clock(time.time(), machine.synchronized())
-    findings = [replace(finding, advice=_with_config(finding.advice, args.config)) for finding in findings]
+    findings = [replace(finding, advice=with_config(finding.advice, args.config)) for finding in findings]
     status = worst(_STATUSES[finding.level] for finding in findings)
     if args.json:
         print_json({"ok": status is not CheckStatus.CRITICAL, "status": status.name.lower(), "findings": findings})
@@ -71,11 +69,6 @@ def _summary(findings: Sequence[Finding], status: CheckStatus) -> list[str]:
         key=lambda finding: _STATUSES[finding.level] is not status,
     )
     return [f"{finding.check}: {finding.text}" for finding in problems] or [f"{len(findings)} checks"]
-
-
-def _with_config(advice: str, config: Path | None) -> str:
-    """The advice with -c in the commands of ours that it suggests, so that they find the same configuration."""
-    return re.sub(r"(`mailnotary [^`]+)`", lambda match: f"{match[1]}{config_option(config)}`", advice)
 
 
 def _around(settings: Settings, keystore: KeyStore) -> Iterator[Finding]:

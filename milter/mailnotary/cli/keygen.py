@@ -18,13 +18,13 @@ from mailnotary.cli.common import DEFAULT_CONFIG, add_config, add_json, print_js
 from mailnotary.cli.output import say, with_progress
 from mailnotary.cli.records import config_option, record_json, show_record
 from mailnotary.config import settings_file
+from mailnotary.config.keystore_file import selector_name, signing_domain
 from mailnotary.config.keystore_files import sources
 from mailnotary.config.load import ConfigError, load_configuration
 from mailnotary.config.settings import Settings
 from mailnotary.crypto import generate_private_key, load_private_key
 from mailnotary.dkim.publish import key_record_name, key_record_text
-from mailnotary.domain import MAX_NAME, is_domain_name, to_ascii
-from mailnotary.escape import printable
+from mailnotary.domain import MAX_NAME
 from mailnotary.keys.create import EntryKeys, Pem, locked, owner_of, store
 
 ALGORITHMS = ("rsa", "ed25519")
@@ -114,12 +114,12 @@ def _own_mail(config: Path | None) -> Iterator[str]:
 
 
 def names(domain_text: str, selector_text: str) -> tuple[str, str]:
-    """The domain and the selector as A-labels in lower case."""
-    domain, selector = domain_name(domain_text), to_ascii(selector_text)
-    if selector is None or not is_domain_name(selector) or selector_text.endswith("."):
-        raise CommandError(
-            f"{printable(selector_text, 80)!r} is not a selector: use letters, digits and hyphens, like rsa2026"
-        )
+    """The domain and the selector as A-labels in lower case. Raises CommandError for what a keystore refuses."""
+    domain = domain_name(domain_text)
+    try:
+        selector = selector_name(selector_text).lower()
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     if len(key_record_name(domain, selector)) > MAX_NAME:
         raise CommandError(
             f"the record's name would be longer than DNS allows ({MAX_NAME} octets): choose a shorter selector"
@@ -128,11 +128,11 @@ def names(domain_text: str, selector_text: str) -> tuple[str, str]:
 
 
 def domain_name(text: str) -> str:
-    """A domain of the command line as A-labels in lower case."""
-    domain = to_ascii(text)
-    if domain is None or not is_domain_name(domain):
-        raise CommandError(f"{printable(text, 80)!r} is not a domain name: write one like example.org")
-    return domain
+    """A domain of the command line as A-labels in lower case. Raises CommandError for what a keystore refuses."""
+    try:
+        return signing_domain(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def settings_at(path: Path | None) -> Settings:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.table import Table
 
@@ -36,6 +37,7 @@ from mailnotary.cli.keys_check import check
 from mailnotary.cli.keys_plan import plan
 from mailnotary.cli.keys_remove import remove
 from mailnotary.cli.output import Console, Folded, Text, print_table, with_progress
+from mailnotary.cli.records import with_config
 from mailnotary.config.keystore import IDLE_STATES, KeyEntry, KeyState, StoredKey
 from mailnotary.config.load import Configuration
 from mailnotary.config.private_key import load_key
@@ -124,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     if problem:
         console.print(Folded(Text("! ", "yellow"), Text(problem, "yellow")))
-    _render(console, configuration, rows)
+    _render(console, configuration, rows, args.config)
     if asked and rows:
         console.print()
         console.print(Folded("asked ", str(asked)))
@@ -226,9 +228,9 @@ def _note(
     if key.state is KeyState.AUTO and idle:
         wrong = observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.EXPOSED)
         what = "correct" if wrong else "publish"
-        return "it will start to sign soon" if good else f"{what} its record: mailnotary dns {entry.domain}"
+        return "it will start to sign soon" if good else f"{what} its record: `mailnotary dns {entry.domain}`"
     if observation.result in (KeyRecordStatus.MISMATCH, KeyRecordStatus.MISSING, KeyRecordStatus.EXPOSED):
-        return f"receivers that see this can't verify its signatures: mailnotary dns {entry.domain}"
+        return f"receivers that see this can't verify its signatures: `mailnotary dns {entry.domain}`"
     return ""
 
 
@@ -246,9 +248,10 @@ _STYLES = {
 }
 
 
-def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) -> None:
+def _render(console: Console, configuration: Configuration, rows: list[KeyRow], config: Path | None) -> None:
     if not rows:
-        console.print(f"{configuration.settings.keystore} has no keys: make one with `mailnotary keygen`")
+        make = with_config("`mailnotary keygen DOMAIN SELECTOR`", config)
+        console.print(Folded("", f"{configuration.settings.keystore} has no keys: make one with {make}"))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("DOMAIN", "SELECTOR", "KEY", "STATE", "DNS", "SIGNS"):
@@ -267,7 +270,7 @@ def _render(console: Console, configuration: Configuration, rows: list[KeyRow]) 
     print_table(console, table)
     for row in rows:
         reasons = [] if row.signing else [row.why]
-        reasons += [text for text in (row.dns_reason, row.note) if text]
+        reasons += [text for text in (row.dns_reason, with_config(row.note, config)) if text]
         if reasons:
             console.print()
             console.print(Text(key_record_name(row.domain, row.selector), "bold"))

@@ -1,5 +1,7 @@
 """DNS records as people publish them: as lines of a zone file, and as one line for a web panel."""
 
+import re
+import shlex
 from pathlib import Path
 
 from mailnotary.dkim.publish import zone_lines
@@ -18,4 +20,9 @@ def record_json(name: str, value: str) -> dict[str, str]:
 
 def config_option(path: Path | None) -> str:
     """The option with which a suggested command finds the same configuration."""
-    return "" if path is None else f" -c {path}"
+    return "" if path is None else f" -c {shlex.quote(str(path))}"
+
+
+def with_config(advice: str, path: Path | None) -> str:
+    """The advice with -c in the commands of ours that it suggests, so that they find the same configuration."""
+    return re.sub(r"(`mailnotary [^`]+)`", lambda match: f"{match[1]}{config_option(path)}`", advice)

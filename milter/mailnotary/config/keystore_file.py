@@ -1,6 +1,5 @@
 """Reads keystore.yaml and the key files that it names."""
 
-import os
 import re
 from collections.abc import Collection
 from functools import lru_cache
@@ -23,10 +22,10 @@ from mailnotary.config.values import (
     values,
 )
 from mailnotary.config.yaml_nodes import Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, shown
-from mailnotary.dkim.publish import key_record_name
+from mailnotary.dkim.publish import KEY_LABEL, key_record_name
 from mailnotary.domain import MAX_NAME, is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
-from mailnotary.files import user_name
+from mailnotary.files import not_permitted
 
 T = TypeVar("T")
 
@@ -71,10 +70,11 @@ def _read(path: Path, report: Report, key_files: KeyFiles) -> KeyStore:
     reader = KeystoreReader(key_files)
     try:
         paths = files(path)
-    except OSError as error:  # what is in it would go unsigned
-        report.error(
-            None, f"{directory_of(path)}: can't be read by the user {user_name(os.geteuid())}: {error.strerror}"
-        )
+    except PermissionError:  # what is in it would go unsigned
+        report.error(None, f"{directory_of(path)}: {not_permitted(directory_of(path))}")
+        return KeyStore()
+    except OSError as error:
+        report.error(None, f"{directory_of(path)}: can't be read: {error.strerror}")
         return KeyStore()
     for file in paths:
         of_file = report if file == path else report.of(file)
@@ -294,14 +294,16 @@ def entry_name(text: str) -> str:
         raise ValueError(
             f"{shown(text)} is not a domain name: write {printable(text[2:])} with 'include_subdomains: true'"
         )
-    return _signing_domain(text)
+    return signing_domain(text)
 
 
-def _signing_domain(text: str) -> str:
+def signing_domain(text: str) -> str:
     """domain-name = sub-domain 1*("." sub-domain): d= has at least two labels (RFC 6376 section 3.5)."""
     name = domain(text)
     if "." not in name:
         raise ValueError(f"{shown(text)} has only one label: write a domain like example.org")
+    if KEY_LABEL in name.split("."):
+        raise ValueError(f"{shown(text)} is the name of a key record: write the domain alone, like example.org")
     return name
 
 
@@ -311,15 +313,17 @@ def _signs_as(name: str, section: YamlMapping) -> str:
 
 
 @lru_cache(maxsize=1024)  # thousands of domains name the same few
-def _selector(text: str) -> str:
+def selector_name(text: str) -> str:
     """sub-domain *( "." sub-domain ) (RFC 6376 section 3.1); U-labels as A-labels (RFC 8616 section 4)."""
     name = to_ascii(text)
     if name is None or not is_domain_name(name) or text.endswith("."):
         raise ValueError(f"{shown(text)} is not a selector: write letters, digits and hyphens, like rsa2026")
+    if KEY_LABEL in name.split("."):
+        raise ValueError(f"{shown(text)} is the name of a key record: write the selector alone, like rsa2026")
     return text if text.isascii() else name
 
 
-_SIGNS_AS = scalar(_signing_domain, "a domain like example.org")
+_SIGNS_AS = scalar(signing_domain, "a domain like example.org")
 _PATTERNS = list_of(text("a pattern like *@example.org"), '"*@example.org"')
 _ALLOW: dict[str, Converter[Any]] = {"auth_users": _PATTERNS, "networks": networks, "envelope_from": _PATTERNS}
 _ENTRY: dict[str, Converter[Any]] = {
@@ -329,8 +333,8 @@ _ENTRY: dict[str, Converter[Any]] = {
     "domain": _SIGNS_AS,
 }
 _KEY: dict[str, Converter[Any]] = {
-    "selector": scalar(_selector, "a selector like rsa2026"),
+    "selector": scalar(selector_name, "a selector like rsa2026"),
     "file": _file_name,
     "state": choice(KeyState),
-    "retire_after": scalar(_selector, "the selector of the key that replaces this one"),
+    "retire_after": scalar(selector_name, "the selector of the key that replaces this one"),
 }

@@ -13,7 +13,7 @@ from mailnotary.config.keystore import KeyStore
 from mailnotary.config.keystore_files import CheckedKeys
 from mailnotary.config.settings import Settings
 from mailnotary.config.yaml_nodes import ConfigError, Problem, Report, YamlMapping
-from mailnotary.files import user_name
+from mailnotary.files import not_permitted, user_name
 
 __all__ = ["ConfigError", "Configuration", "Problem", "load_configuration"]
 
@@ -80,8 +80,11 @@ def _has_keystore(path: Path, root: YamlMapping, report: Report) -> bool:
         if named is not None:
             report.error(named, f"{path} does not exist: create it, or remove this key to sign nothing")
         return False
+    except PermissionError:
+        report.error(named, f"{path} {not_permitted(path)}")
+        return False
     except OSError as error:
-        report.error(named, f"{path} can't be read by the user {user_name(os.geteuid())}: {error.strerror}")
+        report.error(named, f"{path} can't be read: {error.strerror}: check the name")
         return False
     return True
 

@@ -4,10 +4,11 @@ import os
 import shlex
 import stat
 from collections.abc import Collection
+from pathlib import Path
 
 from mailnotary.config.keystore import StoredKey
 from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError, PrivateKey, load_private_key
-from mailnotary.files import user_name
+from mailnotary.files import closed_directory, group_name, user_name
 
 
 def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False, copies: str = "keys") -> bytes:
@@ -47,7 +48,8 @@ def _read(path: str, uid: int, copies: str) -> tuple[bytes, os.stat_result]:
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            raise KeyLoadError("no regular file: name the file of the key")
+            kind = "is a directory" if stat.S_ISDIR(before.st_mode) else "not a regular file"
+            raise KeyLoadError(f"{kind}: name the file of the key")
         data = os.read(descriptor, MAX_PEM_OCTETS + 1)
         after = os.fstat(descriptor)
     except OSError as error:
@@ -65,7 +67,7 @@ def _not_opened(path: str, uid: int, copies: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         if os.path.islink(path):
             return f"a symbolic link to {shlex.quote(os.readlink(path))}, which does not exist: fix or remove the link"
-        return "does not exist: check the name, or make the key with `mailnotary keygen`"
+        return "does not exist: check the name; for a new key, remove this one and run `mailnotary keygen`"
     if not isinstance(error, PermissionError):
         return f"can't be opened: {error.strerror}"
     if os.geteuid() not in (0, uid):  # whether the daemon can read it is not known, and nothing needs to be changed
@@ -73,27 +75,18 @@ def _not_opened(path: str, uid: int, copies: str, error: OSError) -> str:
     try:
         owner = os.stat(path).st_uid
     except PermissionError:
-        directory = shlex.quote(_closed(path))
-        return (
-            f"the daemon's user {user_name(uid)} cannot enter the directory {directory}: run "
-            f"`setfacl -m u:{user_name(uid)}:x {directory}`"
-        )
+        directory = closed_directory(path) or os.path.dirname(path)
+        text = f"the daemon's user {user_name(uid)} cannot enter the directory {shlex.quote(directory)}"
+        if Path(directory).is_relative_to("/root") or Path(directory).is_relative_to("/home"):
+            # Somebody's own, and hidden from the service by ProtectHome= in its unit.
+            return f"{text}: {_copy(path, uid, copies)}"
+        return f"{text}: run `setfacl -m u:{user_name(uid)}:x {shlex.quote(directory)}` (from Debian's package acl)"
     except OSError:
         owner = 0
     if owner not in (0, uid):
         text = f"it belongs to {user_name(owner)}, and the daemon's user {user_name(uid)} can't read it"
         return f"{text}: {_copy(path, uid, copies)}"
     return f"the daemon's user {user_name(uid)} can't read it: {_repair(path, owner, uid)}"
-
-
-def _closed(path: str) -> str:
-    """The first directory on a path that this process cannot enter."""
-    parts = [part for part in os.path.dirname(path).split("/") if part]
-    for count in range(len(parts) + 1):
-        directory = "/" + "/".join(parts[:count])
-        if not os.access(directory, os.X_OK, effective_ids=True):
-            return directory
-    return os.path.dirname(path)
 
 
 def _check_access(path: str, status: os.stat_result, uid: int, gids: Collection[int], copies: str) -> None:
@@ -105,7 +98,10 @@ def _check_access(path: str, status: os.stat_result, uid: int, gids: Collection[
         text = f"everyone has access to it (mode {mode:04o})"
         raise KeyLoadError(f"{text}: {_repair(path, status.st_uid, uid)}")
     if mode & 0o070 and status.st_gid != 0 and status.st_gid not in gids:
-        text = f"the group {status.st_gid} has access to it (mode {mode:04o}), which {user_name(uid)} is not in"
+        group = group_name(status.st_gid)
+        text = (
+            f"the group {group} has access to it (mode {mode:04o}), and the user {user_name(uid)} is not in that group"
+        )
         raise KeyLoadError(f"{text}: {_copy(path, uid, copies)}")
 
 

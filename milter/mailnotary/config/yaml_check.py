@@ -38,6 +38,7 @@ _SIGNS = (
     ":{",
     ":}",
 )  # a text without any of these is not disputed
+_NO_SPACE = re.compile(r"([A-Za-z_]+):[^\S\n]*([^\s#][^\n]*)")  # to YAML a no-break space is a letter
 _PROPERTY = re.compile(r"(?:&([A-Za-z0-9_-]+)|!|!!str)(?=[ \t\n]|\Z)")
 
 
@@ -233,6 +234,9 @@ class _Check(YamlReader):
 
     def expect_value(self, start: int, column: int) -> None:
         if self.continues("keys", column) and self.is_blank(self.line_start, start):
+            if no_space := _NO_SPACE.match(self.text, start):
+                right = shown(f"{no_space[1]}: {no_space[2]}")
+                self.fail(start, f"no space after the ':' of a key: write it, like {right}")
             self.fail(start, "a key without its ':': write 'key: value'")
         if not self.wants_value:
             self.fail(start, "expected a key: check the indentation, put quotes around the whole value")

@@ -10,7 +10,6 @@ switched off meanwhile: there is no garbage in a tree that only grows.
 """
 
 import gc
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from mailnotary.config.yaml_check import MAX_DEPTH, Mistake
 from mailnotary.config.yaml_nodes import Problem, Report, YamlMapping, YamlNode, YamlScalar, YamlSequence, kind, shown
 from mailnotary.config.yaml_reader import unknown_alias
 from mailnotary.errors import SetupError
-from mailnotary.files import read_regular, user_name
+from mailnotary.files import not_permitted, read_regular
 
 MAX_NODES = 3_000_000  # 10,000 domains have 280,000; counted with aliases expanded
 
@@ -55,9 +54,17 @@ def read(path: Path, report: Report, max_bytes: int) -> YamlMapping | None:
     duplicate keys, are reported too, but leave a mapping to continue with. Never raises OSError."""
     try:
         data = read_regular(path, max_bytes + 1)
+    except FileNotFoundError:
+        report.error(None, "does not exist: create it, or check the name")
+        return None
+    except PermissionError:
+        report.error(None, not_permitted(path))
+        return None
+    except IsADirectoryError:
+        report.error(None, "is a directory: name a file")
+        return None
     except OSError as error:
-        who = f" by the user {user_name(os.geteuid())}" if isinstance(error, PermissionError) else ""
-        report.error(None, f"can't be read{who}: {error.strerror}: check the name and the permissions")
+        report.error(None, f"can't be read: {error.strerror}: check the name")
         return None
     if len(data) > max_bytes:
         report.error(None, f"larger than {max_bytes} octets: is this the right file?")
@@ -206,16 +213,18 @@ class _Composer:
 
     def _pairs(self, items: "list[YamlNode]") -> "list[tuple[YamlScalar, YamlNode]]":
         """Keys with their values; unusable keys are reported and left out."""
-        pairs, seen = [], set()
+        pairs = []
+        seen: dict[str, int] = {}  # with the line of each
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, YamlScalar):
                 self._report.error(key, f"{kind(key)} as a key: write a word before the ':'")
             elif key.text == "<<" and key.plain:
                 self._report.error(key, "merge keys are not supported: write the keys out")
             elif key.text in seen:
-                self._report.error(key, f"duplicate key {shown(key.text)}: remove one of them")
+                first = f"first in line {seen[key.text]}"
+                self._report.error(key, f"duplicate key {shown(key.text)}, {first}: remove one of them")
             else:
-                seen.add(key.text)
+                seen[key.text] = key.line
                 pairs.append((key, value))
         return pairs
 

@@ -8,6 +8,7 @@ something else at any time. So names are looked up in the directory that was ope
 file that was looked at, never a name.
 """
 
+import errno
 import fcntl
 import grp
 import os
@@ -25,10 +26,17 @@ from mailnotary.config.listen import Listen
 from mailnotary.config.settings import SocketSettings
 from mailnotary.daemon import adapter, peers
 from mailnotary.errors import SetupError
-from mailnotary.files import open_directory, resolve
+from mailnotary.files import group_name, open_directory, resolve, user_name
 
 POSTFIX = "/var/spool/postfix/"  # Debian's queue directory, which is its chroot
 BACKLOG = 512  # connections that wait while all workers are busy accepting others
+
+
+_REMEDIES = {  # of what keeps a port from being had
+    errno.EADDRINUSE: ": stop the program that listens there (`ss -ltnp` names it), or choose another port",
+    errno.EADDRNOTAVAIL: ": choose an address that this machine has (`ip addr` lists them)",
+    errno.EACCES: ": ports below 1024 are root's: choose another port, or start the daemon as root",
+}
 
 
 class ListenError(SetupError):
@@ -92,7 +100,7 @@ def _open_inet(listen: Listen, settings: SocketSettings) -> Listener:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise ListenError(f"{listen}: {_reason(error)}") from error
+        raise ListenError(f"{listen}: {_reason(error)}{_REMEDIES.get(error.errno or 0, '')}") from error
     except ValueError as error:
         sock.close()
         raise ListenError(f"socket.peers: {error}: add the addresses of those who call {listen}") from error
@@ -131,18 +139,18 @@ def _open_unix(path: str, settings: SocketSettings, user: str) -> Listener:
 def _no_directory(path: str, settings: SocketSettings, user: str) -> str:
     """That the socket's directory is missing, and the command that makes it as systemd/mailnotary.tmpfiles would."""
     directory = os.path.dirname(path)
-    user = user or _own_name()
-    group = settings.group or ("postfix" if directory.startswith(POSTFIX) else user)
+    user = user or user_name(os.geteuid())
+    group = settings.group or ("postfix" if directory.startswith(POSTFIX) else _group_of(user))
     command = f"install -d -o {user} -g {group} -m 2750 {shlex.quote(directory)}"
     return f"there is no directory {directory}: make it, as root: `{command}`"
 
 
-def _own_name() -> str:
-    uid = os.geteuid()
+def _group_of(user: str) -> str:
+    """The user's own group, which need not have the user's name. A user who is still to be made will have one."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return group_name(pwd.getpwnam(user).pw_gid)
     except KeyError:
-        return str(uid)
+        return user
 
 
 def _bind(sock: socket.socket, home: int, name: str, settings: SocketSettings) -> tuple[int, int]:

@@ -98,11 +98,15 @@ def callers(listen: Listen) -> Iterator[Finding]:
 def resolver(settings: DnsSettings, domain: str) -> Iterator[Finding]:
     """Whether each nameserver answers, quickly and truthfully. `domain` is one that certainly exists."""
     for address, port in settings.nameservers or system_nameservers():
-        server = f"{address}:{port}" if port != 53 else address
-        yield from _nameserver(server, DnsResolver([(address, port)], timeout=settings.timeout), domain)
+        other_port = port != 53
+        server = (
+            f"[{address}]:{port}" if ":" in address and other_port else f"{address}:{port}" if other_port else address
+        )
+        to_try = f"delv @{address} -p {port} {BOGUS}" if other_port else f"delv @{address} {BOGUS}"
+        yield from _nameserver(server, DnsResolver([(address, port)], timeout=settings.timeout), domain, to_try)
 
 
-def _nameserver(server: str, dns: DnsResolver, domain: str) -> Iterator[Finding]:
+def _nameserver(server: str, dns: DnsResolver, domain: str, to_try: str) -> Iterator[Finding]:
     began = time.monotonic()
     answer = _ask(dns, domain, RecordKind.TXT)
     took = time.monotonic() - began
@@ -115,10 +119,10 @@ def _nameserver(server: str, dns: DnsResolver, domain: str) -> Iterator[Finding]
         yield warning("resolver", f"{speed}, which is slow", "run a resolver on this machine, such as Unbound")
     else:
         yield ok("resolver", speed)
-    yield from _truth(server, dns)
+    yield from _truth(server, dns, to_try)
 
 
-def _truth(server: str, dns: DnsResolver) -> Iterator[Finding]:
+def _truth(server: str, dns: DnsResolver, to_try: str) -> Iterator[Finding]:
     local = "run a resolver on this machine, such as Unbound, and name it in dns.nameservers"
     foreign = _ask(dns, FOREIGN, RecordKind.TXT)
     if isinstance(foreign, DnsTempError):
@@ -137,8 +141,9 @@ def _truth(server: str, dns: DnsResolver) -> Iterator[Finding]:
     elif isinstance(bogus, Answer) and bogus.records:
         yield warning("DNSSEC", f"{server} does not validate, so keys and policies in DNS can be forged", local)
     else:
-        advice = f"try `delv @{server.partition(':')[0]} {BOGUS}`"
-        yield warning("DNSSEC", f"{server} has no answer for {BOGUS}, so it is unknown whether it validates", advice)
+        yield warning(
+            "DNSSEC", f"{server} has no answer for {BOGUS}, so it is unknown whether it validates", f"try `{to_try}`"
+        )
 
 
 def _ask(dns: DnsResolver, name: str, kind: RecordKind) -> Answer | DnsTempError:

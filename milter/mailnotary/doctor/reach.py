@@ -1,5 +1,6 @@
 """Whether Postfix's processes can connect to the daemon's socket: as their user, in their chroot."""
 
+import errno
 import grp
 import os
 import pwd
@@ -12,6 +13,8 @@ from mailnotary.config.settings import Settings
 from mailnotary.doctor.finding import Finding, error, ok, unknown
 from mailnotary.doctor.instance import Postfix
 from mailnotary.doctor.milters import address
+
+_NOBODY_LISTENS = (os.strerror(errno.ENOENT), os.strerror(errno.ECONNREFUSED))  # where all directories let Postfix in
 
 
 def check(postfix: Postfix, settings: Settings, listen: Listen) -> Iterator[Finding]:
@@ -33,7 +36,9 @@ def check(postfix: Postfix, settings: Settings, listen: Listen) -> Iterator[Find
         yield unknown("reachable", f"only root can check whether {user} can use {listen.path}", "run this as root")
         return
     problem = as_user(user, root, lambda: _connect(path))
-    if problem:
+    if problem in _NOBODY_LISTENS:
+        yield error("reachable", f"Postfix's user {user} cannot use {listen.path}: {problem}", "start the daemon")
+    elif problem:
         group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name if _exists(user) else user
         advice = (
             f"give the socket's directory to that group (install -d -o {settings.user} -g {group} -m 2750 "

@@ -80,7 +80,7 @@ def _to_rotate(entry: KeyEntry, published: Collection[tuple[str, str]]) -> list[
         if key.retire_after is not None and not entry.idle(key, published):
             raise RotationError(
                 f"a rotation is in progress: {key.selector} still signs until {key.retire_after} does; publish the "
-                f"record of {key.retire_after} first (mailnotary dns {entry.domain})"
+                f"record of {key.retire_after} first (`mailnotary dns {entry.domain}`)"
             )
     olds = [(key, _load(key)) for key in entry.keys if not entry.idle(key, published)]
     if not olds:

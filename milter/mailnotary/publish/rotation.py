@@ -188,7 +188,7 @@ class Run:
         if not _all_match(words):
             publisher = self._publishers.at(place)
             if publisher is None:
-                by_hand = f"publish its record: mailnotary dns {entry.domain}"
+                by_hand = f"publish its record: `mailnotary dns {entry.domain}`"
                 step = self._noted(entry, key, Phase.PUBLISH, words, by_hand)
                 outcome.steps.append(step)
                 return
