@@ -23,7 +23,7 @@ from typing import Any, Self
 from bench import peers
 from bench.messages import GOOD, SELECTORS, message, pem
 from bench.senders import CLIENT, Senders
-from support.daemon import Daemon
+from support.daemon import Daemon, free_port
 from support.mail import record_of
 from support.milter_load import Load, Script, load, middle
 
@@ -77,7 +77,7 @@ WORK = (
     ),
     Work("verify 4 KB, 10,000 sender domains", 4_000, ("mailnotary", "rspamd"), senders=10_000, zipf=True),
     Work("verify 4 KB, as many processes each", 4_000, ("mailnotary", "rspamd processes")),
-    Work("verify 4 KB, with and without the history", 4_000, ("mailnotary", "mailnotary history")),
+    Work("verify 4 KB, with and without history, metrics and reports", 4_000, ("mailnotary", "mailnotary recorded")),
     Work("verify 50 KB", 50_000, VERIFIERS),
     Work("verify 2 MB, base64", 2_000_000, (*VERIFIERS, "bare-filter")),
     Work("verify 10 MB, base64", 10_000_000, (*VERIFIERS, "bare-filter")),
@@ -146,7 +146,7 @@ class Filters:
         directory = self._directory / wanted.replace(" ", "-")
         if name == "mailnotary":
             daemon = self._stack.enter_context(self._mailnotary(directory, selector, kinds))
-            return Filter("mailnotary, history" if "history" in kinds else name, daemon.address, daemon.pid, expect)
+            return Filter("mailnotary, all three" if "recorded" in kinds else name, daemon.address, daemon.pid, expect)
         key, nameserver, above = self._keys.get(selector), self._nameserver(kinds), b""
         match name:
             case "OpenDKIM":
@@ -180,8 +180,10 @@ class Filters:
             "workers": "auto",
             "state_dir": str(directory),
         }
-        if "history" in kinds:
+        if "recorded" in kinds:
             config["history"] = {"enabled": True}
+            config["metrics"] = {"listen": f"127.0.0.1:{free_port()}"}
+            config["reports"] = {"enabled": True, "org_name": "Receiver", "from": "dmarc@rcpt.example"}
         config["dns"] = {"nameservers": [self._nameserver(kinds)]}
         env = self._env | ({"MAILNOTARY_CRYPTO": "pycryptodome"} if "pycryptodome" in kinds else {})
         if not selector:

@@ -12,7 +12,7 @@ from mailnotary.config.history import HistorySettings
 from mailnotary.history import keeper as keeper_module
 from mailnotary.history.database import APPLICATION_ID
 from mailnotary.history.keeper import FILE, Keeper, Waiting
-from mailnotary.history.rows import pack
+from mailnotary.history.rows import pack, packet
 from mailnotary.history.store import DAY, Search, Store
 from mailnotary.history.story import row_of, story_of
 from support.messages import verified
@@ -27,7 +27,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def wait(waiting: Waiting, *queue_ids: str, now: float | None = None) -> None:
     for queue_id in queue_ids:
         record = verified(queue_id)
-        waiting.add(pack(row_of(record, now), story_of(record, str)))
+        waiting.add(packet([pack(row_of(record, now), story_of(record, str))]))
 
 
 def keeper(directory: Path, waiting: Waiting, clock: Callable[[], float] = time.time, **settings: object) -> Keeper:

@@ -13,7 +13,7 @@ from mailnotary.config.settings import Settings
 from mailnotary.history import keeper as keeper_module
 from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import SPOOL, Keeper, Waiting
-from mailnotary.history.rows import pack
+from mailnotary.history.rows import pack, packet
 from mailnotary.history.schema import MIGRATIONS, VERSION
 from mailnotary.history.store import DAY, Message, Numbering, Search, Store, StoreError, connect
 from mailnotary.history.story import row_of, story_of
@@ -164,7 +164,7 @@ def test_what_comes_while_the_server_is_away_waits_on_the_disk_and_arrives_once(
     def add(first: int, count: int) -> None:
         for place in range(first, first + count):
             record = verified(f"Q{place}")
-            waiting.add(pack(row_of(record), story_of(record, str)))
+            waiting.add(packet([pack(row_of(record), story_of(record, str))]))
         keeper.step()
 
     add(0, 10)

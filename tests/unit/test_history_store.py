@@ -96,6 +96,13 @@ def test_all_messages_are_read_in_pieces_in_the_order_of_time(store: Store) -> N
     assert [found["queue_id"] for found in store.each(Search(), chunk=10)] == [f"Q{place}" for place in range(25)]
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 63, 64, 65, 200])
+def test_as_many_messages_as_are_added_at_once_are_stored_and_counted(store: Store, count: int) -> None:
+    store.add([message(verified(f"Q{place}"), NOW + place / 1000) for place in range(count)])
+    assert [found["queue_id"] for found in store.each(Search())] == [f"Q{place}" for place in range(count)]
+    assert sum(row[-1] for row in store.traffic(NOW - DAY, NOW + DAY)) == count
+
+
 def test_messages_that_are_added_again_are_there_once(store: Store) -> None:
     messages = [message(verified("A")), message(refused("B"))]
     store.add(messages)

@@ -12,17 +12,24 @@ from hypothesis import strategies as st
 
 from mailnotary.authres import Results
 from mailnotary.config.history import HistoryAddresses
+from mailnotary.dkim.evidence import Evidence
+from mailnotary.dkim.result import DkimResult
 from mailnotary.dmarc.policy_record import parse
+from mailnotary.dmarc.result import DmarcResult, Policy
+from mailnotary.escape import printable
 from mailnotary.history.privacy import hide
-from mailnotary.history.rows import count, pack, unpack
-from mailnotary.history.story import MAX_STORY, MAX_URIS, complete, results_of, row_of, story_of
+from mailnotary.history.rows import count, pack, packet, unpack
+from mailnotary.history.story import MAX_STORY, MAX_URIS, author_of, complete, results_of, row_of, story_of
+from mailnotary.mail.address import Author
+from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.session.outcome import MessageMode
-from mailnotary.status import DkimStatus
+from mailnotary.spf.result import SpfIdentity, SpfResult
+from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 from support.messages import refused, verified
 
 
 def kept(record: object, hides: object = str) -> dict[str, object]:
-    [(row, story)] = unpack(pack(row_of(record, 1_700_000_000.5), story_of(record, hides)))  # type: ignore[arg-type]
+    [(row, story)] = unpack(packet([pack(row_of(record, 1_700_000_000.5), story_of(record, hides))]))  # type: ignore[arg-type]
     return complete(row, "mx1", story)
 
 
@@ -87,11 +94,69 @@ def test_results_come_back_as_the_engines_gave_them() -> None:
 @given(st.text(max_size=400), st.text(max_size=400), st.text(max_size=200), st.text(max_size=40), st.text(max_size=100))
 def test_no_text_breaks_the_packet_or_adds_to_it(helo: str, sender: str, why: str, queue_id: str, error: str) -> None:
     record = verified(queue_id, helo=helo, mail_from=sender, why=why, error=error)
-    packet = pack(row_of(record), story_of(record, str)) * 2
-    assert count(packet) == 2
-    first, second = unpack(packet)
+    both = packet([pack(row_of(record), story_of(record, str))] * 2)
+    assert count(both) == 2
+    first, second = unpack(both)
     assert first == second
     assert complete(first[0], "h", first[1])["mode"] == "verify"
+
+
+_texts = st.text(max_size=40)
+_numbers = st.integers(-(10**12), 10**12)
+
+
+@given(
+    st.builds(
+        SpfResult,
+        st.sampled_from(SpfStatus),
+        st.sampled_from(SpfIdentity),
+        *[_texts] * 4,
+        lookups=st.integers(0, 10),
+        void_lookups=st.integers(0, 2),
+        brief=_texts,
+    ),
+    st.builds(
+        DkimResult,
+        st.sampled_from(DkimStatus),
+        *[_texts] * 4,
+        key_bits=_numbers,
+        reason=_texts,
+        brief=_texts,
+        evidence=st.none()
+        | st.builds(
+            Evidence, st.none() | _numbers, st.none() | _numbers, st.lists(_texts, max_size=3).map(tuple), st.booleans()
+        ),
+    ),
+    st.builds(
+        DmarcResult,
+        st.sampled_from(DmarcStatus),
+        _texts,
+        st.none() | st.sampled_from(Policy),
+        st.sampled_from(Policy),
+        _texts,
+        st.booleans(),
+        st.booleans(),
+        _texts,
+    ),
+    _texts,
+)
+def test_whatever_the_engines_say_comes_back(spf: SpfResult, dkim: DkimResult, dmarc: DmarcResult, reason: str) -> None:
+    author = Author((), ("a.example", "b.example"), AuthorProblem.AMBIGUOUS, reason, True)
+    told = kept(verified(results=Results(spf=(spf,), dkim=(dkim,), dmarc=dmarc), author=author))
+    back = results_of(told)
+    assert (back.spf, back.signatures, back.dmarc) == ((spf,), (dkim,), dmarc)
+    assert author_of(told) == replace(author, reason=printable(reason))
+
+
+def test_each_policy_record_is_told_with_its_own_domain() -> None:
+    """Their texts are kept; each again, and as many as drive the first ones out."""
+    result = verified().results.dmarc
+    assert result is not None
+    for number in (*range(3000), *range(3000)):
+        record = parse(f"v=DMARC1; p=none; rua=mailto:{number}@r.example".encode())
+        one = replace(result, record=record, policy_domain=f"d{number}.example")
+        told = json.loads(story_of(verified(results=Results(dmarc=one)), str))[7][-1]
+        assert (told[0], told[-2]) == (f"d{number}.example", [f"mailto:{number}@r.example"])
 
 
 def test_a_thousand_signatures_are_told_in_a_bounded_story_with_those_that_pass() -> None:

@@ -54,9 +54,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def test_messages_are_counted_by_what_came_of_them(sums: Sums, exporter: Exporter) -> None:
     counts = Counts()
-    counts.message(verified())
-    counts.message(refused())
-    counts.message(replace(verified(), error="x", algorithms=("rsa", "ed25519")))
+    counts.messages([verified(), refused(), replace(verified(), error="x", algorithms=("rsa", "ed25519"))])
     counts.query("timeout", 5.0)
     sums.add(read(counts.take()))
     found = samples(get(exporter, "/metrics")[1])

@@ -218,5 +218,5 @@ def test_the_report_to_the_domain_says_why_its_policy_was_not_applied() -> None:
 
 def test_it_is_counted() -> None:
     counts = Counts()
-    counts.message(play(craft.sealed(), Settings()).record)
+    counts.messages([play(craft.sealed(), Settings()).record])
     assert b'["results","arc","pass"]' in counts.take()

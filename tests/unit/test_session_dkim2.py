@@ -154,5 +154,5 @@ def test_the_history_keeps_the_result_and_no_recipient() -> None:
 
 def test_the_result_is_counted() -> None:
     counts = Counts()
-    counts.message(play().record)
+    counts.messages([play().record])
     assert b'[["results","dkim2","pass"],1]' in counts.take()

@@ -48,6 +48,10 @@ class Database(Protocol):
         """Runs it once for each row."""
         ...
 
+    def insert(self, cursor: Any, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Adds many rows to a table, with all columns in their order."""
+        ...
+
     def octets(self) -> int:
         """How much room it takes."""
         ...

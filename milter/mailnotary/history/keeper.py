@@ -52,7 +52,7 @@ class Waiting:
         self.lost = 0  # messages in all
 
     def add(self, packet: bytes) -> None:
-        """One more, of messages that `rows.pack` packed; where there is no room, in place of the oldest."""
+        """One more, as `rows.packet` makes them; where there is no room, in place of the oldest."""
         with self._lock:
             self._packets.append(packet)
             self._messages += rows.count(packet)

@@ -83,6 +83,12 @@ class Postgresql:
         if rows:
             cursor.executemany(sql.replace("?", "%s"), rows)
 
+    def insert(self, cursor: Any, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """See `Database`."""
+        if rows:
+            marks = ", ".join("?" * len(rows[0]))
+            self.executemany(cursor, f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
     def octets(self) -> int:
         """See `Database`."""
         with self.transaction() as cursor:

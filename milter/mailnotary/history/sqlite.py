@@ -6,6 +6,8 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,9 @@ from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, SlowS
 
 BUSY_SECONDS: Final = 2.0  # for which a writer waits for another one
 _STEPS: Final = 2000  # of SQLite's machine between two looks at the clock: less than a millisecond
+# Rows of one statement: few such numbers, for each statement has to be compiled once, and then stays so. Every SQLite
+# takes 999 values at once (https://sqlite.org/limits.html).
+_AT_ONCE: Final = (64, 8, 1)
 _FULL_FREE: Final = 64 * 1024 * 1024  # octets that are left free on the file system
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CLOSED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # no write-ahead log can be made
@@ -186,6 +191,15 @@ class Sqlite:
         """See `Database`."""
         cursor.executemany(sql, rows)
 
+    def insert(self, cursor: Any, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """See `Database`. A statement for 64 rows takes a fifth less time than 64 statements."""
+        start = 0
+        for at_once in _AT_ONCE:
+            while len(rows) - start >= at_once:
+                part = rows[start : start + at_once]
+                cursor.execute(_insertion(table, len(part[0]), at_once), [*chain.from_iterable(part)])
+                start += at_once
+
     def octets(self) -> int:
         """See `Database`."""
         total = 0
@@ -217,6 +231,12 @@ def _create(path: Path) -> None:
                 os.fchmod(descriptor, 0o640)  # past the umask
         finally:
             os.close(descriptor)
+
+
+@lru_cache(maxsize=len(_AT_ONCE))
+def _insertion(table: str, columns: int, rows: int) -> str:
+    marks = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {', '.join([marks] * rows)}"  # noqa: S608
 
 
 def _quoted(path: Path) -> str:

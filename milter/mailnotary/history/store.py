@@ -5,6 +5,7 @@ One `Store` is one connection, for one thread.
 """
 
 import math
+import operator
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Final, Self
 
 from mailnotary.history.database import Database, StoreError, is_postgresql
 from mailnotary.history.postgresql import Postgresql
-from mailnotary.history.schema import MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
+from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, UNREMARKABLE, VERSION
 from mailnotary.history.search import SECOND, Search, first_id, seconds_of
 from mailnotary.history.sqlite import Sqlite
 from mailnotary.history.story import Row, complete
@@ -24,7 +25,6 @@ __all__ = ["Search", "Store", "StoreError"]
 HOUR: Final = 3600
 DAY: Final = 86_400
 _PRUNED_AT_ONCE: Final = 5000  # rows of one transaction: others get their turn between two
-_MESSAGE: Final = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _COLUMNS: Final = "id, host, queue_id, client, domain, mode, action, spf, dkim, dmarc, compared, differs, story"
 _TRAFFIC: Final = """INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (hour, host, mode, action, spf, dkim, dmarc)
@@ -33,6 +33,7 @@ _DOMAIN_DAY: Final = """INSERT INTO domain_day VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (day, host, domain, dmarc, action) DO UPDATE SET messages = domain_day.messages + excluded.messages"""
 _AGREEMENT: Final = """INSERT INTO agreement VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (day, host, other, method, theirs, ours) DO UPDATE SET messages = agreement.messages + excluded.messages"""
+_outcome = operator.attrgetter("mode", "action", *METHODS)  # in the order of the columns of `traffic`
 _PRUNE_AGREEMENT: Final = "DELETE FROM agreement WHERE day < ? AND host = ?"
 
 Message = tuple[int, Row, str]
@@ -129,17 +130,25 @@ class Store:
     def _insert(self, cursor: Any, messages: Sequence[Message]) -> None:
         host = self._host
         rows = [(number, host, *row[1:], story) for number, row, story in messages]
-        self._database.executemany(cursor, _MESSAGE, rows)
-        traffic: Counter[tuple[Any, ...]] = Counter()
-        domains: Counter[tuple[Any, ...]] = Counter()
-        agreement: Counter[tuple[Any, ...]] = Counter()
-        for _, row, _ in messages:
-            seconds = row.time // SECOND
-            traffic[seconds - seconds % HOUR, host, row.mode, row.action, row.spf, row.dkim, row.dmarc] += 1
-            if row.domain and row.dmarc not in UNREMARKABLE:
-                domains[seconds - seconds % DAY, host, row.domain, row.dmarc, row.action] += 1
-            for compared in row.compared.split():
-                agreement[seconds - seconds % DAY, host, *compared.split("/")] += 1
+        self._database.insert(cursor, "message", rows)
+        traffic: Counter[tuple[Any, ...]] = Counter(
+            [(_began(row, HOUR), host, *_outcome(row)) for _, row, _ in messages]
+        )
+        domains = Counter(
+            [
+                (_began(row, DAY), host, row.domain, row.dmarc, row.action)
+                for _, row, _ in messages
+                if row.dmarc not in UNREMARKABLE and row.domain
+            ]
+        )
+        agreement = Counter(
+            [
+                (_began(row, DAY), host, *compared.split("/"))
+                for _, row, _ in messages
+                if row.compared
+                for compared in row.compared.split()
+            ]
+        )
         # In one order, whoever writes: two transactions never wait for each other.
         self._database.executemany(cursor, _TRAFFIC, [(*key, count) for key, count in sorted(traffic.items())])
         self._database.executemany(cursor, _DOMAIN_DAY, [(*key, count) for key, count in sorted(domains.items())])
@@ -297,6 +306,11 @@ class Store:
             condition, parameters = f"{condition} AND {beyond}", [*parameters, *more]
         for columns in self._all(f"SELECT {_COLUMNS} FROM message WHERE {condition} {order}", parameters):  # noqa: S608
             yield columns[0], columns[1], _row(columns), columns[-1]
+
+
+def _began(row: Row, span: int) -> int:
+    """The second with which the message's hour or day (UTC) began."""
+    return row.time // (span * SECOND) * span
 
 
 def _row(columns: Sequence[Any]) -> Row:

@@ -9,6 +9,7 @@ import json
 import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from mailnotary.arc.result import ArcResult, ArcSet
@@ -16,11 +17,13 @@ from mailnotary.authres import Passage, Results
 from mailnotary.dkim.evidence import Evidence
 from mailnotary.dkim.result import DkimResult
 from mailnotary.dkim2.result import DRAFT, Dkim2Result
+from mailnotary.dmarc.policy_record import PolicyRecord
 from mailnotary.dmarc.result import DmarcResult, Policy
 from mailnotary.escape import printable
 from mailnotary.history.privacy import Hide
 from mailnotary.mail.address import Author
 from mailnotary.mail.mailboxes import AuthorProblem
+from mailnotary.remember import Remembered, size
 from mailnotary.session.outcome import MessageRecord
 from mailnotary.session.policy import Reply
 from mailnotary.spf.result import SpfIdentity, SpfResult
@@ -72,14 +75,12 @@ class Row(NamedTuple):
 
 
 _BEST = {status: place for place, status in enumerate((DkimStatus.PASS, *DkimStatus))}
-_spf = operator.attrgetter(*_SPF)
 _EVIDENCE: Final = Evidence._fields
-_dkim = operator.attrgetter(*_DKIM)
-_dmarc = operator.attrgetter(*_DMARC[:-1])
 _policy_record = operator.attrgetter(
     *("policy", "subdomain_policy", "nonexistent_policy", "dkim_alignment", "spf_alignment", "testing", "psd", "fo")
 )
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=str).encode
+_quote = json.encoder.encode_basestring_ascii
 
 
 def row_of(record: MessageRecord, now: float | None = None) -> Row:
@@ -88,7 +89,11 @@ def row_of(record: MessageRecord, now: float | None = None) -> Row:
     signatures = results.signatures
     dmarc = results.dmarc
     author = record.author
-    mail_from = [result.status for result in results.spf if result.identity is SpfIdentity.MAILFROM]
+    mail_from = ""
+    for result in results.spf:
+        if result.identity is SpfIdentity.MAILFROM:
+            mail_from = result.status
+            break
     return Row(
         int((time.time() if now is None else now) * 1_000_000),
         printable(record.queue_id, 100),
@@ -96,7 +101,7 @@ def row_of(record: MessageRecord, now: float | None = None) -> Row:
         author.domains[0] if author is not None and author.domains else "",
         record.mode,
         record.action,
-        mail_from[0] if mail_from else "",
+        mail_from,
         min([result.status for result in signatures], key=_BEST.__getitem__) if signatures else "",
         dmarc.status if dmarc is not None else "",
         " ".join("/".join(comparison[:-1]) for comparison in record.compared) if record.compared else "",
@@ -106,101 +111,160 @@ def row_of(record: MessageRecord, now: float | None = None) -> Row:
     )
 
 
+# --- writing --------------------------------------------------------------------------------------------------------
+# Every message comes through here, and it takes `json` longer to find out of what types the values are, which we know,
+# than to write them.
+
+
 def story_of(record: MessageRecord, hide: Hide) -> str:
     """The story of a message, in US-ASCII on one line."""
-    story = _full_story(record) if hide is str else _hidden_story(record, hide)
-    text = _encode(story)
+    parts = _parts(record, hide)
+    text = _array(parts)
     if len(text) > MAX_STORY:
         for long in ("dkim", "author", "why", "error"):
-            story[_STORY.index(long)] = None
-        text = _encode(story)
+            parts[_STORY.index(long)] = _NULL
+        text = _array(parts)
     if len(text) > MAX_STORY:  # fifty seals with the longest names that there are
-        story[_STORY.index("arc")] = None
-        text = _encode(story)
+        parts[_STORY.index("arc")] = _NULL
+        text = _array(parts)
     return text
 
 
-def _full_story(record: MessageRecord) -> list[Any]:
+_NULL: Final = "null"
+_BOOLEAN: Final = ("false", "true")
+
+
+def _array(parts: Iterable[str]) -> str:
+    return f"[{','.join(parts)}]"
+
+
+def _parts(record: MessageRecord, hide: Hide) -> list[str]:
+    """The values of a story, each as JSON, without what tells more of a person than `hide` lets through: macros put the
+    sender's local part into reasons and explanations (RFC 7208 section 7), i= may have a user's name (RFC 6376 section
+    3.5)."""
     results, verdict, dmarc = record.results, record.verdict, record.results.dmarc
+    user, why = record.auth_user, record.why
+    if user:
+        hidden_user = hide(user)
+        user, why = hidden_user, why.replace(user, hidden_user)
+    hides = hide is not str
+    local_part = record.mail_from.rpartition("@")[0].lower() if hides else ""
     signatures: Sequence[DkimResult] = results.signatures
     if len(signatures) > MAX_SIGNATURES:
         signatures = sorted(signatures, key=lambda result: _BEST[result.status])[:MAX_SIGNATURES]
     return [
-        printable(record.helo, 255),
-        printable(record.mail_from, 320),
-        record.auth_user and printable(record.auth_user, 320),
-        printable(record.why, MAX_TEXT),
-        None if record.author is None else _author(record.author),
-        [_spf(result) for result in results.spf],
-        [_dkim(result) for result in signatures],
-        None if dmarc is None else (*_dmarc(dmarc), _record(dmarc)),
-        verdict.would if verdict is not None else "",
-        verdict.why if verdict is not None else "",
-        record.reachable,
-        record.regardless,
-        record.signed,
-        _reply(record),
-        record.error and printable(record.error, MAX_TEXT),
-        round(record.milliseconds, 1),
-        [(*result[:-1], printable(result.reason, 200)) for result in record.compared],
-        record.is_report,
-        None if results.dkim2 is None else _dkim2(results.dkim2),
-        None if results.arc is None else _arc(results.arc, results.passage, record.arc_missing),
+        _recurring(record.helo, 255),
+        _quote(printable(hide(record.mail_from), 320)),
+        _NULL if user is None else _quote(printable(user, 320)),
+        _recurring(why, MAX_TEXT),
+        _NULL if record.author is None else _author(record.author, hides),
+        _array([_spf(result, hides, local_part) for result in results.spf]),
+        _array([_dkim(result, hides) for result in signatures]),
+        _NULL if dmarc is None else _dmarc(dmarc),
+        _quote(verdict.would) if verdict is not None else '""',
+        _quote(verdict.why) if verdict is not None else '""',
+        _BOOLEAN[record.reachable],
+        _BOOLEAN[record.regardless],
+        _encode(record.signed) if record.signed else "[]",
+        _reply(record, hides),
+        _quote(printable(record.error, MAX_TEXT)) if record.error else '""',
+        f"{record.milliseconds:.1f}",
+        _encode([(*result[:-1], printable(result.reason, 200)) for result in record.compared])
+        if record.compared
+        else "[]",
+        _BOOLEAN[record.is_report],
+        _NULL if results.dkim2 is None else _dkim2(results.dkim2),
+        _NULL if results.arc is None else _arc(results.arc, results.passage, record.arc_missing),
     ]
 
 
-def _arc(result: ArcResult, passage: Passage | None, missing: Sequence[str]) -> tuple[Any, ...]:
+def _recurring(text: str, limit: int) -> str:
+    """A text that the next messages may well have, too."""
+    return _told(text, limit) if len(text) <= 200 else _quote(printable(text, limit))
+
+
+@lru_cache(maxsize=1024)
+def _told(text: str, limit: int) -> str:
+    return _quote(printable(text, limit))
+
+
+def _author(author: Author, hides: bool) -> str:
+    domains = ",".join([_quote(domain) for domain in author.domains[:_MAX_DOMAINS]])
+    problem = _NULL if author.problem is None else _quote(author.problem)
+    reason = _quote(printable(author.reason)) if author.reason and not hides else '""'
+    return f"[[{domains}],{problem},{reason},{_BOOLEAN[author.more]}]"
+
+
+def _spf(result: SpfResult, hides: bool, local_part: str) -> str:
+    explanation, reason = result.explanation, result.reason
+    if hides:
+        explanation = ""
+        if local_part and local_part in reason.lower():
+            reason = ""
+    return (
+        f"[{_quote(result.status)},{_quote(result.identity)},{_quote(result.domain)},{_quote(result.mechanism)},"
+        f"{_quote(explanation)},{_quote(reason)},{result.lookups},{result.void_lookups},{_quote(result.brief)}]"
+    )
+
+
+def _dkim(result: DkimResult, hides: bool) -> str:
+    evidence = _NULL if result.evidence is None else _evidence(result.evidence)
+    return (
+        f"[{_quote(result.status)},{_quote(result.domain)},{_quote(result.selector)},"
+        f"{_quote('' if hides else result.identity)},{_quote(result.algorithm)},{result.key_bits},"
+        f"{_quote(result.reason)},{_quote(result.brief)},{evidence}]"
+    )
+
+
+def _evidence(evidence: Evidence) -> str:
+    age, left, addable, secure = evidence
+    names = ",".join([_quote(name) for name in addable])
+    return f"[{_NULL if age is None else age},{_NULL if left is None else left},[{names}],{_BOOLEAN[secure]}]"
+
+
+def _dmarc(result: DmarcResult) -> str:
+    policy = _NULL if result.policy is None else _quote(result.policy)
+    record = _NULL if result.record is None else f"[{_quote(result.policy_domain)},{_record(result.record)}"
+    return (
+        f"[{_quote(result.status)},{_quote(result.domain)},{policy},{_quote(result.disposition)},"
+        f"{_quote(result.org_domain)},{_BOOLEAN[result.spf_aligned]},{_BOOLEAN[result.dkim_aligned]},"
+        f"{_quote(result.reason)},{record}]"
+    )
+
+
+# Few texts are the policy of many domains, and a record that was read before is the same object. While its JSON is kept
+# here, so is the record: no other has its id.
+_RECORDS: Final[Remembered[int, tuple[PolicyRecord, str]]] = Remembered(2**20)
+
+
+def _record(record: PolicyRecord) -> str:
+    """The end of the array: all but the domain of the policy."""
+    known = _RECORDS.get(id(record))
+    if known is not None:
+        return known[1]
+    # Reports go to mailto: alone, the one scheme that RFC 9990 says how to use.
+    rua = [uri for uri in record.rua if uri[:7].lower() == "mailto:" and len(uri) <= MAX_URI][:MAX_URIS]
+    text = _encode((*_policy_record(record), rua, record.problems[:_MAX_PROBLEMS]))[1:]
+    _RECORDS.keep(id(record), (record, text), size(record) + size(text))
+    return text
+
+
+def _reply(record: MessageRecord, hides: bool) -> str:
+    for action in record.actions:
+        if isinstance(action, Reply):
+            return _encode((action.code, action.enhanced_code, "" if hides else action.text))
+    return _NULL
+
+
+def _dkim2(result: Dkim2Result) -> str:
+    return _encode((result.status, result.domain, result.brief, len(result.hops), DRAFT))
+
+
+def _arc(result: ArcResult, passage: Passage | None, missing: Sequence[str]) -> str:
     """The sets as pairs of the seal's d= and s=, the oldest first."""
     told = result.status, result.reason, result.brief, result.oldest_pass
     sets = [(each.domain, each.selector) for each in result.sets]
-    return *told, sets, passage and passage.sealers, passage and passage.first_client, missing
-
-
-def _dkim2(result: Dkim2Result) -> tuple[Any, ...]:
-    return result.status, result.domain, result.brief, len(result.hops), DRAFT
-
-
-def _author(author: Author) -> tuple[Any, ...]:
-    return author.domains[:_MAX_DOMAINS], author.problem, author.reason and printable(author.reason), author.more
-
-
-def _record(dmarc: DmarcResult) -> tuple[Any, ...] | None:
-    record = dmarc.record
-    if record is None:
-        return None
-    # Reports go to mailto: alone, the one scheme that RFC 9990 says how to use.
-    rua = [uri for uri in record.rua if uri[:7].lower() == "mailto:" and len(uri) <= MAX_URI][:MAX_URIS]
-    return dmarc.policy_domain, *_policy_record(record), rua, record.problems[:_MAX_PROBLEMS]
-
-
-def _reply(record: MessageRecord) -> tuple[Any, ...] | None:
-    for action in record.actions:
-        if isinstance(action, Reply):
-            return action.code, action.enhanced_code, action.text
-    return None
-
-
-def _hidden_story(record: MessageRecord, hide: Hide) -> list[Any]:
-    """The story without what tells more of a person than `hide` lets through: macros put the sender's local part into
-    reasons and explanations (RFC 7208 section 7), i= may have a user's name (RFC 6376 section 3.5)."""
-    story = dict(zip(_STORY, _full_story(record), strict=True))
-    story["mail_from"] = printable(hide(record.mail_from), 320)
-    if record.auth_user:
-        story["user"] = printable(hide(record.auth_user), 320)
-        story["why"] = printable(record.why.replace(record.auth_user, hide(record.auth_user)), MAX_TEXT)
-    if record.author is not None:
-        story["author"] = (record.author.domains[:_MAX_DOMAINS], record.author.problem, "", record.author.more)
-    local_part = record.mail_from.rpartition("@")[0].lower()
-    for spf in (parts := [dict(zip(_SPF, result, strict=True)) for result in story["spf"]]):
-        spf["explanation"] = ""
-        if local_part and local_part in spf["reason"].lower():
-            spf["reason"] = ""
-    story["spf"] = [tuple(spf.values()) for spf in parts]
-    at = _DKIM.index("identity")
-    story["dkim"] = [(*result[:at], "", *result[at + 1 :]) for result in story["dkim"]]
-    if story["reply"] is not None:
-        story["reply"] = (*story["reply"][:-1], "")
-    return list(story.values())
+    return _encode((*told, sets, passage and passage.sealers, passage and passage.first_client, missing))
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

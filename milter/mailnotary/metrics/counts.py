@@ -3,7 +3,8 @@
 import json
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from mailnotary.metrics.definitions import BY_NAME
@@ -58,7 +59,7 @@ class Counts:
 
     def __init__(self) -> None:
         self._values: dict[Series, float] = {}
-        self._kinds: dict[Kind, int] = {}
+        self._kinds: Counter[Kind] = Counter()
         self._seconds = 0.0
         self._questions = 0
         self._lock = threading.Lock()
@@ -68,27 +69,16 @@ class Counts:
         with self._lock:
             self._values[series] = self._values.get(series, 0) + by
 
-    def message(self, record: MessageRecord) -> None:
-        """Counts what came of one message. Most messages are like many others: they are counted as one kind."""
-        seconds = record.milliseconds / 1000
-        results = record.results
-        kind = Kind(
-            record.mode,
-            record.action,
-            tuple([result.status for result in results.spf if result.identity is SpfIdentity.MAILFROM]),
-            None if results.dkim is None else tuple([result.status for result in results.dkim]),
-            None if results.dmarc is None else results.dmarc.status,
-            None if results.arc is None else results.arc.status,
-            None if results.dkim2 is None else results.dkim2.status,
-            record.verdict.would if record.verdict is not None else "",
-            record.algorithms,
-            bool(record.error),
-            bisect_left(_MESSAGE_BUCKETS, seconds),
-        )
+    def messages(self, records: Sequence[MessageRecord]) -> None:
+        """Counts what came of messages, all of them or, where it raises, none. Most are like many others: they are
+        counted as one kind."""
+        kinds = Counter(map(_kind, records))
+        seconds = sum([record.milliseconds for record in records]) / 1000
+        questions = sum([record.questions for record in records])
         with self._lock:
-            self._kinds[kind] = self._kinds.get(kind, 0) + 1
+            self._kinds.update(kinds)
             self._seconds += seconds
-            self._questions += record.questions
+            self._questions += questions
 
     def query(self, outcome: str, seconds: float) -> None:
         """Counts a question to nameservers; `outcome` is answer, timeout or error."""
@@ -102,7 +92,7 @@ class Counts:
         """What was counted since the last time, for `read`; b"" if nothing was."""
         with self._lock:
             values, self._values = self._values, {}
-            kinds, self._kinds = self._kinds, {}
+            kinds, self._kinds = self._kinds, Counter()
             sums = {("message_seconds", "sum"): self._seconds, ("dns_lookups",): self._questions}
             self._seconds, self._questions = 0.0, 0
         for kind, count in kinds.items():
@@ -111,6 +101,23 @@ class Counts:
         if kinds:
             values |= sums
         return write(list(values.items())) if values else b""
+
+
+def _kind(record: MessageRecord) -> Kind:
+    results = record.results
+    return Kind(
+        record.mode,
+        record.action,
+        tuple([result.status for result in results.spf if result.identity is SpfIdentity.MAILFROM]),
+        None if results.dkim is None else tuple([result.status for result in results.dkim]),
+        None if results.dmarc is None else results.dmarc.status,
+        None if results.arc is None else results.arc.status,
+        None if results.dkim2 is None else results.dkim2.status,
+        record.verdict.would if record.verdict is not None else "",
+        record.algorithms,
+        bool(record.error),
+        bisect_left(_MESSAGE_BUCKETS, record.milliseconds / 1000),
+    )
 
 
 def write(values: list[tuple[Series, float]]) -> bytes:
