@@ -87,8 +87,33 @@ def test_an_arc_chain_is_told_of_with_what_would_have_to_be_trusted(history: His
 
 def test_what_is_asked_for_and_not_there_is_status_1(history: History) -> None:
     assert history([verified()], "4DEF") == (1, "")
+    assert history([], "--client", "192.0.2.200") == (1, "")
+    assert history([], "--replays") == (1, "")
+    assert history([], "--disagreements") == (1, "")
     status, text = history([], "--domain", "Example.org")
     assert (status, text.count("4ABC")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["4DEF\x1b"], "there is no message 4DEF\\x1b: the history goes back 30 days"),
+        (["--domain", "none.example"], "nothing was found"),
+        (["--arc-candidates"], "nothing was found"),
+        (["--replays"], "history.replay_networks is 0, so nothing is counted"),
+        (["--disagreements"], "history.compare_with names no other filter, so nothing is compared"),
+    ],
+)
+def test_where_nothing_is_found_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    Store.open(str(tmp_path / "history.db"), host="mx1.example.org").close()
+    config = tmp_path / "mailnotary.yaml"
+    config.write_text(f"history: {{store: {tmp_path}/history.db}}\n")
+    assert main(["history", "-c", str(config), *arguments]) == 1
+    assert capsys.readouterr() == ("", f"mailnotary history: {said}\n")
+    assert main(["history", "-c", str(config), *arguments, "--json"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_on_a_terminal_a_story_folds_between_words_below_its_own_text(
@@ -144,7 +169,10 @@ def test_the_messages_as_json_have_the_whole_story_of_each(history: History) -> 
 @pytest.mark.parametrize(
     ("option", "value", "hint"),
     [
-        ("--result", "dmarc", "write one like dmarc=fail"),
+        ("--result", "dmarc", "write dmarc=none, dmarc=pass, dmarc=fail, dmarc=temperror or dmarc=permerror"),
+        ("--result", "dmarc=failed", "'dmarc=failed' is not a result: write dmarc=none, "),
+        ("--result", "arc=pass", "write one like dmarc=fail"),
+        ("--client", "300.1.1.1", "300.1.1.1 is not an IPv4 or IPv6 address"),
         ("--result", "=fail", "write one like dmarc=fail"),
         ("--since", "2w", "write one like 90s, 5m, 12h or 7d"),
     ],

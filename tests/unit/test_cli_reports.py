@@ -94,6 +94,11 @@ def test_the_same_report_has_the_same_name_again(run: Callable[..., int], tmp_pa
     assert first == second
 
 
+def test_a_day_without_mail_is_told(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--date", "2020-01-01", "--dry-run") == 0
+    assert capsys.readouterr().out == "There is nothing to report of 2020-01-01.\n"
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

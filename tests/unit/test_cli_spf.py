@@ -150,6 +150,10 @@ def test_wrong_usage_and_a_missing_zone(capsys: pytest.CaptureFixture[str], tmp_
         main(["spf", "--ip", "192.0.2", "--helo", "x", "--mail-from", ""])
     assert caught.value.code == 2
     assert "192.0.2 is not an IPv4 or IPv6 address" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["spf", "--ip", "192.0.2.1", "--helo", "x", "--mail-from", "bob"])
+    assert caught.value.code == 2
+    assert "bob has no domain: write an address like bob@example.org" in capsys.readouterr().err
     missing = str(tmp_path / "missing.yaml")
     assert main(["spf", "--ip", "192.0.2.1", "--helo", "x", "--mail-from", "", "--zone", missing]) == 1
     assert missing in capsys.readouterr().err

@@ -32,6 +32,8 @@ def show_candidates(store: Store, search: Search, *, as_json: bool) -> int:
             }
         )
         return 0 if found else 1
+    if not found:
+        return 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("MESSAGES", "REFUSED"):
         table.add_column(name, justify="right")
@@ -48,4 +50,4 @@ def show_candidates(store: Store, search: Search, *, as_json: bool) -> int:
             Text(printable(", ".join(authors), 400) + more),
         )
     print_table(Console(), table)
-    return 0 if found else 1
+    return 0

@@ -16,6 +16,8 @@ def show_replays(found: Sequence[Replay], *, as_json: bool) -> int:
     if as_json:
         print_json({"replays": [replay._asdict() for replay in found]})
         return 0 if found else 1
+    if not found:
+        return 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("NETWORKS", "MESSAGES"):
         table.add_column(name, justify="right")
@@ -27,7 +29,7 @@ def show_replays(found: Sequence[Replay], *, as_json: bool) -> int:
             *(Text(printable(text)) for text in (replay.selector, replay.domain)),
         )
     print_table(Console(), table)
-    return 0 if found else 1
+    return 0
 
 
 def _time(seconds: int) -> str:

@@ -33,11 +33,13 @@ def dry_run(args: argparse.Namespace) -> int:
     out = _directory(args.out)
     resolver = resolver_for(args.zone, settings)
     objects: list[dict[str, Any]] = []
+    found = False
     try:
         with closing(Store.open(location_of(settings.history, settings.state_dir), read_only=True)) as store:
             reporter = reporter_of(settings, unique_id_of(store.database))
             for period in periods_of(day, settings.reports.period_hours):
                 for one in _reports(store, period, args.domain, settings, resolver):
+                    found = True
                     written = None if out is None or one.skipped else _write(out, one, reporter)
                     if args.json:
                         objects.append(_json(one, reporter, written))
@@ -45,6 +47,8 @@ def dry_run(args: argparse.Namespace) -> int:
                         _show(one, written)
     except StoreError as error:
         raise CommandError(str(error)) from error
+    if not found and not args.json:
+        Console().print(Folded("", f"There is nothing to report of {day}."))
     if args.json:
         print_json({"reports": objects} | nameservers_json(nameservers(args.zone, settings, args.config)))
     return 0

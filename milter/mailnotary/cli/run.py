@@ -1,7 +1,7 @@
 """Runs the milter in the foreground until SIGTERM or SIGINT; SIGHUP reloads the configuration.
 
 example: mailnotary run -c /etc/mailnotary/mailnotary.yaml
-         mailnotary run --listen inet:8891@0.0.0.0"""
+         mailnotary run --listen unix:/run/mailnotary/mailnotary.sock"""
 
 import argparse
 

@@ -28,25 +28,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the signed message with its original line ends."""
     configuration = read_configuration(args.config, source=True)
-    raw = read_message(args.message).octets
+    message_file = read_message(args.message)
+    raw, name = message_file.octets, message_file.name
     message = parse(crlf(raw))
     who = author(message.fields)
     if who.problem is not None:
-        raise CommandError(f"{args.message}: not signed: {who.reason}")
+        raise CommandError(f"{name}: not signed: {who.reason}")
     domain = who.domains[0]
     entry = configuration.keystore.find(domain)
     if entry is None:
-        raise CommandError(f"{args.message}: not signed: no entry of the keystore covers the From domain {domain}")
+        raise CommandError(f"{name}: not signed: no entry of the keystore covers the From domain {domain}")
     keys = [key for key in entry.keys if key.state not in IDLE_STATES]
     if not keys:
-        raise CommandError(f"{args.message}: not signed: all keys of the entry {entry.name} are retired")
+        raise CommandError(f"{name}: not signed: all keys of the entry {entry.name} are retired")
     try:
         signers = [signer_of(entry.domain, key, configuration.settings.signing) for key in keys]
         job = dkim.MessageSigner(message.fields, signers, now=int(time.time()), again=True)
         job.body(message.body)
         signatures = job.finish()
     except (KeyLoadError, dkim.SigningError) as error:
-        raise CommandError(f"{args.message}: not signed: {error}") from error
+        raise CommandError(f"{name}: not signed: {error}") from error
     head = b"".join(signature.raw + b"\r\n" for signature in signatures)
     if b"\r\n" not in raw:
         head = head.replace(b"\r\n", b"\n")

@@ -1,9 +1,11 @@
 """Shows how it goes with the source of keys (`source:` in mailnotary.yaml), asks it, or seals a key for it.
 
-status  what it said last to the daemon, and since when it has not answered
-ask     asks it now, as this user, and says what is wrong with its answer; nothing is changed
-seal    seals a private key, which it reads from standard input, for one domain and selector; with --new it makes
-        the file with the key of the seal first
+`source`, or `source status`, says what it said last to the daemon, and since when it has not answered.
+
+`source ask` asks it now, as this user, and says what is wrong with its answer. It changes nothing.
+
+`source seal FILE DOMAIN SELECTOR` seals a private key, which it reads from standard input, for one domain and selector.
+FILE has the key of the seal; `source seal --new FILE` makes it.
 
 example: mailnotary source
          mailnotary source ask

@@ -45,10 +45,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--ip", required=True, type=client_address, help="the client's address")
     parser.add_argument("--helo", required=True, metavar="NAME", help="the name that the client gave with HELO or EHLO")
-    parser.add_argument("--mail-from", required=True, metavar="ADDR", help='the envelope sender ("" for a bounce)')
+    parser.add_argument(
+        "--mail-from", required=True, metavar="ADDR", type=_sender, help='the envelope sender ("" for a bounce)'
+    )
     add_config(parser)
     add_zone(parser)
     add_json(parser)
+
+
+def _sender(text: str) -> str:
+    if text.strip("<>") and "@" not in text:
+        raise argparse.ArgumentTypeError(f"{printable(text)} has no domain: write an address like bob@example.org")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mailnotary.history.schema import DAY_IDS, METHODS, SHIFT, UNREMARKABLE, remarkable
+from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
 
 SECOND: Final = 1_000_000  # microseconds
+_WORDS: Final = {"spf": SpfStatus, "dkim": DkimStatus, "dmarc": DmarcStatus}
+RESULTS: Final = tuple(f"{method}={word}" for method in METHODS for word in _WORDS[method])  # that can be searched for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ def check_host(
             SpfStatus.NONE,
             identity,
             shown,
-            reason=f'"{shown}" is not a domain name that can have a record',
+            reason=f'"{shown}" is not a domain name that can have a record' if shown else "there is no domain to check",
             brief="no domain name",
         )
     deadline = clock() + MAX_SECONDS if deadline is None else deadline

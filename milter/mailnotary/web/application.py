@@ -16,6 +16,7 @@ from mailnotary.config.settings import Settings
 from mailnotary.dkim import evidence
 from mailnotary.history.database import SlowStoreError
 from mailnotary.history.keeper import location_of
+from mailnotary.history.search import RESULTS
 from mailnotary.history.store import DAY, Search, Store, StoreError
 from mailnotary.history.story import evidence_of, our_reason, totals_of
 from mailnotary.history.uses import Uses
@@ -27,7 +28,7 @@ from mailnotary.web.incoming import TOP_SOURCES, ReportDirectory
 from mailnotary.web.keys import KeyPage
 from mailnotary.web.overview import ACTIONS, PERIODS, overview
 from mailnotary.web.search import ACTIONS as ACTION_WORDS
-from mailnotary.web.search import RESULTS, message_id, wanted
+from mailnotary.web.search import message_id, wanted
 
 log = logging.getLogger(__name__)
 

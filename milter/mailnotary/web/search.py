@@ -11,13 +11,9 @@ from urllib.parse import urlencode
 
 from mailnotary.domain import to_ascii
 from mailnotary.escape import printable
-from mailnotary.history.schema import METHODS
-from mailnotary.history.store import Search
-from mailnotary.status import DkimStatus, DmarcStatus, SpfStatus
+from mailnotary.history.search import RESULTS, Search
 
 ACTIONS: Final = ("accept", "hold", "tempfail", "reject")
-_WORDS: Final = {"spf": SpfStatus, "dkim": DkimStatus, "dmarc": DmarcStatus}
-RESULTS: Final = tuple(f"{method}={word}" for method in METHODS for word in _WORDS[method])
 FIELDS: Final = ("q", "result", "action", "from", "until")
 MAX_FIELD: Final = 320  # characters
 _TIMES: Final = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
