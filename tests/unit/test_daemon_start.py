@@ -1,19 +1,23 @@
 """From the command line to the supervisor."""
 
 import os
+import pwd
 import signal
 import socket
+import stat
 import syslog
 import threading
 import time
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
+import mailnotary
 from mailnotary.config.keystore import KeyStore
 from mailnotary.config.load import Configuration
 from mailnotary.config.settings import Settings, SocketSettings
-from mailnotary.daemon import worker
+from mailnotary.daemon import privileges, worker
 from mailnotary.daemon.start import _never_wait_for_logs, _overridden
 
 
@@ -33,6 +37,24 @@ def test_the_command_lines_socket_goes_before_the_files_and_is_warned_of_where_s
     found = _overridden(configuration, listen)
     assert found.settings.listen == (listen or Settings().listen)
     assert [str(warning).partition(" can be")[0] for warning in found.warnings] == [f"--listen: {listen}"] * warned
+
+
+@pytest.mark.root
+def test_a_program_that_the_daemons_user_can_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "opt" / "__init__.py"
+    program.parent.mkdir()
+    program.touch()
+    monkeypatch.setattr(mailnotary, "__file__", str(program))
+    assert privileges.out_of_reach() == ""
+    tmp_path.chmod(0o700)
+    closed = next(str(way) for way in reversed(program.parents) if not way.stat().st_mode & stat.S_IXOTH)
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        text = privileges.out_of_reach()
+    finally:
+        os.seteuid(0)
+    assert text.startswith(f"{program} can't be read by the user nobody: ")
+    assert text.endswith(f": let that user enter the directory {closed}")
 
 
 def test_neither_libmilters_syslog_nor_a_terminal_makes_the_daemon_wait() -> None:

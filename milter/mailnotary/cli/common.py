@@ -25,6 +25,7 @@ from mailnotary.resolver.zone import ZoneError
 if TYPE_CHECKING:
     from mailnotary.config.load import Configuration
 
+ZONE_EXAMPLE = 'example.org: [{TXT: "v=spf1 -all"}]'
 DEFAULT_CONFIG = Path("/etc/mailnotary/mailnotary.yaml")
 
 
@@ -38,7 +39,9 @@ def client_address(text: str) -> IPv4Address | IPv6Address:
 
 def add_zone(parser: argparse.ArgumentParser) -> None:
     """--zone FILE."""
-    parser.add_argument("--zone", type=Path, metavar="FILE", help="answer DNS questions from this YAML file only")
+    parser.add_argument(
+        "--zone", type=Path, metavar="FILE", help=f"answer DNS questions from this YAML file only ({ZONE_EXAMPLE})"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -90,13 +93,15 @@ def read_zone(path: Path) -> ZoneResolver:
     try:
         text = path.read_text("utf-8")
         zone = yaml.load(text, Loader=LOADER)  # noqa: S506, a safe one
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CommandError(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise CommandError(f"{path}: can't be read: {error}") from error
     except yaml.YAMLError as error:
         mistake = yaml_check.first_mistake(text) or yaml_check.UNKNOWN
         raise CommandError(f"{path}:{mistake.line}:{mistake.column}: {mistake.message}") from error
     if not isinstance(zone, dict):
-        raise CommandError(f"{path}: a zone file maps each name to its list of records")
+        raise CommandError(f"{path}: a zone file maps each name to its list of records: {ZONE_EXAMPLE}")
     try:
         return ZoneResolver(zone)
     except ZoneError as error:

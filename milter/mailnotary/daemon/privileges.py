@@ -3,7 +3,9 @@
 import os
 import pwd
 
+import mailnotary
 from mailnotary.errors import SetupError
+from mailnotary.files import not_permitted
 
 
 class UserError(SetupError):
@@ -28,3 +30,10 @@ def drop(user: str) -> None:
     except OSError as error:
         raise UserError(f"user: can't become '{user}': {error.strerror}") from error
     os.environ["HOME"], os.environ["USER"], os.environ["LOGNAME"] = entry.pw_dir, user, user
+
+
+def out_of_reach() -> str:
+    """Why this process can't read its own program, "" if it can. What was loaded as root works on; what is loaded later
+    would be missing."""
+    program = mailnotary.__file__
+    return "" if os.access(program, os.R_OK, effective_ids=True) else f"{program} {not_permitted(program)}"

@@ -46,6 +46,9 @@ def serve(path: Path, listen: str | None = None, timing: Timing | None = None) -
         callbacks.register()
         stand_ins = StandIns(listener.family)
         privileges.drop(settings.user)
+        if problem := privileges.out_of_reach():
+            text = "the daemon's user can't read the program, so parts of it will be missing: install it where it can"
+            logger.warning(text, extra={"fields": {"problem": problem}})
         # All that is imported is never garbage, and the processes share what they do not write to: a collection in any
         # of them would write to all that it looks at.
         gc.collect()

@@ -100,7 +100,9 @@ def _node(name: str, data: Any) -> _Node:
             elif entry == _NXDOMAIN:
                 node.nonexistent = True
             else:
-                raise ZoneError(f"{name}: {entry!r} is not one of TIMEOUT, SERVFAIL, NXDOMAIN")
+                raise ZoneError(
+                    f"{name}: {entry!r} is neither a map such as {{TXT: v=spf1 -all}} nor TIMEOUT, SERVFAIL or NXDOMAIN"
+                )
             continue
         if not isinstance(entry, Mapping) or len(entry) != 1:
             raise ZoneError(f"{name}: {entry!r} is not a one-key map such as {{TXT: v=spf1 -all}}")
