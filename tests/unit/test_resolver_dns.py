@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from mailnotary.resolver import Answer, DnsTempError, MxRecord, RecordKind, ZoneResolver, dns
+from mailnotary.resolver.burst import MAX_QUESTIONS
 from mailnotary.resolver.cache import MIN_TTL
 from mailnotary.resolver.dns import DnsResolver
 from mailnotary.resolver.types import MAX_CNAMES
@@ -368,6 +369,21 @@ def test_the_questions_of_a_message_go_out_on_one_socket_and_no_thread_is_starte
         assert not any(pool.map(lambda i: resolver.lookup(f"n{i}.org", A).exists, range(10)))
     assert _sockets() == before
     assert len(server.questions) == 10
+
+
+def test_the_questions_of_messages_at_the_same_time_go_out_on_one_socket(
+    server: DnsServer, resolver: DnsResolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dns, "BURST_SECONDS", 60)
+    server.faults.delay = 0.2
+    before = _sockets()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: resolver.prefetch([(f"n{i}.org", A)]), range(MAX_QUESTIONS)))
+        assert _sockets() == before + 1
+        names = [f"n{i}.org" for i in reversed(range(MAX_QUESTIONS))]  # nobody leads for long
+        assert not any(pool.map(lambda name: resolver.lookup(name, A).exists, names))
+    assert _sockets() == before
+    assert len(server.questions) == MAX_QUESTIONS
 
 
 def test_who_waits_for_a_burst_is_told_what_others_read(server: DnsServer) -> None:

@@ -77,8 +77,8 @@ class Burst:
         self._left = MAX_QUESTIONS
         self._error: OSError | None = None
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
         self._led = False  # whether a thread waits for the socket, on behalf of the others
+        self._followers: dict[Begun, threading.Lock] = {}  # those who wait for that thread, each at a lock of its own
 
     def add(self, name: bytes, kind: RecordKind) -> Begun | None:
         """One more question, not sent yet; None where it has enough, or the socket has failed or is closed."""
@@ -100,9 +100,8 @@ class Burst:
         except BlockingIOError:
             return  # as good as lost on its way
         except OSError as error:
-            with self._changed:
+            with self._lock:
                 self._error = self._error or _untraced(error)
-                self._changed.notify_all()
                 with suppress(OSError):  # whoever leads is woken: a socket tells of its error once, and here it has
                     self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -114,16 +113,18 @@ class Burst:
         """The reply to a question that `read` has not found, None where there is none until then (by time.monotonic) or
         the burst is flooded; raises OSError, as the socket does. `before_wait` is called first."""
         before_wait()
-        with self._changed:
+        with self._lock:
             while begun.wire is None and self._error is None and not begun.flooded:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
                 if self._led:
-                    self._changed.wait(left)
+                    self._follow(begun, left)
                 else:
                     self._lead(left)
                     self._drain(begun)
+            if self._followers and not self._led:
+                self._wake(next(iter(self._followers)))  # to lead, or to find why nobody can
             return self._read(begun)
 
     def _lead(self, seconds: float) -> None:
@@ -131,13 +132,28 @@ class Burst:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._led = True
-        self._changed.release()
+        self._lock.release()
         try:
             poll.poll(seconds * 1000 + 1)
         finally:
-            self._changed.acquire()
+            self._lock.acquire()
             self._led = False
-            self._changed.notify_all()  # another one may have to lead
+
+    def _follow(self, begun: Begun, seconds: float) -> None:
+        """Waits until whoever leads has its reply, or leads no more."""
+        turn = self._followers[begun] = threading.Lock()
+        turn.acquire()
+        self._lock.release()
+        try:
+            turn.acquire(timeout=seconds)
+        finally:
+            self._lock.acquire()
+            self._followers.pop(begun, None)
+
+    def _wake(self, begun: Begun) -> None:
+        turn = self._followers.pop(begun, None)
+        if turn is not None:
+            turn.release()
 
     def read(self, begun: Begun) -> bytes | None:
         """The reply to a question if it is there; raises OSError, as the socket does."""
@@ -160,12 +176,12 @@ class Burst:
                 return
             except OSError as error:
                 self._error = _untraced(error)
-                self._changed.notify_all()
                 return
             begun = self._begun.get(wire[:2])
             if begun is not None and begun.wire is None and answers(wire, begun.query, begun.name):
                 begun.wire = wire
-                self._changed.notify_all()
+                if self._followers:
+                    self._wake(begun)
             else:
                 self.strays += 1
 

@@ -19,7 +19,7 @@ from mailnotary.resolver.wire import Reply, lower, parse_name
 MAX_BEGUN = 1024  # questions that were sent and that nobody waits for yet: some three for each message under way
 LEFT_SECONDS = 1.0  # after which its answer is kept where nobody waits for it
 BEGUN_SECONDS = 30  # after which none will come
-BURST_SECONDS = 0.01  # in which questions of one thread are of one burst: a message has its keys' and its policy's
+BURST_SECONDS = 0.01  # in which questions are of one burst: those of a message, and of others that come meanwhile
 RESOLV_CONF = "/etc/resolv.conf"
 CACHE_OCTETS = 32 * 1024 * 1024  # memory for answers in one process, about: a hostile zone has 64 KiB at every name
 
@@ -70,7 +70,7 @@ class DnsResolver:
         self._flights: dict[Key, _Flight] = {}
         self._lock = threading.Lock()
         self._begun: dict[Key, _Flight] = {}  # those of the flights that nobody waits for yet, the oldest first
-        self._newest = threading.local()  # `burst`: the thread's newest one, and when that was
+        self._newest: tuple[Burst | None, float] = None, 0.0  # the newest burst, and when that was
 
     def __del__(self) -> None:
         for flight in getattr(
@@ -185,17 +185,19 @@ class DnsResolver:
     def _in_burst(self, name: bytes, kind: RecordKind) -> Begun | None:
         """A question of the burst under way, or of a new one; None where no socket is available."""
         now = time.monotonic()
-        server = usable(self._servers)[0]
-        burst, since = getattr(self._newest, "burst", (None, 0.0))
+        server = self._servers[0]
+        if server.down_until > now:
+            server = usable(self._servers)[0]
+        burst, since = self._newest
         if burst is not None and burst.server is server and now - since < BURST_SECONDS:
-            begun: Begun | None = burst.add(name, kind)
+            begun = burst.add(name, kind)
             if begun is not None:
                 return begun
         try:
             burst = Burst(server, server.connect())
         except OSError:
             return None  # its lookup will say what is wrong
-        self._newest.burst = burst, now
+        self._newest = burst, now
         return burst.add(name, kind)
 
     def _lookup(self, name: bytes, key: Key, deadline: float, flight: _Flight | None, *, whole: bool) -> Answer:
