@@ -11,13 +11,21 @@ switched off meanwhile: there is no garbage in a tree that only grows.
 
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from yaml import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from mailnotary.config import yaml_check
 from mailnotary.config.yaml_check import MAX_DEPTH, Mistake
@@ -118,25 +126,12 @@ def _mistake_after(before: str, message: str) -> Mistake:
     return Mistake(before.count("\n") + 1, len(before) - before.rfind("\n"), message)
 
 
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A list or mapping whose end has not been read yet. `items`: a mapping's keys and values in turn."""
-
-    start: Any  # the event
-    before: int  # nodes of the file before it
-    items: "list[YamlNode]" = field(default_factory=list)
-
-
 class _Composer:
     """Builds nodes from the parser's events, without recursion."""
 
     def __init__(self, text: str, report: Report) -> None:
         self._text = text
         self._report = report
-        self._documents: list[YamlNode] = []
-        self._stack = [_Open(None, 0, self._documents)]
-        self._nodes = 0
-        self._last: Any = None  # the event before
         self._anchors: dict[str, tuple[YamlNode, int]] = {}  # with the number of nodes
 
     def compose(self) -> YamlNode | None:
@@ -144,71 +139,72 @@ class _Composer:
             raise _BrokenFileError(mistake)
         loader = LOADER(self._text)
         try:
-            while (event := loader.get_event()) is not None:
-                self._handle(event)
-                self._last = event
+            return self._root(loader.get_event)
         except yaml.YAMLError:
             raise _BrokenFileError(yaml_check.first_mistake(self._text) or yaml_check.UNKNOWN) from None
         finally:
             loader.dispose()
-        return self._documents[0] if self._documents else None
 
-    def _handle(self, event: Any) -> None:
-        kind = type(event)
-        if kind is yaml.ScalarEvent:  # the most frequent, 300,000 in a large file: no unneeded calls here
-            mark = event.start_mark
-            node = YamlScalar(event.value, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
-            if not event.value:
-                self._place_nothing(node)
-            self._stack[-1].items.append(node)
-            self._nodes += 1
-            if event.anchor is not None:
-                self._anchors[event.anchor] = (node, 1)
-        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-            self._open(event)
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            self._close()
-        elif kind is yaml.AliasEvent:
-            self._alias(event)
-        elif kind is yaml.DocumentStartEvent and self._documents:
-            self._fail(event, yaml_check.SECOND_DOCUMENT)
+    def _root(self, next_event: Callable[[], Any]) -> YamlNode | None:
+        """The file's only node. There are 120,000 events in a large file: what most of them need is in this loop."""
+        items: list[YamlNode] = []  # of the innermost list or mapping that is open: a mapping's keys and values in turn
+        stack: list[tuple[Any, int, list[YamlNode]]] = []  # its start, the nodes before it, the items of what it is in
+        nodes = 0
+        last: Any = None  # the event before
+        node: YamlNode
+        while (event := next_event()) is not None:
+            kind = type(event)
+            if kind is ScalarEvent:
+                mark, text = event.start_mark, event.value
+                node = YamlScalar(text, not event.style and event.tag is None, mark.line + 1, mark.column + 1)
+                if not text:
+                    self._place_nothing(node, last)
+                nodes += 1
+                if event.anchor is not None:
+                    self._anchors[event.anchor] = (node, 1)
+                items.append(node)
+            elif kind is MappingStartEvent or kind is SequenceStartEvent:
+                if len(stack) == MAX_DEPTH:
+                    self._fail(event, yaml_check.TOO_DEEP)
+                self._check_count(nodes, event)
+                stack.append((event, nodes, items))
+                items = []
+                nodes += 1
+            elif kind is MappingEndEvent or kind is SequenceEndEvent:
+                start, before, outer = stack.pop()
+                mark = start.start_mark
+                if kind is MappingEndEvent:
+                    node = YamlMapping(self._pairs(items), mark.line + 1, mark.column + 1)
+                else:
+                    node = YamlSequence(items, mark.line + 1, mark.column + 1)
+                if start.anchor is not None:
+                    self._anchors[start.anchor] = (node, nodes - before)
+                items = outer
+                items.append(node)
+            elif kind is AliasEvent:
+                node, count = self._of_alias(event)
+                nodes += count
+                self._check_count(nodes, event)
+                items.append(node)
+            elif kind is DocumentStartEvent and items:
+                self._fail(event, yaml_check.SECOND_DOCUMENT)
+            last = event
+        return items[0] if items else None
 
-    def _place_nothing(self, node: YamlScalar) -> None:
+    def _place_nothing(self, node: YamlScalar, last: Any) -> None:
         """An empty value is placed after the ':' of its key; parsers differ in where they place it."""
-        end = self._last.end_mark
+        end = last.end_mark
         colon = _COLON.match(self._text, end.index)
         if node.plain and colon:
             node.line, node.column = end.line + 1, end.column + len(colon.group()) + 1
 
-    def _open(self, event: Any) -> None:
-        if len(self._stack) > MAX_DEPTH:
-            self._fail(event, yaml_check.TOO_DEEP)
-        self._check_count(event)
-        self._stack.append(_Open(event, self._nodes))
-        self._nodes += 1
-
-    def _close(self) -> None:
-        done = self._stack.pop()
-        line, column = _start(done.start)
-        node: YamlNode
-        if type(done.start) is yaml.MappingStartEvent:
-            node = YamlMapping(self._pairs(done.items), line, column)
-        else:
-            node = YamlSequence(done.items, line, column)
-        self._stack[-1].items.append(node)
-        if done.start.anchor is not None:
-            self._anchors[done.start.anchor] = (node, self._nodes - done.before)
-
-    def _alias(self, event: Any) -> None:
+    def _of_alias(self, event: Any) -> tuple[YamlNode, int]:
         if event.anchor not in self._anchors:
             self._fail(event, unknown_alias(event.anchor))
-        node, nodes = self._anchors[event.anchor]
-        self._nodes += nodes
-        self._check_count(event)
-        self._stack[-1].items.append(node)
+        return self._anchors[event.anchor]
 
-    def _check_count(self, event: Any) -> None:
-        if self._nodes > MAX_NODES:
+    def _check_count(self, nodes: int, event: Any) -> None:
+        if nodes > MAX_NODES:
             self._fail(event, f"more than {MAX_NODES} values with all aliases expanded: is this intended?")
 
     def _pairs(self, items: "list[YamlNode]") -> "list[tuple[YamlScalar, YamlNode]]":
