@@ -6,6 +6,7 @@ import pwd
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
 from mailnotary.config import keystore_file, keystore_files, private_key
-from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore
+from mailnotary.config.keystore import Allow, KeyEntry, KeyState, KeyStore, StoredKey
 from mailnotary.config.yaml_nodes import ConfigError, Report
 from mailnotary.crypto import KeyLoadError, PrivateKey, generate_private_key, load_private_key
 
@@ -359,6 +360,16 @@ def test_a_keystore_travels_to_other_processes(directory: Path) -> None:
         directory, "domains: {a.example: {keys: [{selector: a, file: a.pem}], allow: {networks: [10.0.0.1]}}}"
     )
     assert pickle.loads(pickle.dumps(keystore)) == keystore
+
+
+def test_no_value_of_an_entry_is_lost_on_the_way_to_other_processes() -> None:
+    keys = [StoredKey(f"s{state}", f"/{state}.pem", state, b"pem", "next", "a fault") for state in KeyState]
+    allow = Allow(("*@a.example",), (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")), ("b@*",))
+    entry = KeyEntry("a.example", "b.example", True, tuple(keys), allow, "k.yaml", True)
+    objects: list[KeyEntry | StoredKey | Allow] = [entry, *keys, allow]
+    for one in objects:  # a value that every object has is not told from one that was lost
+        assert all(getattr(one, each.name) not in (each.default, None) for each in fields(one))
+    assert pickle.loads(pickle.dumps(entry)) == entry
 
 
 def test_keys_are_never_printed(directory: Path, pem: bytes) -> None:

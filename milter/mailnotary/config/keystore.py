@@ -1,15 +1,12 @@
 """keystore.yaml as frozen values: which domain signs with which keys, and who may sign as it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
-from operator import attrgetter
-from typing import TypeVar
+from typing import Any
 
 from mailnotary.config.settings import Network
-
-T = TypeVar("T")
 
 
 class KeyState(StrEnum):
@@ -38,15 +35,6 @@ def file_digest(pem: bytes) -> bytes:
     return sha256(pem).digest()
 
 
-def _pickled_by_values(cls: type[T]) -> type[T]:
-    """Has the values of a dataclass pickled, and an object made of them: the way that dataclasses come with looks up
-    the fields each time, and thousands of entries are written at a reload, one read for each message that is signed."""
-    values = attrgetter(*(one.name for one in fields(cls)))  # type: ignore[arg-type]  # cls is a dataclass
-    cls.__reduce__ = lambda self: (cls, values(self))  # type: ignore[method-assign]
-    return cls
-
-
-@_pickled_by_values
 @dataclass(frozen=True, slots=True)
 class StoredKey:
     """One key of an entry, with its PEM octets as they were read and checked at load. `retire_after` is the selector of
@@ -61,7 +49,6 @@ class StoredKey:
     fault: str = ""
 
 
-@_pickled_by_values
 @dataclass(frozen=True, slots=True)
 class Allow:
     """Whose mail is signed as an entry's domain. If empty: all mail of ours."""
@@ -74,7 +61,6 @@ class Allow:
 ALL_OF_OURS = Allow()
 
 
-@_pickled_by_values
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
     """One domain of the keystore. `name` is its key in the file ("*" for the catch-all), `domain` the d= that it
@@ -87,6 +73,14 @@ class KeyEntry:
     allow: Allow
     source: str = ""  # the file that has the entry, or the program or database
     from_source: bool = False  # whether that is a program or a database, which alone may change the entry
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as plain values: pickle would look up each class by its name, and dataclasses would their fields.
+        # Thousands of entries are written at a reload, and one is read for each message that is signed.
+        names = self.name, self.domain, self.include_subdomains
+        keys = [(key.selector, key.file, key.state.value, key.pem, key.retire_after, key.fault) for key in self.keys]
+        allow = self.allow.auth_users, self.allow.networks, self.allow.envelope_from
+        return _entry_of, (names, keys, allow, (self.source, self.from_source))
 
     def idle(self, key: StoredKey, published: Published) -> str:
         """Why one of the entry's keys does not sign at present; "" if it does."""
@@ -113,6 +107,12 @@ class KeyEntry:
             return key.state is KeyState.ACTIVE
         name = self.domain, key.selector
         return name in published or (*name, file_digest(key.pem)) in published
+
+
+def _entry_of(names: Any, keys: Any, allow: Any, origin: Any) -> KeyEntry:
+    name, domain, include_subdomains = names
+    stored = tuple([StoredKey(selector, file, KeyState(state), *rest) for selector, file, state, *rest in keys])
+    return KeyEntry(name, domain, include_subdomains, stored, Allow(*allow), *origin)
 
 
 @dataclass(frozen=True, slots=True)

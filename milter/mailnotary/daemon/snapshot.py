@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 _FOOTER: Final = struct.Struct("=Q")  # where the entries end and their index begins
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_BUFFER: Final = 262_144  # octets; an entry has some 2,000 for each RSA key
 _NO_ENTRIES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -31,12 +32,11 @@ class Snapshot:
         """A new one of a value that is read as a whole, and of entries that are read one by one. Raises OSError for
         lack of memory or descriptors."""
         snapshot = cls(os.memfd_create("mailnotary-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-        with open(snapshot.descriptor, "wb", closefd=False) as file:
-            index = {}
+        with open(snapshot.descriptor, "wb", _BUFFER, closefd=False) as file:
+            index, end = {}, 0
             for name, entry in entries.items():
-                index[name] = file.tell()
-                file.write(pickle.dumps(entry, pickle.HIGHEST_PROTOCOL))
-            end = file.tell()
+                index[name] = end
+                end += file.write(pickle.dumps(entry, pickle.HIGHEST_PROTOCOL))
             file.write(pickle.dumps((value, index), pickle.HIGHEST_PROTOCOL))
             file.write(_FOOTER.pack(end))
         fcntl.fcntl(snapshot.descriptor, fcntl.F_ADD_SEALS, _SEALS)
