@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 
 _KEY_EXAMPLE = "{selector: rsa2026, file: keys/example.org.rsa2026.pem}"
+_ENTRY_EXAMPLE = f"keys: [{_KEY_EXAMPLE}]"
 
 
 def load(path: Path, *, uid: int, gids: Collection[int]) -> KeyStore:
@@ -153,30 +154,29 @@ class KeystoreReader:
 
     def _read_entry(self, name: str, place: YamlScalar, node: YamlNode) -> KeyEntry | None:
         try:
-            section = mapping_of(node, f"keys: [{_KEY_EXAMPLE}]")
+            section = mapping_of(node, _ENTRY_EXAMPLE)
         except ValueError as error:
             self._report.error(node, str(error))
             return None
         self._selectors, self._successors = [], []
-        self._domain = _signs_as(name, section)
         fields = values(section, self._report, _ENTRY)
-        keys = self._keys(fields.get("keys"))
+        self._domain = fields.get("domain", name)
+        written = fields.get("keys")
         entry = KeyEntry(
             name=name,
-            domain=fields.get("domain", name),
+            domain=self._domain,
             include_subdomains=fields.get("include_subdomains", False),
-            keys=keys,
+            keys=self._keys(written),
             allow=fields.get("allow", ALL_OF_OURS),
             source=self._file,
         )
         self._check_names(entry, place, section)
-        self._check_keys(entry, place, section)
+        self._check_keys(entry, place, written)
         return entry
 
     def _check_names(self, entry: KeyEntry, place: YamlScalar, section: YamlMapping) -> None:
-        signs_as = section.get("domain")
         if entry.name == "*":
-            if signs_as is None:
+            if section.get("domain") is None:
                 self._report.error(
                     place, "'*' covers any domain and needs its own: write 'domain: example.org' below it"
                 )
@@ -184,14 +184,13 @@ class KeystoreReader:
                 self._report.error(section.get("include_subdomains"), "'*' covers every domain: remove this")
         elif not is_subdomain(entry.name, entry.domain) and not is_subdomain(entry.domain, entry.name):
             self._report.warn(
-                signs_as,
+                section.get("domain"),
                 f"DMARC never counts a signature of {entry.domain} for {entry.name}: the domains are not aligned",
             )
 
-    def _check_keys(self, entry: KeyEntry, place: YamlScalar, section: YamlMapping) -> None:
-        written = section.get("keys")
+    def _check_keys(self, entry: KeyEntry, place: YamlScalar, written: YamlNode | None) -> None:
         if written is None or (isinstance(written, YamlSequence) and not written.items):
-            instead = f"write 'keys: [{_KEY_EXAMPLE}]', or remove the entry"
+            instead = f"write '{_ENTRY_EXAMPLE}', or remove the entry"
             self._report.error(written or place, f"{shown(entry.name)} has no keys: {instead}")
         elif entry.keys and all(key.state is KeyState.RETIRED for key in entry.keys):
             self._report.warn(place, f"all keys of {entry.name} are retired, so its mail is not signed")
@@ -227,14 +226,19 @@ class KeystoreReader:
         if node is None:
             return ()
         try:
-            keys = list_of(self._key, _KEY_EXAMPLE)(node, self._report)
+            parts = _PARTS(node, self._report)
         except ValueError as error:
             self._report.error(node, str(error))
             return ()
-        return tuple(key for key in keys if key is not None)
+        return tuple([key for part in parts if (key := self._key(part)) is not None])
 
-    def _key(self, node: YamlNode, report: Report) -> StoredKey | None:
-        section = mapping_of(node, _KEY_EXAMPLE)
+    def _key(self, node: YamlNode) -> StoredKey | None:
+        report = self._report
+        try:
+            section = mapping_of(node, _KEY_EXAMPLE)
+        except ValueError as error:
+            report.error(node, str(error))
+            return None
         fields = values(section, report, _KEY)
         selector, file_node = section.get("selector"), section.get("file")
         file = fields.get("file", self._default_file if file_node is None else None)
@@ -307,11 +311,6 @@ def signing_domain(text: str) -> str:
     return name
 
 
-def _signs_as(name: str, section: YamlMapping) -> str:
-    """The domain that an entry signs as. Its errors are reported when the entry is read."""
-    return _first(section, "domain", _SIGNS_AS) or name
-
-
 @lru_cache(maxsize=1024)  # thousands of domains name the same few
 def selector_name(text: str) -> str:
     """sub-domain *( "." sub-domain ) (RFC 6376 section 3.1); U-labels as A-labels (RFC 8616 section 4)."""
@@ -324,6 +323,7 @@ def selector_name(text: str) -> str:
 
 
 _SIGNS_AS = scalar(signing_domain, "a domain like example.org")
+_PARTS: Converter[tuple[YamlNode, ...]] = list_of(lambda node, _report: node, _KEY_EXAMPLE)
 _PATTERNS = list_of(text("a pattern like *@example.org"), '"*@example.org"')
 _ALLOW: dict[str, Converter[Any]] = {"auth_users": _PATTERNS, "networks": networks, "envelope_from": _PATTERNS}
 _ENTRY: dict[str, Converter[Any]] = {
