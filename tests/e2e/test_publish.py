@@ -228,6 +228,11 @@ def test_what_is_wrong_with_the_file_of_a_tsig_key_is_said(text: str, mode: int,
         tsig.read(path)
 
 
+def test_a_missing_tsig_key_is_said_with_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(tsig.TsigFileError, match=r"none: does not exist: write it with `tsig-keygen NAME`"):
+        tsig.read(tmp_path / "none")
+
+
 def test_knots_form_of_a_tsig_key_is_read(tmp_path: Path) -> None:
     key = tsig.read(_key(tmp_path, "# hmac-sha512:k.example:c2VjcmV0\nkey:\n- id: k.example\n"))
     assert (key.name, key.algorithm, key.secret) == ("k.example", "hmac-sha512", b"secret")

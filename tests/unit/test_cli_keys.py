@@ -735,6 +735,7 @@ def test_dns_all_is_a_zone_file(setup: Setup) -> None:
     assert len(re.findall(r"\sTXT\s", loaded)) == 3
     (setup.directory / "keys" / "a.example.s1.pem").unlink()
     assert "s1._domainkey.a.example is left out" in setup.run("dns", "--all", status=1)
+    assert "take one DOMAIN, not --all" in setup.run("dns", "--all", "--publish", status=1)
 
 
 def test_rotate_all_passes_over_what_can_not_be_rotated(setup: Setup) -> None:

@@ -165,6 +165,11 @@ def test_sign_leaves_out_a_separator_and_takes_one_message(
     (tmp_path / "m.eml").write_bytes(FROM + plain + b"\n" + FROM + plain)
     assert main(arguments) == 1
     assert b"several messages" in capsysbinary.readouterr().err
+    (tmp_path / "m.eml").write_bytes(plain)
+    (tmp_path / "k.pem").unlink()
+    assert main(arguments) == 1
+    said = f"mailnotary sign: {tmp_path}/m.eml: not signed: {tmp_path}/k.pem: does not exist: "
+    assert capsysbinary.readouterr().err.decode().startswith(said)
 
 
 def test_standard_input_may_be_an_mbox(

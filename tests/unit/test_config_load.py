@@ -164,17 +164,20 @@ from mailnotary.config.load import load_configuration
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 path = Path(sys.argv[1])
 print(load_configuration(path).stranger, *load_configuration(path).faults, sep="|")
-sys.exit(main(["check-config", "-c", str(path)]))
+sys.exit(main(["check-config", "-c", str(path)]) + 2 * main(["keygen", "b.example", "s1", "-c", str(path)]))
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(open_directory / "m.yaml")], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 3, done.stderr
     assert done.stdout, done.stderr
     first, second = done.stdout.splitlines()[:2]
     assert first.startswith("nobody|")
     assert first.endswith("you (nobody) can't read it: run this as root, which reads keys as root")
     assert "whether the daemon can use the keys can't be told, because this runs as nobody" in second
+    assert "  signs for 1 domain: 1 active key" in done.stdout.splitlines()
+    assert "can't be used" not in done.stdout
+    assert done.stderr.splitlines()[-1].endswith(": Permission denied: run this as root")
     assert "chown" not in done.stdout + done.stderr
 
 

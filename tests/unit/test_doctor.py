@@ -350,7 +350,7 @@ def test_the_daemon_is_found_among_the_milters(listen: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "inet:127.0.0.1:8892", "inet:192.0.2.1:8891", "unix:mailnotary/mailnotary.sock", "nonsense"]
+    "value", ["", "inet:127.0.0.1:8892", "inet:192.0.2.1:8891", "unix:mailnotary/mailnotary.sock", "$nonsense"]
 )
 def test_without_the_daemon_among_the_milters_it_says_the_line_to_add(value: str) -> None:
     findings = check({"smtpd_milters": value, "non_smtpd_milters": value})
@@ -389,6 +389,16 @@ def test_a_path_that_the_chroot_hides_is_replaced(value: str, better: str) -> No
     assert finding.level is Level.ERROR
     assert "all mail waits" in finding.text
     assert finding.advice == f"postconf smtpd_milters={better} && postfix reload"
+
+
+@pytest.mark.parametrize(
+    "value", ["nonsense", "mailnotary/mailnotary.sock", "unix:mailnotary/mailnotary.sok", "127.0.0.1:8891"]
+)
+def test_an_address_that_postfix_can_not_use_is_replaced(value: str) -> None:
+    finding = only(check({"smtpd_milters": f"unix:mailnotary/other.sock {value}"}, listen=UNIX), "smtpd_milters")
+    assert finding.text == f"{value} is not there, as Postfix reads it: all mail waits"
+    wanted = "'unix:mailnotary/other.sock, unix:mailnotary/mailnotary.sock'"
+    assert finding.advice == f"postconf smtpd_milters={wanted} && postfix reload"
 
 
 def test_other_milters_keep_their_own_settings_where_ours_is_added() -> None:

@@ -91,7 +91,7 @@ def summary(configuration: Configuration) -> Iterator[str]:
     if settings.mode in (Mode.VERIFY, Mode.OBSERVE):
         yield f"signs nothing: mode is {settings.mode}"
     else:
-        yield from _signing(keystore)
+        yield from _signing(keystore, stranger=bool(configuration.stranger))
     if settings.mode is Mode.OBSERVE:
         yield f"{_verifying(settings)}; and changes nothing: mode is observe"
     elif settings.mode is Mode.SIGN:
@@ -102,16 +102,17 @@ def summary(configuration: Configuration) -> Iterator[str]:
         yield f"reports to the domains of others as {settings.reports.from_}, by `mailnotary reports`"
 
 
-def _signing(keystore: KeyStore) -> Iterator[str]:
+def _signing(keystore: KeyStore, *, stranger: bool) -> Iterator[str]:
+    """`stranger`: which keys the daemon can use is not known."""
     if not keystore.entries:
         yield "signs nothing: the keystore has no domains"
         return
     if from_source := sum(entry.from_source for entry in keystore.entries.values()):
         yield f"{counted(from_source, 'domain')} of these from the source of keys"
     keys = [key for entry in keystore.entries.values() for key in entry.keys]
-    usable = [key for key in keys if key.state in IDLE_STATES or not key.fault]
+    usable = [key for key in keys if stranger or key.state in IDLE_STATES or not key.fault]
     states = Counter(key.state for key in usable)
-    signing = len(keystore.entries) - len(keystore.waiting())
+    signing = len(keystore.entries) - (0 if stranger else len(keystore.waiting()))
     yield f"signs for {counted(signing, 'domain')}: {counted(states[KeyState.ACTIVE], 'active key')}"
     if broken := len(keys) - len(usable):
         yield f"{counted(broken, 'key')} that can't be used"

@@ -62,6 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the records of one domain."""
     configuration = read_configuration(args.config, source=True)
+    if args.all and (args.publish or args.spf is not None or args.dmarc is not None):
+        raise CommandError("--publish, --spf and --dmarc take one DOMAIN, not --all")
     if args.all:
         return _all(configuration, as_json=args.json)
     domain = domain_name(args.domain)

@@ -14,6 +14,7 @@ from mailnotary.cli.common import add_config, read_configuration
 from mailnotary.cli.messages import read_message
 from mailnotary.config.keystore import IDLE_STATES
 from mailnotary.crypto import KeyLoadError
+from mailnotary.escape import printable
 from mailnotary.mail.address import author
 from mailnotary.mail.message import crlf, parse
 from mailnotary.session.outbound import signer_of
@@ -41,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     keys = [key for key in entry.keys if key.state not in IDLE_STATES]
     if not keys:
         raise CommandError(f"{name}: not signed: all keys of the entry {entry.name} are retired")
+    if faulty := next((key for key in keys if key.fault), None):
+        raise CommandError(f"{name}: not signed: {printable(faulty.file)}: {faulty.fault}")
     try:
         signers = [signer_of(entry.domain, key, configuration.settings.signing) for key in keys]
         job = dkim.MessageSigner(message.fields, signers, now=int(time.time()), again=True)

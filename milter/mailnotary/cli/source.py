@@ -128,8 +128,11 @@ def _seal(words: list[str]) -> int:
     octets = sys.stdin.buffer.read(MAX_PEM_OCTETS + 1)
     try:
         load_private_key(octets)
+    except KeyLoadError as error:
+        raise CommandError(f"standard input: {error}") from error
+    try:
         sealer = Sealer(read_secret(file, os.geteuid(), (os.getegid(), *os.getgroups()), MAX_SEAL_FILE))
     except KeyLoadError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(f"{file}: {error}") from error
     print(sealer.seal(octets, domain_name(domain), selector))
     return 0

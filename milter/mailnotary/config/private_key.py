@@ -10,6 +10,8 @@ from mailnotary.config.keystore import StoredKey
 from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError, PrivateKey, load_private_key
 from mailnotary.files import closed_directory, group_name, user_name
 
+_NO_KEY = "check the name; for a new key, remove this one and run `mailnotary keygen`"
+
 
 def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False, copies: str = "keys") -> bytes:
     """The octets of a private key file; whether they are a key is not looked at. The file must be readable for this
@@ -25,7 +27,7 @@ def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False
 
 def read_secret(path: str, uid: int, gids: Collection[int], octets: int) -> bytes:
     """The octets of another file with a secret, at most so many, under the rules of `read_key`. Raises KeyLoadError."""
-    data, status = _read(path, uid, os.path.dirname(path))
+    data, status = _read(path, uid, os.path.dirname(path), "check the name, or create it")
     _check_access(path, status, uid, gids, os.path.dirname(path))
     if len(data) > octets:
         raise KeyLoadError(f"larger than {octets} octets: is this the right file?")
@@ -39,12 +41,12 @@ def load_key(key: StoredKey) -> PrivateKey:
     return load_private_key(key.pem)
 
 
-def _read(path: str, uid: int, copies: str) -> tuple[bytes, os.stat_result]:
+def _read(path: str, uid: int, copies: str, if_missing: str = _NO_KEY) -> tuple[bytes, os.stat_result]:
     try:
         # Without O_NONBLOCK a named pipe would keep us waiting for someone to write into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise KeyLoadError(_not_opened(path, uid, copies, error)) from error
+        raise KeyLoadError(_not_opened(path, uid, copies, error, if_missing)) from error
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -63,11 +65,11 @@ def _read(path: str, uid: int, copies: str) -> tuple[bytes, os.stat_result]:
     return data, before
 
 
-def _not_opened(path: str, uid: int, copies: str, error: OSError) -> str:
+def _not_opened(path: str, uid: int, copies: str, error: OSError, if_missing: str) -> str:
     if isinstance(error, FileNotFoundError):
         if os.path.islink(path):
             return f"a symbolic link to {shlex.quote(os.readlink(path))}, which does not exist: fix or remove the link"
-        return "does not exist: check the name; for a new key, remove this one and run `mailnotary keygen`"
+        return f"does not exist: {if_missing}"
     if not isinstance(error, PermissionError):
         return f"can't be opened: {error.strerror}"
     if os.geteuid() not in (0, uid):  # whether the daemon can read it is not known, and nothing needs to be changed

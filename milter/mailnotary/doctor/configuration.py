@@ -26,7 +26,8 @@ def read(path: Path) -> tuple[Settings | None, KeyStore | None, list[Finding]]:
         findings += [error("configuration", str(problem)) for problem in problems.problems]
         return _settings_alone(path), None, findings
     findings += [warning("configuration", str(problem)) for problem in configuration.warnings]
-    findings += [error("keys", f"{fault}; the mail of its domain waits") for fault in configuration.faults]
+    if not configuration.stranger:  # whose faults say nothing about the daemon, as `_account` does
+        findings += [error("keys", f"{fault}; the mail of its domain waits") for fault in configuration.faults]
     findings.append(ok("configuration", f"{path} is good"))
     findings += _keys(path, configuration)
     return configuration.settings, configuration.keystore, findings

@@ -4,12 +4,14 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 from mailnotary.config.listen import Listen
 from mailnotary.doctor.instance import Postfix, assignments
 
 _UNIX = {"unix", "local"}
+_FAMILIES = _UNIX | {"inet", "inet6"}
 _MILTER = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")  # an entry of smtpd_milters: bare, or in braces with its own settings
 
 
@@ -64,13 +66,26 @@ def misses(text: str, listen: Listen, postfix: Postfix) -> bool:
     return family in _UNIX and listen.family == "unix" and path == listen.path and not calls(text, listen, postfix)
 
 
+def mistyped(text: str, listen: Listen, postfix: Postfix) -> bool:
+    """Whether a milter's address is none that Postfix knows, or has almost the name of the daemon's socket, in its
+    directory."""
+    family, colon, path = text.partition(":")
+    if not colon or family not in _FAMILIES:
+        return not text.startswith("$")  # a variable that is defined nowhere may be somebody else's
+    if family not in _UNIX or listen.family != "unix" or calls(text, listen, postfix) or misses(text, listen, postfix):
+        return False
+    ours, theirs = PurePosixPath(listen.path), PurePosixPath(path)
+    alike = bool(get_close_matches(theirs.name, [ours.name], cutoff=0.8))
+    return alike and calls(f"{family}:{theirs.with_name(ours.name)}", listen, postfix)
+
+
 def corrected(value: str, listen: Listen, postfix: Postfix, wanted: str) -> str:
     """The list of milters with the daemon in it exactly once, under its right address."""
     entries = milters(value)
     present = any(calls(milter.address, listen, postfix) for milter in entries)
     kept: list[str] = []
     for milter in entries:
-        if not misses(milter.address, listen, postfix):
+        if not misses(milter.address, listen, postfix) and not mistyped(milter.address, listen, postfix):
             kept.append(milter.text)
         elif not present:
             kept.append(milter.text.replace(milter.address, wanted))

@@ -13,7 +13,7 @@ from mailnotary.doctor.finding import Finding, error, ok, unknown, warning
 from mailnotary.doctor.forwarding import FORWARDING_SETTINGS
 from mailnotary.doctor.instance import Postfix, assignments, public
 from mailnotary.doctor.machine import command, failure
-from mailnotary.doctor.milters import address, calls, corrected, milters, misses
+from mailnotary.doctor.milters import address, calls, corrected, milters, misses, mistyped
 from mailnotary.doctor.transport import TRANSPORT_SETTINGS
 from mailnotary.domain import is_domain_name, is_subdomain, to_ascii
 from mailnotary.escape import printable
@@ -157,6 +157,9 @@ def _listed(name: str, value: str, listen: Listen, postfix: Postfix, wanted: str
     if wrong := next((milter for milter in entries if misses(milter.address, listen, postfix)), None):
         text = f"Postfix looks for {printable(wrong.address)} in its chroot, where it does not exist: all mail waits"
         yield error(name, text, advice)
+        return
+    if wrong := next((milter for milter in entries if mistyped(milter.address, listen, postfix)), None):
+        yield error(name, f"{printable(wrong.address)} is not there, as Postfix reads it: all mail waits", advice)
         return
     if daemon := next((milter for milter in entries if calls(milter.address, listen, postfix)), None):
         yield ok(name, f"Postfix calls {printable(daemon.address)}")

@@ -59,7 +59,9 @@ def locked(keystore: Path) -> Iterator[None]:
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise NewKeyError(f"{directory}: {error.strerror}: create the directory, or name another keystore") from error
+        missing = ": create the directory, or name another keystore"
+        remedy = "" if isinstance(error, PermissionError) else missing
+        raise NewKeyError(f"{directory}: {_reason(error)}{remedy}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -128,7 +130,12 @@ def store(
 def _failed(path: Path, error: OSError) -> NewKeyError:
     """The error for a path, or for the part of it that the system names."""
     named = str(error.filename or "")
-    return NewKeyError(f"{named if named.startswith('/') else path}: {error.strerror}")
+    return NewKeyError(f"{named if named.startswith('/') else path}: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    as_root = ": run this as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+    return f"{error.strerror}{as_root}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,7 @@ def _read(home: int, path: Path, owner: Owner | None) -> _Old | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise NewKeyError(f"{path}: can't be read: {error.strerror}") from error
+        raise NewKeyError(f"{path}: can't be read: {_reason(error)}") from error
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         data = file.read(MAX_KEYSTORE + 1)

@@ -29,6 +29,8 @@ def read(path: Path) -> TsigKey:
     """The key in a file, to which only root and the user of this process may have access. Raises TsigFileError."""
     try:
         descriptor = open_regular(path)
+    except FileNotFoundError:
+        raise TsigFileError(f"{path}: does not exist: write it with `tsig-keygen NAME` or `keymgr -t NAME`") from None
     except OSError as error:
         who = user_name(os.geteuid())
         raise TsigFileError(f"{path}: can't be read by the user {who}: {error.strerror}") from error
