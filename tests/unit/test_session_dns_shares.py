@@ -106,6 +106,16 @@ def test_a_forged_message_is_refused(helo: str, mail_from: str, signatures: str)
     assert reply.code == 550
 
 
+@pytest.mark.parametrize(("helo", "domain"), [("h.example", "BANK.example"), ("H.Example", "bank.example")])
+def test_a_name_in_capitals_is_asked_for_once(helo: str, domain: str) -> None:
+    """What is begun with early is what the check then asks, in the very same letters."""
+    questions = [
+        play("From: ceo@bank.example", helo, f"<a@{domain}>").record.questions
+        for helo, domain in ((helo, domain), ("h.example", "bank.example"))
+    ]
+    assert questions[0] == questions[1]
+
+
 @pytest.mark.parametrize("domain", ["ptr.example", "p.example"])
 def test_names_of_the_client_that_never_answer_are_no_match(domain: str) -> None:
     """Five of them would take all the time of MAIL FROM."""

@@ -43,7 +43,7 @@ class MessageResolver:
         self._inner = inner
         self._timed = timed(inner)
         self._clock = clock
-        self._deadline = clock() + seconds
+        self._deadline = clock() + seconds if seconds < math.inf else seconds
         self._share = share
         self._octets = share.octets  # that are left
         self.asked: set[tuple[str, RecordKind]] = set()

@@ -41,11 +41,12 @@ class Budget:
     their time is what their users give them. `too_large` says why its header is not read, "" while it is."""
 
     __slots__ = (
+        "_arc",
+        "_dkim2",
         "_fields",
         "_header_bytes",
         "_octets",
-        "arc",
-        "dkim2",
+        "_resolver",
         "helo",
         "keys",
         "mail_from",
@@ -54,6 +55,7 @@ class Budget:
     )
 
     def __init__(self, resolver: Resolver, *, header_bytes: int, max_signatures: int) -> None:
+        self._resolver = resolver
         self._header_bytes = header_bytes
         self._octets = header_bytes  # that are left
         self._fields = MAX_FIELDS  # that are left
@@ -62,8 +64,22 @@ class Budget:
         self.helo = MessageResolver(resolver, HELO)
         self.keys = MessageResolver(resolver, Share(max_signatures, KEY_OCTETS))
         self.policy = MessageResolver(resolver, POLICY)
-        self.arc = MessageResolver(resolver, ARC)
-        self.dkim2 = MessageResolver(resolver, DKIM2)
+        self._arc: MessageResolver | None = None
+        self._dkim2: MessageResolver | None = None
+
+    @property
+    def arc(self) -> MessageResolver:
+        """Its share for ARC: most mail has no chain, and needs none."""
+        if self._arc is None:
+            self._arc = MessageResolver(self._resolver, ARC)
+        return self._arc
+
+    @property
+    def dkim2(self) -> MessageResolver:
+        """Its share for DKIM2, in the same way."""
+        if self._dkim2 is None:
+            self._dkim2 = MessageResolver(self._resolver, DKIM2)
+        return self._dkim2
 
     def take_field(self, octets: int) -> bool:
         """Bills a header field of so many octets; False if the header is too large from here on."""
@@ -81,8 +97,8 @@ class Budget:
     @property
     def questions(self) -> int:
         """How many different questions were asked, begun ones among them."""
-        shares = self.mail_from, self.helo, self.keys, self.policy, self.arc, self.dkim2
-        return len(set().union(*[share.asked for share in shares]))
+        shares = self.mail_from, self.helo, self.keys, self.policy, self._arc, self._dkim2
+        return len(set().union(*[share.asked for share in shares if share is not None]))
 
 
 def readable(values: Sequence[bytes]) -> int:

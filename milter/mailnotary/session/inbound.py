@@ -12,7 +12,6 @@ from mailnotary.dkim import DkimResult
 from mailnotary.dkim.bodies import BodyHashes
 from mailnotary.dmarc import DmarcResult
 from mailnotary.dmarc import Trace as DmarcTrace
-from mailnotary.domain import is_domain_name, to_ascii
 from mailnotary.mail.address import Author
 from mailnotary.mail.mailboxes import AuthorProblem
 from mailnotary.mail.message import HeaderField
@@ -22,6 +21,8 @@ from mailnotary.session.experiment import Observed, Recipients, is_observed
 from mailnotary.session.forwarded import with_passage
 from mailnotary.session.policy import MAX_CLAIMED, strictest
 from mailnotary.spf import SpfIdentity, SpfResult, TraceStep
+from mailnotary.spf.client_address import client_address
+from mailnotary.spf.identity import a_labels, is_mail_domain
 from mailnotary.status import ArcStatus, DmarcStatus, SpfStatus
 
 RESERVE = 0.25  # of the time of two parts of the checks: what the second has even if the first never ends
@@ -83,8 +84,7 @@ class Inbound:
         if self._mail_from:
             _begin_spf(self._budget.mail_from, self._mail_from.rpartition("@")[2], RecordKind.TXT)
         if self._checks_helo():
-            address = RecordKind.A if self._client.version == 4 else RecordKind.AAAA
-            _begin_spf(self._budget.helo, self._helo, RecordKind.TXT, address)
+            _begin_spf(self._budget.helo, self._helo, RecordKind.TXT, client_address(self._client).kind)
 
     def check_spf(self) -> tuple[SpfResult, ...]:
         """SPF of HELO and MAIL FROM, each its own result (RFC 7208 sections 2.3 and 2.4)."""
@@ -227,7 +227,7 @@ class Inbound:
 
 
 def _begin_spf(dns: MessageResolver, name: str, *kinds: RecordKind) -> None:
-    """Asks for records of a domain that will be checked."""
-    domain = to_ascii(name)
-    if domain and "." in domain and is_domain_name(domain):
+    """Asks for records of a domain that will be checked, in the very letters in which the check will ask."""
+    domain = a_labels(name)
+    if domain is not None and is_mail_domain(domain):
         dns.prefetch([(domain, kind) for kind in kinds])
