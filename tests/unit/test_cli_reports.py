@@ -238,7 +238,7 @@ def test_a_key_that_signs_for_everybody_does_not_make_reports_pass(
     [
         (
             ("file: k.pem}", "file: k.pem, state: retired}"),
-            "no key of example.net signs, so that reports can't be signed",
+            "no key of example.net signs, so reports can't be signed",
         ),
         (("k.pem", "nowhere.pem"), "can't be signed: "),
     ],

@@ -22,7 +22,7 @@ COMMANDS = {
     "keys": "show every key, whether it signs and is in DNS",
     "dns": "print a domain's DNS records, check its SPF and DMARC",
     "rotate": "replace the keys of a domain by new ones",
-    "source": "show how it goes with keys from a program or a database",
+    "source": "show the state of keys from a program or a database",
     "explain": "say what the daemon would do with a message, and why",
     "history": "show what became of messages, and why",
     "reports": "make and send DMARC reports, or read those of others",

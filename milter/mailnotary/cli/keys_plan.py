@@ -45,7 +45,7 @@ def plan(configuration: Configuration, *, as_json: bool) -> int:
         return 0
     console = Console()
     if every is None:
-        console.print(Folded("", "rotation.rotate_every is not set, so that keys are replaced by hand alone"))
+        console.print(Folded("", "rotation.rotate_every is not set, so keys are replaced only by hand"))
     elif not noted.time:
         console.print(Folded("", "nothing has run yet: systemctl enable --now mailnotary-rotate.timer"))
     table = Table(box=None, pad_edge=False, header_style="bold")

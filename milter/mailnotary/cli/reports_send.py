@@ -97,7 +97,7 @@ def _signers(configuration: Configuration) -> list[dkim.Signer]:
     entry = configuration.keystore.find(domain)
     if entry is None:
         raise CommandError(
-            f"no entry of the keystore covers {domain}, the domain of reports.from, so that reports can't be signed: "
+            f"no entry of the keystore covers {domain}, the domain of reports.from, so reports can't be signed: "
             f"make a key with `mailnotary keygen {domain} SELECTOR`"
         )
     if not is_subdomain(domain, entry.domain):  # the entry "*" may sign as anybody
@@ -106,7 +106,7 @@ def _signers(configuration: Configuration) -> list[dkim.Signer]:
         published = histories.remembered(settings.state_dir, configuration.keystore)
         keys, idle = signing_keys(entry, published)
         if not keys:
-            raise CommandError(f"no key of {entry.name} signs, so that reports can't be signed: {idle}")
+            raise CommandError(f"no key of {entry.name} signs, so reports can't be signed: {idle}")
         return [signer_of(entry.domain, key, settings.signing) for key in keys]
     except (KeyLoadError, histories.StateError) as error:
         raise CommandError(f"reports can't be signed: {error}") from error

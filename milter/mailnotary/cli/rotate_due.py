@@ -23,7 +23,7 @@ def rotate_due(args: argparse.Namespace) -> int:
     """Does what is due and prints it; 1 if something could not be done."""
     settings = read_configuration(args.config).settings
     if settings.mode is Mode.VERIFY:
-        raise CommandError("mode is verify, so that no key signs, and there is nothing to replace")
+        raise CommandError("mode is verify, so no key signs, and there is nothing to replace")
     authority = Authority(settings.dns.nameservers, timeout=settings.dns.timeout)
     done: list[tuple[str, str]] = []
 

@@ -1,4 +1,4 @@
-"""Shows how it goes with the source of keys (`source:` in mailnotary.yaml), asks it, or seals a key for it.
+"""Shows the state of the source of keys (`source:` in mailnotary.yaml), asks it, or seals a key for it.
 
 `source`, or `source status`, says what it said last to the daemon, and since when it has not answered.
 

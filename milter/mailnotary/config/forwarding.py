@@ -28,6 +28,6 @@ def check_keystore(arc: ArcSettings, keystore: KeyStore, root: YamlMapping, repo
     if arc.seal is not None and isinstance(section, YamlMapping) and keystore.find(arc.seal) is None:
         report.warn(
             section.get("seal"),
-            f"the keystore has no entry for {arc.seal}, so that nothing is sealed: make a key with "
+            f"the keystore has no entry for {arc.seal}, so nothing is sealed: make a key with "
             f"`mailnotary keygen {arc.seal} SELECTOR`",
         )

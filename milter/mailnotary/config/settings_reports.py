@@ -84,7 +84,7 @@ def check(settings: Settings, root: YamlMapping, report: Report) -> None:
         report.error(node, f"history.days is {days}, but reports are tried again for days: write {MIN_DAYS} or more")
     if settings.mode is Mode.SIGN or settings.dmarc.mode is DmarcMode.OFF:
         off = "mode is sign" if settings.mode is Mode.SIGN else "dmarc.mode is off"
-        report.error(node, f"{off}, so that there is nothing to report: change that, or write 'enabled: false'")
+        report.error(node, f"{off}, so there is nothing to report: change that, or write 'enabled: false'")
 
 
 def check_keystore(settings: Settings, keystore: KeyStore, root: YamlMapping, report: Report) -> None:
@@ -98,6 +98,6 @@ def check_keystore(settings: Settings, keystore: KeyStore, root: YamlMapping, re
         # RFC 9990 section 3.5.2: "MUST conform to the DMARC mechanism, thereby resulting in an aligned "pass"".
         report.warn(
             section.get("from"),
-            f"the keystore has no entry for {name}, so that no reports are sent, because they would fail DMARC: make a "
+            f"the keystore has no entry for {name}, so no reports are sent, because they would fail DMARC: make a "
             f"key with `mailnotary keygen {name} SELECTOR`",
         )
