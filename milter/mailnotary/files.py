@@ -4,6 +4,7 @@ import errno
 import grp
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,17 @@ def closed_directory(path: Path | str) -> str:
     ways = (Path(path).absolute(), Path(os.path.realpath(path)))  # what the file is a link to has a way of its own
     directories = (str(directory) for way in ways for directory in reversed(way.parents))
     return next((directory for directory in directories if not os.access(directory, os.X_OK, effective_ids=True)), "")
+
+
+def not_written(path: Path, error: OSError) -> str:
+    """Why a file can't be made at a path, and what to do about it where it is for its directory."""
+    user, directory = user_name(os.geteuid()), path.absolute().parent
+    reason = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and not directory.is_dir():
+        return f"{reason}: make its directory, as root: `install -d -o {user} {shlex.quote(str(directory))}`"
+    if isinstance(error, PermissionError):
+        return f"{reason}: let the user {user} write in the directory {directory}"
+    return reason
 
 
 def not_permitted(path: Path | str) -> str:

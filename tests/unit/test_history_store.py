@@ -1,5 +1,6 @@
 """The store in SQLite: what is found in it, what goes, and what is not a store of ours."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailnotary.files import user_name
 from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, shown
 from mailnotary.history.schema import METHODS, MIGRATIONS, SHIFT, VERSION
 from mailnotary.history.store import DAY, HOUR, Message, Numbering, Search, Store, StoreError, connect
@@ -238,7 +240,8 @@ def test_a_reader_says_where_there_is_no_history_yet(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no history yet: is history\.enabled set"):
         Store.open(str(tmp_path / "history.db"), read_only=True)
     assert not (tmp_path / "history.db").exists()
-    with pytest.raises(StoreError, match="No such file"):
+    command = f"install -d -o {user_name(os.geteuid())} {tmp_path}/missing"
+    with pytest.raises(StoreError, match=f"No such file or directory: make its directory, as root: `{command}`"):
         Store.open(str(tmp_path / "missing" / "history.db"))
 
 

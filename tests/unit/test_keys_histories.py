@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,20 @@ def test_a_state_that_can_not_be_written_leaves_the_old_one(tmp_path: Path, monk
         histories.save(tmp_path, {})
     assert histories.load(tmp_path) == {A: GOOD}
     assert [path.name for path in tmp_path.iterdir()] == [histories.FILE]
+
+
+@pytest.mark.root
+def test_a_directory_of_state_that_the_user_may_not_write_in_is_told(tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        with pytest.raises(
+            StateError, match=f"Permission denied: let the user nobody write in the directory {tmp_path}"
+        ):
+            histories.save(tmp_path, {})
+    finally:
+        os.seteuid(0)
 
 
 def test_what_is_remembered_is_of_this_very_key(tmp_path: Path) -> None:

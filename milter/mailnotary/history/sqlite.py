@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from mailnotary.files import user_name
+from mailnotary.files import not_written, user_name
 from mailnotary.history.database import APPLICATION_ID, CorruptStoreError, SlowStoreError, StoreError, statements
 
 BUSY_SECONDS: Final = 2.0  # for which a writer waits for another one
@@ -138,7 +138,7 @@ class Sqlite:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"{self.name}: {error.strerror or error}") from error
+            raise StoreError(f"{self.name}: {not_written(self._path, error)}") from error
         except sqlite3.Error as error:
             self._check_still()
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -24,7 +24,7 @@ from mailnotary.config.keystore import IDLE_STATES, KeyState, KeyStore, StoredKe
 from mailnotary.config.private_key import load_key
 from mailnotary.crypto import KeyLoadError, PrivateKey
 from mailnotary.errors import DkimKeyError
-from mailnotary.files import read_regular
+from mailnotary.files import not_written, read_regular
 from mailnotary.keys.observe import KeyObservation, KeyRecordStatus
 
 FILE = "keys.json"  # in the state directory
@@ -209,4 +209,4 @@ def write(path: Path, values: Mapping[str, object]) -> None:
         if name:
             with suppress(OSError):
                 os.unlink(name)
-        raise StateError(f"{path}: can't be written: {error.strerror}") from error
+        raise StateError(f"{path}: can't be written: {not_written(path, error)}") from error
