@@ -239,7 +239,7 @@ def test_the_command_prints_who_sends_and_what_reject_would_cost(
     (tmp_path / "c.txt").write_bytes(b"hello")
     assert main(["reports", "read", str(tmp_path)]) == 1
     said = capsys.readouterr()
-    assert "a.example: 2 reports of 1 organization, 2023-11-14 to 2023-11-15; p=none" in said.out
+    assert "a.example: 2 reports from 1 organization, 2023-11-14 to 2023-11-15; p=none" in said.out
     assert [line.split() for line in said.out.splitlines()[2:5]] == [
         *(["203.0.113.1", "10", "0", "10", "0"], ["198.51.100.1", "6", "0", "6", "0", "list.example"]),
         ["192.0.2.1", "20", "20", "0", "0"],

@@ -35,7 +35,7 @@ def test_reports_are_summed_up_and_their_cost_is_said(tmp_path: Path) -> None:
     (tmp_path / "b.xml.gz").write_bytes(gzip.compress(report("2", org="s.example")))
     (tmp_path / "c.xml").write_bytes(report("1"))  # the same again
     html = " ".join(page(client(tmp_path)).split())
-    assert "2 reports of 2 organizations" in html
+    assert "2 reports from 2 organizations" in html
     assert "<dt>Messages</dt><dd>2,468</dd>" in html
     assert "<dt>Failed</dt><dd>68</dd>" in html
     assert "p=reject would refuse 68 of 2468 messages" in html

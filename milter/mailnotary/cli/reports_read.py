@@ -77,7 +77,7 @@ def _show(summary: Summary) -> None:
     console = Console()
     days = f"{_day(summary.begin)} to {_day(summary.end)}"
     reports, organizations = counted(summary.reports, "report"), counted(len(summary.organizations), "organization")
-    head = f"{reports} of {organizations}, {days}; p={', '.join(summary.policies)}"
+    head = f"{reports} from {organizations}, {days}; p={', '.join(summary.policies)}"
     console.print(Folded(Text(f"{summary.domain}: ", "bold"), Text(head, "bold")))
     table = Table(box=None, pad_edge=False)
     for column in ("source", "messages", "passed", "failed", "refused or held", "valid for"):
