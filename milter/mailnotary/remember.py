@@ -1,6 +1,7 @@
 """Caches of what others wrote, bounded in octets because the others choose its length."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import fields, is_dataclass
 from typing import Generic, TypeVar
@@ -29,7 +30,8 @@ class Remembered(Generic[Key, Value]):
     __slots__ = ("_entries", "_left", "_lock")
 
     def __init__(self, octets: int) -> None:
-        self._entries: dict[Key, _Entry[Value]] = {}
+        # A plain dict looks for its oldest entry from the place of the first that it ever had.
+        self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
         self._left = octets
         self._lock = threading.Lock()
 
@@ -53,8 +55,7 @@ class Remembered(Generic[Key, Value]):
 
     def _make_room(self) -> None:
         """Takes the oldest out; puts it back as the newest where it was used."""
-        key = next(iter(self._entries))
-        entry = self._entries.pop(key)
+        key, entry = self._entries.popitem(last=False)
         if entry.used:
             entry.used = False
             self._entries[key] = entry

@@ -98,8 +98,7 @@ class Verifier:
         fields = [field for field in self._fields if field.key == _SIGNATURE]
         if not fields:
             return []
-        octets = sum(map(len, [field.name for field in self._fields])) + 3 * len(self._fields)
-        if octets + sum(map(len, [field.value for field in self._fields])) > MAX_HEADER_OCTETS:
+        if sum([len(field.name) + len(field.value) + 3 for field in self._fields]) > MAX_HEADER_OCTETS:
             return [_refused(Labels(), f"header is larger than {MAX_HEADER_OCTETS} octets")] * len(fields)
         items = self._parse_each(fields[:MAX_PARSED])
         _cap(items, author_domains, max_signatures)

@@ -103,6 +103,9 @@ class Memo(Generic[Key, Result]):
         """Keeps a result with the answers that it rests on, if each question had one; the oldest results make room."""
         if not resolver.complete or len(resolver.answers) > MAX_QUESTIONS:
             return
-        questions = [(name, kind, weakref.ref(answer)) for name, kind, answer in resolver.answers]
-        octets = self._cost(key, result) + sum([_QUESTION_OCTETS + len(name) for name, _, _ in questions])
+        questions: list[_Question] = []
+        octets = self._cost(key, result)
+        for name, kind, answer in resolver.answers:
+            questions.append((name, kind, weakref.ref(answer)))
+            octets += _QUESTION_OCTETS + len(name)
         self._kept.keep(key, (result, questions), octets)

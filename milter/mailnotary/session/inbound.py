@@ -64,6 +64,7 @@ class Inbound:
         self._settings = settings
         self._budget = budget
         self._client = client
+        self._address = None if client is None else client_address(client)
         self._helo = helo
         self._mail_from = mail_from
         self._receiver = receiver
@@ -79,12 +80,12 @@ class Inbound:
     def start(self) -> None:
         """Begins with the SPF questions that are sure to be asked, and one that a record at a HELO name nearly always
         leads to: it is "a" or has it in front, where there is one."""
-        if self._client is None:
+        if self._address is None:
             return
         if self._mail_from:
             _begin_spf(self._budget.mail_from, self._mail_from.rpartition("@")[2], RecordKind.TXT)
         if self._checks_helo():
-            _begin_spf(self._budget.helo, self._helo, RecordKind.TXT, client_address(self._client).kind)
+            _begin_spf(self._budget.helo, self._helo, RecordKind.TXT, self._address.kind)
 
     def check_spf(self) -> tuple[SpfResult, ...]:
         """SPF of HELO and MAIL FROM, each its own result (RFC 7208 sections 2.3 and 2.4)."""
@@ -96,10 +97,10 @@ class Inbound:
         return self._settings.spf.check_helo or not self._mail_from
 
     def _evaluate_spf(self) -> tuple[SpfResult, ...]:
-        if self._client is None:
+        if self._address is None:
             reason = "the client's address is not known"
             return (SpfResult(SpfStatus.NONE, SpfIdentity.MAILFROM, "", reason=reason, brief="no client address"),)
-        client, budget = self._client, self._budget
+        client, budget = self._address, self._budget
         seconds = self._settings.limits.spf_seconds  # of both checks together: Postfix waits 30 s for MAIL's answer
         end = time.monotonic() + seconds
         if not self._settings.spf.check_helo:

@@ -22,7 +22,7 @@ def questions(record: SpfRecord, domain: str, client: ClientAddress, most: int) 
         if isinstance(mechanism, All):
             return found
         if isinstance(mechanism, (Ip4, Ip6)):
-            if client.is_in(4 if isinstance(mechanism, Ip4) else 6, mechanism.network, mechanism.mask):
+            if client.is_in(mechanism):
                 return found
         elif len(found) >= most:
             return found

@@ -29,6 +29,10 @@ _personal_memo: Memo[tuple[ClientAddress, str, SpfIdentity, int, str, str], SpfR
 )
 
 
+Ip = str | IPv4Address | IPv6Address | ClientAddress
+"""The client's address; the last is what `client_address` makes of the others."""
+
+
 class Options(TypedDict, total=False):
     """What every check takes besides its arguments. All of it is optional.
 
@@ -51,7 +55,7 @@ class Options(TypedDict, total=False):
 
 
 def check_host(
-    ip: str | IPv4Address | IPv6Address,
+    ip: Ip,
     domain: str | bytes,
     sender: str | bytes,
     *,
@@ -69,7 +73,7 @@ def check_host(
     """Whether the client at `ip` may use `domain` (RFC 7208 4.1). `sender` is the identity that is checked; without a
     local-part it is postmaster's. For the rest see `Options`. Raises ValueError where `ip` is not an address; for
     anything else that a client said or DNS holds there is a result."""
-    client = client_address(ip)
+    client = ip if isinstance(ip, ClientAddress) else client_address(ip)
     name = a_labels(to_text(domain))
     if name is None or not is_mail_domain(name):  # 4.3
         shown = ascii_printable(to_text(domain).lower(), 253)  # before the escape: \U0001f600 is not \u0001f600
@@ -119,7 +123,7 @@ def check_host(
 
 
 def check_mail_from(
-    ip: str | IPv4Address | IPv6Address,
+    ip: Ip,
     mail_from: str | bytes,
     helo: str | bytes,
     resolver: Resolver,
@@ -134,9 +138,7 @@ def check_mail_from(
     return check_host(ip, domain if at else "", mailbox, helo=helo, resolver=resolver, **options)
 
 
-def check_helo(
-    ip: str | IPv4Address | IPv6Address, helo: str | bytes, resolver: Resolver, **options: Unpack[Options]
-) -> SpfResult:
+def check_helo(ip: Ip, helo: str | bytes, resolver: Resolver, **options: Unpack[Options]) -> SpfResult:
     """Checks the HELO identity (RFC 7208 2.3); see `check_host`."""
     sender = f"{POSTMASTER}@{to_text(helo)}"
     return check_host(ip, helo, sender, helo=helo, resolver=resolver, identity=SpfIdentity.HELO, **options)

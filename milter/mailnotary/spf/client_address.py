@@ -4,6 +4,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from mailnotary.resolver import RecordKind
+from mailnotary.spf.record import Ip4, Ip6
 
 
 class ClientAddress:
@@ -27,9 +28,9 @@ class ClientAddress:
         self.family = type(address)
         self.kind = RecordKind.A if address.version == 4 else RecordKind.AAAA
 
-    def is_in(self, version: int, network: int, mask: int) -> bool:
-        """Whether the address is in a network (5.6)."""
-        return self.version == version and self.number & mask == network
+    def is_in(self, mechanism: Ip4 | Ip6) -> bool:
+        """Whether the address is in the network (5.6)."""
+        return self.version == mechanism.version and self.number & mechanism.mask == mechanism.network
 
     @property
     def dotted(self) -> str:

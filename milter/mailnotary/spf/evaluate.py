@@ -110,7 +110,11 @@ class Evaluation:
 
     def _evaluate(self, record: SpfRecord, domain: str) -> Verdict:
         """4.6.2: the directives from left to right, then the redirect, then the default."""
+        client, traced = self.client, self.dns.traced
         for directive in record.directives:
+            network = directive.mechanism
+            if isinstance(network, (Ip4, Ip6)) and not (traced or client.is_in(network)):
+                continue  # most terms of most records
             through = self._directive(directive, domain)
             if through is not None:
                 reason = f"{self.client.text} matches {_term(directive.text)} of {shown(domain)}{through}"
@@ -144,10 +148,8 @@ class Evaluation:
         return through
 
     def _matches(self, mechanism: Mechanism, domain: str, step: TraceStep | None) -> str | None:
-        if isinstance(mechanism, Ip4):  # 5.6; the most frequent by far
-            return "" if self.client.is_in(4, mechanism.network, mechanism.mask) else None
-        if isinstance(mechanism, Ip6):
-            return "" if self.client.is_in(6, mechanism.network, mechanism.mask) else None
+        if isinstance(mechanism, (Ip4, Ip6)):  # 5.6
+            return "" if self.client.is_in(mechanism) else None
         if isinstance(mechanism, All):  # 5.1
             return ""
         self.dns.count_term(domain)
@@ -280,14 +282,15 @@ class Evaluation:
         """The <target-name> (4.8): the expanded domain-spec, or the <domain>."""
         if spec is None:
             return domain
+        values = self.macros_of(domain)
         if spec.letters:
             if not self.can_expand(spec):
                 raise UnusableMacro
             if "p" in spec.letters and self._client_names is None:
                 # 4.6.4 counts the PTR look-up of a %{p} beside the term that it is in; a check does it once.
                 self.dns.count_term(domain)
-            spec = for_client(spec, self.client, domain, self.macros_of(domain))
-        target = spec.expand_domain(self.macros_of(domain))
+            spec = for_client(spec, self.client, domain, values)
+        target = spec.expand_domain(values)
         if step:
             step.target = target
         return target

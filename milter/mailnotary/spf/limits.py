@@ -64,7 +64,7 @@ class LimitedResolver:
             "_trace",
         ),
         "_void_limit",
-        *("begins_early", "depth", "lookups", "void_lookups"),
+        *("begins_early", "depth", "lookups", "traced", "void_lookups"),
     )
 
     def __init__(
@@ -90,6 +90,7 @@ class LimitedResolver:
         self._deadline = deadline
         self._names_deadline: float | None = None
         self._trace = trace
+        self.traced = trace is not None
 
     def count_term(self, domain: str) -> None:
         """Counts a term (or a %{p}) that asks DNS; Failure where it is one too many."""

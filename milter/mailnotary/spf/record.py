@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from socket import inet_aton
+from typing import ClassVar
 
 from mailnotary.errors import MailSyntaxError
 from mailnotary.escape import ascii_printable
@@ -93,6 +94,7 @@ class Ptr:
 class Ip4:
     """ip4 = "ip4" ":" ip4-network [ ip4-cidr-length ] (5.6)"""
 
+    version: ClassVar = 4
     network: int
     mask: int
 
@@ -101,6 +103,7 @@ class Ip4:
 class Ip6:
     """ip6 = "ip6" ":" ip6-network [ ip6-cidr-length ] (5.6)"""
 
+    version: ClassVar = 6
     network: int
     mask: int
 
