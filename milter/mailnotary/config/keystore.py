@@ -1,12 +1,13 @@
 """keystore.yaml as frozen values: which domain signs with which keys, and who may sign as it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
 from mailnotary.config.settings import Network
+from mailnotary.frozen import frozen
 
 
 class KeyState(StrEnum):
@@ -35,7 +36,7 @@ def file_digest(pem: bytes) -> bytes:
     return sha256(pem).digest()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredKey:
     """One key of an entry, with its PEM octets as they were read and checked at load. `retire_after` is the selector of
     the key that takes its place: once that one signs, this one stops. `fault` is why the file can't be used, ""
@@ -49,7 +50,7 @@ class StoredKey:
     fault: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Allow:
     """Whose mail is signed as an entry's domain. If empty: all mail of ours."""
 
@@ -61,7 +62,7 @@ class Allow:
 ALL_OF_OURS = Allow()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyEntry:
     """One domain of the keystore. `name` is its key in the file ("*" for the catch-all), `domain` the d= that it
     signs with."""
@@ -78,7 +79,7 @@ class KeyEntry:
         # Pickled as plain values: pickle would look up each class by its name, and dataclasses would their fields.
         # Thousands of entries are written at a reload, and one is read for each message that is signed.
         names = self.name, self.domain, self.include_subdomains
-        keys = [(key.selector, key.file, key.state.value, key.pem, key.retire_after, key.fault) for key in self.keys]
+        keys = [(key.selector, key.file, str(key.state), key.pem, key.retire_after, key.fault) for key in self.keys]
         allow = self.allow.auth_users, self.allow.networks, self.allow.envelope_from
         return _entry_of, (names, keys, allow, (self.source, self.from_source))
 
@@ -115,7 +116,7 @@ def _entry_of(names: Any, keys: Any, allow: Any, origin: Any) -> KeyEntry:
     return KeyEntry(name, domain, include_subdomains, stored, Allow(*allow), *origin)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyStore:
     """All entries, by name (lower-case A-labels). `complete`: not while a source of keys has yet to say for the first
     time which domains it has: mail that its keys might sign waits."""

@@ -162,14 +162,8 @@ class KeystoreReader:
         fields = values(section, self._report, _ENTRY)
         self._domain = fields.get("domain", name)
         written = fields.get("keys")
-        entry = KeyEntry(
-            name=name,
-            domain=self._domain,
-            include_subdomains=fields.get("include_subdomains", False),
-            keys=self._keys(written),
-            allow=fields.get("allow", ALL_OF_OURS),
-            source=self._file,
-        )
+        keys, below = self._keys(written), fields.get("include_subdomains", False)
+        entry = KeyEntry(name, self._domain, below, keys, fields.get("allow", ALL_OF_OURS), self._file)
         self._check_names(entry, place, section)
         self._check_keys(entry, place, written)
         return entry
@@ -192,7 +186,7 @@ class KeystoreReader:
         if written is None or (isinstance(written, YamlSequence) and not written.items):
             instead = f"write '{_ENTRY_EXAMPLE}', or remove the entry"
             self._report.error(written or place, f"{shown(entry.name)} has no keys: {instead}")
-        elif entry.keys and all(key.state is KeyState.RETIRED for key in entry.keys):
+        elif {key.state for key in entry.keys} == _RETIRED:
             self._report.warn(place, f"all keys of {entry.name} are retired, so its mail is not signed")
         seen: set[str] = set()
         for where, key in self._selectors:
@@ -332,6 +326,7 @@ _ENTRY: dict[str, Converter[Any]] = {
     "allow": lambda node, report: Allow(**values(node, report, _ALLOW)),
     "domain": _SIGNS_AS,
 }
+_RETIRED = {KeyState.RETIRED}
 _KEY: dict[str, Converter[Any]] = {
     "selector": scalar(selector_name, "a selector like rsa2026"),
     "file": _file_name,

@@ -84,7 +84,8 @@ class KeyFiles:
     again, by their digest (see `CheckedKeys`)."""
 
     def __init__(self, directory: Path, uid: int, gids: Collection[int], known: Mapping[bytes, str]) -> None:
-        self._directory, self._uid, self._gids, self._known = str(directory), uid, gids, known
+        self._directory = os.path.join(directory, "")  # with a slash at its end
+        self._uid, self._gids, self._known = uid, gids, known
         self.checked: dict[bytes, str] = {}  # what to say about each key that can be used, by its digest
         self._copies = self.path(KEYS_DIRECTORY)
         self.unsafe = False  # whether the rules of access are waived
@@ -93,7 +94,7 @@ class KeyFiles:
 
     def path(self, name: str) -> str:
         """The absolute path of a key file as the keystore names it."""
-        return os.path.normpath(os.path.join(self._directory, name))
+        return os.path.normpath(name if name.startswith("/") else self._directory + name)
 
     def load(self, path: str) -> tuple[bytes, str]:
         """The octets of a key file, and why it can't be used, "" if it can."""

@@ -11,6 +11,8 @@ from mailnotary.crypto import MAX_PEM_OCTETS, KeyLoadError, PrivateKey, load_pri
 from mailnotary.files import closed_directory, group_name, user_name
 
 _NO_KEY = "check the name; for a new key, remove this one and run `mailnotary keygen`"
+# Without O_NONBLOCK a named pipe would keep us waiting for someone to write into it.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def read_key(path: str, uid: int, gids: Collection[int], *, unsafe: bool = False, copies: str = "keys") -> bytes:
@@ -43,8 +45,7 @@ def load_key(key: StoredKey) -> PrivateKey:
 
 def _read(path: str, uid: int, copies: str, if_missing: str = _NO_KEY) -> tuple[bytes, os.stat_result]:
     try:
-        # Without O_NONBLOCK a named pipe would keep us waiting for someone to write into it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, _FLAGS)
     except OSError as error:
         raise KeyLoadError(_not_opened(path, uid, copies, error, if_missing)) from error
     try:
@@ -93,7 +94,7 @@ def _not_opened(path: str, uid: int, copies: str, error: OSError, if_missing: st
 
 def _check_access(path: str, status: os.stat_result, uid: int, gids: Collection[int], copies: str) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid not in (0, uid, os.geteuid()):  # its owner could put another key in its place
+    if status.st_uid not in (0, uid) and status.st_uid != os.geteuid():  # its owner could put another key in its place
         text = f"it belongs to {user_name(status.st_uid)}, not to the daemon's user {user_name(uid)} or root"
         raise KeyLoadError(f"{text}: {_copy(path, uid, copies)}")
     if mode & 0o007:

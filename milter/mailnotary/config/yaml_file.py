@@ -209,9 +209,13 @@ class _Composer:
 
     def _pairs(self, items: "list[YamlNode]") -> "list[tuple[YamlScalar, YamlNode]]":
         """Keys with their values; unusable keys are reported and left out."""
+        keys, values = items[::2], items[1::2]
+        texts = {key.text for key in keys if isinstance(key, YamlScalar)}
+        if len(texts) == len(keys) and "<<" not in texts:
+            return list(zip(keys, values, strict=True))  # type: ignore[arg-type]  # all keys are scalars
         pairs = []
         seen: dict[str, int] = {}  # with the line of each
-        for key, value in zip(items[::2], items[1::2], strict=True):
+        for key, value in zip(keys, values, strict=True):
             if not isinstance(key, YamlScalar):
                 self._report.error(key, f"{kind(key)} as a key: write a word before the ':'")
             elif key.text == "<<" and key.plain:
