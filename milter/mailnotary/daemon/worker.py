@@ -48,10 +48,14 @@ HEARTBEAT_SECONDS = 1.0
 SHORT_SECONDS = 0.05  # between two looks for room while no session can begin
 IDLE_SECONDS = 1.0  # after a message, in which the next one of its session may begin while the daemon stops
 STUCK_MARGIN = 30.0  # seconds beyond what a message may take, after which a callback will never end
-# Objects made and not freed, after which cyclic garbage is looked for; messages make next to none. Mail of domains that
-# are not known yet fills the caches. With Python's own 700, a worker looked through all that is in them (40 ms for
-# 80,000 objects) once in some thousand such messages; with this number, once in ten times as many.
-GARBAGE = 10_000
+# Cyclic garbage is looked for among the newest objects after so many were made and not freed, among those that stayed
+# after OLDER such looks, and among all after OLDEST of these. Messages make next to none, but mail of domains that are
+# not known yet fills the caches. All messages wait meanwhile: 10,000 new objects take 5 to 13 ms, once in some 300 such
+# messages, and 1,000 take a tenth of that ten times as often. With Python's own numbers (700, 10, 10) a worker looked
+# through all that is in its caches (40 ms for 80,000 objects) once in some thousand such messages.
+NEW = 1_000
+OLDER = 100
+OLDEST = 10
 HOSTNAME_SECONDS = 5.0  # for the host's full name
 ACCEPT_SECONDS = 0.1  # in which a connection that was just accepted shows up as a session
 
@@ -153,7 +157,7 @@ class Worker:
             self._generation = generation
         finally:
             gc.freeze()  # what a configuration is made of is never garbage before it is replaced as a whole
-            gc.set_threshold(GARBAGE)
+            gc.set_threshold(NEW, OLDER, OLDEST)
             gc.enable()
 
     # -- life and death
