@@ -147,6 +147,11 @@ def test_a_name_that_is_none_is_shown_in_lower_case_with_its_escapes_as_they_are
     assert found.reason == '"a\\U0001f600\\xe9 b" is not a domain name that can have a record'
 
 
+def test_a_sender_without_a_domain_is_said_to_have_none() -> None:
+    found = check_mail_from(CLIENT, "bob", "mx.example.org", ZoneResolver({}))
+    assert (found.status, found.reason) == ("none", "there is no domain to check")
+
+
 def test_a_lone_surrogate_that_no_octet_made_is_a_question_mark_in_the_local_part() -> None:
     resolver = CountingResolver({"example.com": [{"TXT": "v=spf1 exists:%{l}.example.com -all"}]})
     outcome = check_mail_from(CLIENT, "\ud800@example.com", "mail.example.com", resolver)
