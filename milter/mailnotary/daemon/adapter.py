@@ -18,6 +18,7 @@ import milter
 
 from mailnotary.daemon import macros
 from mailnotary.daemon.connection import Connection, Connections, Replies
+from mailnotary.daemon.stack import on_any_thread
 from mailnotary.session.message import Environment, wants_recipients
 from mailnotary.session.policy import Action, DeleteHeader, InsertHeader, Quarantine, Reply, wants_mail_reply
 from mailnotary.session.session import Session
@@ -72,20 +73,20 @@ class Adapter:
     def register(self) -> None:
         """Hands the callbacks to libmilter; before `milter.opensocket`, and so before the workers are forked."""
         milter.set_flags(_WANTED_ACTIONS)
-        milter.set_connect_callback(self.on_connect)
-        milter.set_helo_callback(self.on_helo)
-        milter.set_envfrom_callback(self.on_mail)
-        milter.set_envrcpt_callback(self.on_rcpt)
-        milter.set_header_callback(self.on_header)
-        milter.set_eoh_callback(self.on_eoh)
-        milter.set_body_callback(self.on_body)
-        milter.set_eom_callback(self.on_eom)
-        milter.set_abort_callback(self.on_abort)
-        milter.set_close_callback(self.on_close)
+        milter.set_connect_callback(on_any_thread(self.on_connect))
+        milter.set_helo_callback(on_any_thread(self.on_helo))
+        milter.set_envfrom_callback(on_any_thread(self.on_mail))
+        milter.set_envrcpt_callback(on_any_thread(self.on_rcpt))
+        milter.set_header_callback(on_any_thread(self.on_header))
+        milter.set_eoh_callback(on_any_thread(self.on_eoh))
+        milter.set_body_callback(on_any_thread(self.on_body))
+        milter.set_eom_callback(on_any_thread(self.on_eom))
+        milter.set_abort_callback(on_any_thread(self.on_abort))
+        milter.set_close_callback(on_any_thread(self.on_close))
         # For what fails inside pymilter before our code runs (a HELO or a header's name that is not UTF-8): that event
         # is as good as not sent. libmilter itself turns the CONTINUE into no reply where none is due.
         milter.set_exception_policy(milter.CONTINUE)
-        milter.register("mailnotary", negotiate=self.on_negotiate)
+        milter.register("mailnotary", negotiate=on_any_thread(self.on_negotiate))
 
     # -- callbacks
 
