@@ -213,7 +213,7 @@ def test_dns_that_goes_and_comes_back(tmp_path: Path) -> None:
 
 def test_a_full_disk_under_the_log_costs_its_lines_alone(tmp_path: Path) -> None:
     with Daemon(tmp_path, stderr="/dev/full") as daemon:
-        workers = daemon.workers()
+        workers = daemon.wait_for_workers(2)
         for _ in range(5):
             assert served(daemon.address).reply is None
         daemon.signal(signal.SIGHUP)

@@ -43,12 +43,12 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bind | Kn
         yield server
 
 
-def _primary(server: Bind | Knot, key: Path, zone: str = "example.org") -> Primary:
-    return Primary((HOST, server.port), zone, tsig.read(key), timeout=3)
+def _primary(server: Bind | Knot, key: Path, zone: str = "example.org", timeout: float = 30) -> Primary:
+    return Primary((HOST, server.port), zone, tsig.read(key), timeout=timeout)
 
 
 def _texts(server: Bind | Knot, name: str) -> set[bytes]:
-    reply = dns.query.tcp(dns.message.make_query(name, "TXT"), HOST, 3, port=server.port)
+    reply = dns.query.tcp(dns.message.make_query(name, "TXT"), HOST, 30, port=server.port)
     return {b"".join(record.strings) for rrset in reply.answer for record in rrset}
 
 
@@ -111,7 +111,7 @@ def test_a_server_that_refuses_the_update_is_named(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_away_or_silent_is_named(server: Bind | Knot, tmp_path: Path) -> None:
-    primary = _primary(server, _key(tmp_path))
+    primary = _primary(server, _key(tmp_path), timeout=3)
     server.freeze()
     with pytest.raises(UpdateError, match="did not answer within 3 s"):
         primary.change([Change(NAME)], 60)
@@ -131,7 +131,7 @@ def test_each_nameserver_is_asked_itself_and_an_alias_followed(tmp_path: Path) -
     ):
         first.start("example.org")
         second.start("example.org")
-        authority = Authority([("127.0.0.1", port)], timeout=2, port=port)
+        authority = Authority([("127.0.0.1", port)], timeout=30, port=port)
         assert authority.zone_of(NAME) == "example.org"
         place = authority.place_of(NAME)
         assert (place.name, place.zone) == ("s1.dkim.example.net", "dkim.example.net")

@@ -73,7 +73,7 @@ class _Program:
         """Ends it."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
+            self._process.wait(60)
         self._process = None
 
     def freeze(self) -> None:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailnotary.dkim2 import hashes, verify
@@ -165,12 +165,14 @@ SIGNED = through_list()
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, len(SIGNED) - 1), st.integers(1, 127))
+@example(SIGNED.index(b"==") - 1, 8)
 def test_any_octet_changed_does_not_pass_unless_it_means_the_same(place: int, bits: int) -> None:
     octets = bytearray(SIGNED)
     octets[place] ^= bits
     result = verify(bytes(octets), ZONE, now=NOW, mail_from=BOUNCES, rcpt_to=[READER])
     if result.status == "pass":  # the case of a name, white space of another kind, the number of empty lines at the end
-        assert bits == 0x20 or octets[place] in b" \t" or SIGNED[place] in b" \t"
+        spare = SIGNED[place + 1 : place + 2] == b"="  # bits that base64 has there and no octet (RFC 4648 section 3.5)
+        assert bits == 0x20 or octets[place] in b" \t" or SIGNED[place] in b" \t" or spare
 
 
 def test_header_fields_count_from_the_bottom_and_come_back_in_their_places() -> None:
