@@ -33,7 +33,7 @@ def relaxed_header(field: HeaderField) -> bytes:
         value = value.replace(b"\r\n", b"")
     if _TAB in value or value.find(b"  ") >= 0:
         value = _single_spaces(value)
-    return b"%b:%b" % (field.key, value.strip(b" "))
+    return field.key + b":" + value.strip(b" ")
 
 
 def simple_header(field: HeaderField) -> bytes:
