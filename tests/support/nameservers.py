@@ -4,6 +4,7 @@ with Bind(tmp_path, "127.53.0.1", port, {"example.org": ZONE}, keys=[KEY]) as bi
     bind.log()
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -80,6 +81,7 @@ class _Program:
         """It keeps its sockets, and answers nothing, until `thaw`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # until then its threads may still answer
 
     def thaw(self) -> None:
         """It goes on."""
