@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fuzz.fuzz_spf import one_input
 from mailnotary.resolver import Answer, RecordKind
-from mailnotary.spf import check_mail_from
+from mailnotary.spf import SpfResult, check_mail_from
 from mailnotary.spf.macro import MacroError, parse_domain_spec, parse_macro_string
 from mailnotary.spf.record import SpfRecordError, parse_record
 from support.spf import CLIENT, CLIENT6, AnyZone, CountingResolver, check_everything
@@ -123,14 +123,31 @@ class Warm(AnyZone):
 PEOPLE = st.tuples(
     st.sampled_from([CLIENT, CLIENT6, "192.0.2.2"]),
     st.sampled_from(
-        ["ann@mail.example.com", "bob-x@mail.example.com", "b\u00f6b@mail.example.com", "@mail.example.com"]
+        [
+            *("ann@mail.example.com", "bob-x@mail.example.com", "bob-y@mail.example.com", "ann-x@mail.example.com"),
+            *("b\u00f6b@mail.example.com", "@mail.example.com"),
+        ]
     ),
     st.sampled_from(["mail.example.com", "other.example.com", "x"]),
 )
 
 
+OF_SENDER = st.lists(
+    st.builds(
+        "{}{}%{{{}{}}}.{}".format,
+        st.sampled_from(["", "-", "?"]),
+        st.sampled_from(["exists:", "include:", "a:", "mx:"]),
+        st.sampled_from("slohpid"),
+        st.sampled_from(["", "1", "1r", "r-", "1r-", "2-"]),
+        st.sampled_from(["example.com", "%{l1r-}.example.com", "%{h}.org", "%{d}"]),
+    ),
+    min_size=1,
+    max_size=4,
+).map(lambda terms: f"v=spf1 {' '.join(terms)} ~all".encode())
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.lists(PEOPLE, min_size=2, max_size=6), st.lists(RECORDS, min_size=1, max_size=4))
+@given(st.lists(PEOPLE, min_size=2, max_size=6), st.lists(RECORDS | OF_SENDER, min_size=1, max_size=4))
 def test_what_is_remembered_of_one_sender_is_right_for_the_next(
     people: list[tuple[str, str, str]], records: list[bytes]
 ) -> None:
@@ -162,6 +179,21 @@ def test_a_record_with_macros_of_the_client_alone_is_evaluated_once_for_all_send
     assert first.status == "pass"
     assert second is first
     assert [name for name, _ in resolver.questions] == ["mail.example.com", CLIENT_NAME] * 2
+
+
+def test_a_record_with_macros_of_the_sender_is_evaluated_once_for_those_with_the_same_names() -> None:
+    record = "v=spf1 exists:%{l1r-}.no.%{d} exists:%{l1r-}.%{h}.%{d} -all"
+    zone = {"mail.example.com": [{"TXT": record}], "ann.x.mail.example.com": [{"A": "127.0.0.2"}]}
+    resolver = Kept(zone)
+
+    def check(local_part: str, helo: str = "x") -> SpfResult:
+        return check_mail_from(CLIENT, f"{local_part}@mail.example.com", helo, resolver)
+
+    first = check("ann-1")
+    assert first.status == "pass"
+    assert check("ann-2") is first
+    assert [check("bob-1").status, check("ann-3", "y").status, check("\u00e4nn-1").status] == ["fail"] * 3
+    assert check("ann-4") is first
 
 
 @pytest.mark.parametrize(

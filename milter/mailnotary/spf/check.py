@@ -6,28 +6,42 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypedDict, Unpack
 
 from mailnotary.escape import ascii_printable
+from mailnotary.remember import Remembered
 from mailnotary.resolver import Memo, NotingResolver, Resolver
 from mailnotary.spf.client_address import ClientAddress, client_address
 from mailnotary.spf.evaluate import Evaluation, Verdict
 from mailnotary.spf.explain import explanation
 from mailnotary.spf.identity import POSTMASTER, a_labels, is_mail_domain, strip_path, to_text
 from mailnotary.spf.limits import MAX_SECONDS, MAX_VOID_LOOKUPS, Failure, LimitedResolver
+from mailnotary.spf.macro import MacroString
 from mailnotary.spf.result import SpfIdentity, SpfResult
 from mailnotary.spf.trace import TraceStep
 from mailnotary.status import SpfStatus
 
+_Key = tuple[ClientAddress, str, SpfIdentity, int]
+_Expanded = tuple[tuple[MacroString, str], ...]
+
+
+def _cost(spec: MacroString, name: str = "") -> int:
+    """About how much memory they take."""
+    return 300 + 100 * len(spec.parts) + len(name)
+
+
 # Checks of domains whose records have no macros of the sender, though perhaps of the domain and of the client's address
 # and names, so that they have the same result for every sender and at any time. A fail may have an explanation that
 # depends on the sender, and a temperror says nothing about the next check.
-_memo: Memo[tuple[ClientAddress, str, SpfIdentity, int], SpfResult] = Memo(
+_memo: Memo[_Key, SpfResult] = Memo(
     4 * 1024 * 1024, lambda key, result: 700 + len(key[1]) + len(result.reason) + len(result.mechanism)
 )
-# And of the others: the same for this sender alone, from this HELO name.
-_personal_memo: Memo[tuple[ClientAddress, str, SpfIdentity, int, str, str], SpfResult] = Memo(
+# And of the others: the same for all senders for whom the domain-specs with such macros expand to the same names, as
+# those do that ask for the HELO name or for a part of the local-part. `_personal` has what the last check expanded.
+_personal_memo: Memo[tuple[ClientAddress, str, SpfIdentity, int, _Expanded], SpfResult] = Memo(
     4 * 1024 * 1024,
-    lambda key, result: 900 + sum(map(len, (key[1], key[4], key[5], result.reason, result.mechanism))),
+    lambda key, result: (
+        900 + len(key[1]) + len(result.reason) + len(result.mechanism) + sum([_cost(*pair) for pair in key[4]])
+    ),
 )
-
+_personal: Remembered[_Key, tuple[MacroString, ...]] = Remembered(1024 * 1024)
 
 Ip = str | IPv4Address | IPv6Address | ClientAddress
 """The client's address; the last is what `client_address` makes of the others."""
@@ -90,11 +104,13 @@ def check_host(
     recalls = trace is None and clock() < deadline
     if recalls and (kept := _memo.recall(key, noted)) is not None:
         return kept
-    personal = *key, to_text(sender), to_text(helo)
-    if recalls and (kept := _personal_memo.recall(personal, noted)) is not None:
-        return kept
     dns = LimitedResolver(noted, void_limit=void_limit, deadline=deadline, clock=clock, trace=trace)
-    evaluation = Evaluation(client, personal[-2], personal[-1], dns)
+    evaluation = Evaluation(client, to_text(sender), to_text(helo), dns)
+    specs = _personal.get(key)
+    if recalls and specs is not None and (expanded := evaluation.expand(specs)) is not None:
+        kept = _personal_memo.recall((*key, expanded), noted)
+        if kept is not None:
+            return kept
     try:
         verdict = evaluation.check(name)
     except Failure as failure:
@@ -115,10 +131,14 @@ def check_host(
         brief=verdict.brief,
     )
     if result.status not in (SpfStatus.FAIL, SpfStatus.TEMPERROR):
-        if evaluation.personal:
-            _personal_memo.keep(personal, result, noted)
-        else:
+        expanded = tuple(evaluation.expanded)
+        if not expanded and evaluation.lasting:
             _memo.keep(key, result, noted)
+        elif evaluation.lasting:
+            _personal_memo.keep((*key, expanded), result, noted)
+            specs = tuple([spec for spec, _ in expanded])
+            if specs != _personal.get(key):
+                _personal.keep(key, specs, 400 + len(name) + sum([_cost(spec) for spec in specs]))
     return result
 
 

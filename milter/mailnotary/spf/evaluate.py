@@ -1,5 +1,6 @@
 """The evaluation of SPF records for one client and one sender (RFC 7208 sections 4.4 to 6.1)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mailnotary.errors import ProtocolOutcome
@@ -56,7 +57,7 @@ class Verdict(NamedTuple):
 class Evaluation:
     """One check: the arguments that stay the same through all its records."""
 
-    __slots__ = ("_client_names", "_helo", "_macros", "_sender", "client", "dns", "personal")
+    __slots__ = ("_client_names", "_helo", "_macros", "_sender", "client", "dns", "expanded", "lasting")
 
     def __init__(self, client: ClientAddress, sender: str, helo: str, dns: LimitedResolver) -> None:
         self.client = client
@@ -65,7 +66,9 @@ class Evaluation:
         self._helo = helo
         self._macros: dict[str, str] = {}  # values of macro letters that were asked for
         self._client_names: list[str] | None = None  # validated, once they were asked for
-        self.personal = False  # whether a macro was asked for that depends on who sends, so that the result may, too
+        # The domain-specs that depend on who sends, and their names: what tells the result from another sender's.
+        self.expanded: list[tuple[MacroString, str]] = []
+        self.lasting = True  # whether nothing else does
 
     # Records
 
@@ -285,15 +288,25 @@ class Evaluation:
         values = self.macros_of(domain)
         if spec.letters:
             if not self.can_expand(spec):
+                self.lasting = False
                 raise UnusableMacro
             if "p" in spec.letters and self._client_names is None:
                 # 4.6.4 counts the PTR look-up of a %{p} beside the term that it is in; a check does it once.
                 self.dns.count_term(domain)
             spec = for_client(spec, self.client, domain, values)
         target = spec.expand_domain(values)
+        if is_personal(spec):
+            self.expanded.append((spec, target))
+            self.lasting = self.lasting and "p" not in spec.letters
         if step:
             step.target = target
         return target
+
+    def expand(self, specs: Sequence[MacroString]) -> tuple[tuple[MacroString, str], ...] | None:
+        """What domain-specs of `expanded` that need no DNS are for this sender; None where one has no expansion."""
+        if not all(map(self.can_expand, specs)):
+            return None
+        return tuple([(spec, spec.expand_domain(self._macro)) for spec in specs])
 
     def macros_of(self, domain: str) -> Values:
         """The values of the macros that terms may use, for a <domain>; good until it is called again."""
@@ -304,7 +317,6 @@ class Evaluation:
         """7.2"""
         value = self._macros.get(letter)
         if value is None:
-            self.personal = self.personal or is_personal(letter)
             value = self._value(letter)
             if letter != "p":  # which differs for each <domain>
                 self._macros[letter] = value

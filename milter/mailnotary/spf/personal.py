@@ -13,9 +13,9 @@ _FILLED = frozenset("div")
 _filled: Remembered[tuple[MacroString, ClientAddress, str], MacroString] = Remembered(1024 * 1024)
 
 
-def is_personal(letter: str) -> bool:
-    """Whether a macro's value depends on the sender or the HELO name."""
-    return letter not in _SHARED
+def is_personal(spec: MacroString) -> bool:
+    """Whether what a domain-spec expands to depends on the sender or the HELO name."""
+    return not spec.letters <= _SHARED
 
 
 def for_client(spec: MacroString, client: ClientAddress, domain: str, values: Values) -> MacroString:
