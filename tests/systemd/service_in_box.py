@@ -85,7 +85,7 @@ def test_the_sandbox_is_tight(box: Box) -> None:
 def test_the_sandbox_lets_each_worker_keep_to_a_core_and_the_key_watch_go_behind_mail(box: Box) -> None:
     assert [len(os.sched_getaffinity(pid)) for pid in workers()] == [1] * len(workers())
     (key_watch,) = set(children(supervisor())) - set(workers())
-    assert os.getpriority(os.PRIO_PROCESS, key_watch) == 10
+    assert os.getpriority(os.PRIO_PROCESS, key_watch) == min(os.getpriority(os.PRIO_PROCESS, supervisor()) + 10, 19)
 
 
 def test_the_socket_is_for_postfix_and_nobody_else(box: Box) -> None:
@@ -225,13 +225,18 @@ def test_a_stop_ends_sessions_in_time_and_then_mail_waits(box: Box) -> None:
 
 def test_after_a_start_with_a_broken_configuration_it_runs_once_the_file_is_mended(box: Box) -> None:
     good = CONFIG.read_text()
-    CONFIG.write_text(good + "workerz: 3\n")
-    assert "failed" in run("systemctl", "restart", "mailnotary", check=False)
-    assert box.send(MESSAGE, login="alice")[0] == 451
-    findings = json.loads(run("mailnotary", "doctor", "--json", check=False))["findings"]
-    [service] = [one for one in findings if one["check"] == "service"]
-    assert service["level"] == "error", service
-    CONFIG.write_text(good)
+
+    def doctor_tells() -> bool:
+        findings = json.loads(run("mailnotary", "doctor", "--json", check=False))["findings"]
+        return any(one["check"] == "service" and one["level"] == "error" for one in findings)
+
+    try:
+        CONFIG.write_text(good + "workerz: 3\n")
+        assert "failed" in run("systemctl", "restart", "mailnotary", check=False)
+        assert box.send(MESSAGE, login="alice")[0] == 451
+        wait_for(doctor_tells, "the doctor looks while it is not just being started again")
+    finally:
+        CONFIG.write_text(good)
     wait_for(serving, "it starts by itself once the file is fixed", 30)
     assert box.signatures() == ["rsa2026", "ed2026"]
 
