@@ -205,7 +205,7 @@ run)
 	install_mailnotary run ;;
 deb)
 	choose_python
-	install_packages "${packages[@]}" binutils-aarch64-linux-gnu binutils-x86-64-linux-gnu debhelper lintian
+	install_packages "${packages[@]}" binutils-aarch64-linux-gnu binutils-x86-64-linux-gnu build-essential debhelper lintian
 	make_environment
 	install_mailnotary run ;;
 pytest)
