@@ -159,6 +159,12 @@ def test_disagreements_show_both_reasons_and_how_often_both_agree(history: Histo
     assert "4GHI" not in text
 
 
+def test_how_often_both_agree_is_told_where_they_always_do(history: History) -> None:
+    same = Comparison("old.example", "spf", "pass", "pass")
+    status, text = history([verified(compared=(same,))], "--disagreements")
+    assert (status, text) == (1, "old.example spf: the same in 1 of 1 messages (100.0 %)\n")
+
+
 def test_the_messages_as_json_have_the_whole_story_of_each(history: History) -> None:
     _, text = history([verified(), refused()], "--json")
     messages = json.loads(text)["messages"]

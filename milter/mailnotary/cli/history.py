@@ -104,6 +104,8 @@ def _nothing(args: argparse.Namespace, settings: Settings) -> str:
         return "history.replay_networks is 0, so nothing is counted"
     if args.disagreements and not settings.history.compare_with:
         return "history.compare_with names no other filter, so nothing is compared"
+    if args.disagreements:
+        return "no message was found for which another filter says something else"
     if args.queue_id is not None:
         return f"there is no message {printable(args.queue_id, 80)}: the history goes back {settings.history.days} days"
     return "nothing was found"
@@ -126,10 +128,10 @@ def _show(args: argparse.Namespace, search: Search, settings: Settings) -> int:
         store.close()
     if args.json:
         print_json({"messages": messages})
-    elif not messages:
-        pass
     elif args.disagreements:
         render_disagreements(messages, agreement)
+    elif not messages:
+        pass
     elif args.queue_id is not None:
         for message in messages:
             render_story(message)
