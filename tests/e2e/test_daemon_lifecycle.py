@@ -277,7 +277,18 @@ def test_a_signal_ends_it_with_status_0(tmp_path: Path, number: signal.Signals) 
             open_socket(daemon.address)
 
 
-def test_a_session_under_way_is_served_to_its_end_and_nobody_else(tmp_path: Path) -> None:
+def refused(address: str) -> bool:
+    """Whether nobody listens there; a connection that is made is closed."""
+    try:
+        open_socket(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_session_under_way_is_served_to_its_end_and_nobody_else(tmp_path: Path, *, busy: bool) -> None:
+    """`busy`: where the workers hear of the end long after it."""
     answered = ALL_PROTOCOL & ~P_NR_HDR  # so that each is known to be under way
     with Daemon(tmp_path, stop_seconds=20) as daemon:
         clients = [MilterClient(daemon.address, protocol=answered) for _ in range(4)]
@@ -287,11 +298,19 @@ def test_a_session_under_way_is_served_to_its_end_and_nobody_else(tmp_path: Path
             client.helo("client.example")
             client.mail("<a@x.example>")
             client.header("From", b" a@x.example")
+        workers = daemon.workers() if busy else []
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
         daemon.signal(signal.SIGTERM)
         daemon.wait_for(" stopping ")
-        time.sleep(0.5)
-        with pytest.raises(ConnectionRefusedError):
-            open_socket(daemon.address)
+        if busy:
+            time.sleep(1)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        deadline = time.monotonic() + 10
+        while not refused(daemon.address):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         for client in clients:
             client.eoh()
             client.body(b"hello\r\n")

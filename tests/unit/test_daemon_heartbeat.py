@@ -23,8 +23,12 @@ def test_a_beat_is_its_time_and_generation_until_its_place_is_cleared() -> None:
     assert before <= seconds <= time.monotonic()
     assert generation == 7
     assert heartbeats.last(0) == (0.0, 0)
+    heartbeats.let_go(1)
+    assert (heartbeats.has_let_go(1), heartbeats.has_let_go(0)) == (True, False)
+    assert heartbeats.last(1) == (seconds, generation)
     heartbeats.clear(1)
     assert heartbeats.last(1) == (0.0, 0)
+    assert not heartbeats.has_let_go(1)
 
 
 def test_who_looks_while_a_worker_beats_never_finds_it_silent() -> None:

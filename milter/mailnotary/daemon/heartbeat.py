@@ -4,7 +4,7 @@ import mmap
 import time
 from typing import Final
 
-_FIELDS: Final = 2  # of a worker's place: monotonic time in nanoseconds, generation in force
+_FIELDS: Final = 3  # of a worker's place: monotonic time in nanoseconds, generation in force, whether it has let go
 _OCTETS: Final = 8
 
 
@@ -28,9 +28,18 @@ class Heartbeats:
         place = worker * _FIELDS
         return self._fields[place] / 1e9, self._fields[place + 1]
 
+    def let_go(self, worker: int) -> None:
+        """A worker says that it accepts no more connections, and does not look at the listener any more."""
+        self._fields[worker * _FIELDS + 2] = 1
+
+    def has_let_go(self, worker: int) -> bool:
+        """Whether it has said so."""
+        return bool(self._fields[worker * _FIELDS + 2])
+
     def clear(self, worker: int) -> None:
         """A new worker takes this place."""
         self._write(worker, 0, 0)
+        self._fields[worker * _FIELDS + 2] = 0
 
     def _write(self, worker: int, nanoseconds: int, generation: int) -> None:
         place = worker * _FIELDS

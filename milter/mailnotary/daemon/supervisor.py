@@ -281,11 +281,15 @@ class Supervisor:
         self.key_watch.stop()
         self.source.stop()
         self._tell(STOP)
-        time.sleep(0.1)  # they take their hands off the socket; then it can be shut without a complaint from libmilter
-        self.listener.shut()
-        deadline = time.monotonic() + self.settings.stop_seconds + self.timing.stop_margin
+        patience = time.monotonic() + self.timing.stop_margin
+        deadline = patience + self.settings.stop_seconds
+        listens = True
         while any(place.pid for place in self._places):
-            received = signal.sigtimedwait(_SIGNALS, self.timing.tick)
+            # libmilter ends all sessions at once where it finds that the socket it listens on was shut.
+            if listens and (self._all_let_go() or time.monotonic() > patience):
+                self.listener.shut()
+                listens = False
+            received = signal.sigtimedwait(_SIGNALS, 0.005 if listens else self.timing.tick)
             self.notifier.watchdog()
             hurried = received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT)
             if hurried or time.monotonic() > deadline:
@@ -297,9 +301,13 @@ class Supervisor:
                 self.recorder.ended(pid, status)
             for place in self._places:
                 place.pid = 0 if place.pid in gone else place.pid
+        self.listener.shut()
         self.recorder.finish()
         log.info("stopped")
         return 0
+
+    def _all_let_go(self) -> bool:
+        return all(self._heartbeats.has_let_go(place.number) for place in self._places if place.pid)
 
 
 def log_findings(configuration: Configuration) -> None:

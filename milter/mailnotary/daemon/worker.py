@@ -178,6 +178,7 @@ class Worker:
         """Accepts no more, serves the messages under way to their end or to the end of our patience, and leaves without
         libmilter's clean-up, which would serve nobody. Sessions between two messages may last long, and are ended."""
         self._stand_ins.put(self._stand_ins.idle)
+        self._heartbeats.let_go(self._number)
         deadline = time.monotonic() + self._environments.current().settings.stop_seconds
         time.sleep(ACCEPT_SECONDS)
         while self._adapter.live.in_messages(IDLE_SECONDS) and time.monotonic() < deadline:
