@@ -75,7 +75,7 @@ class Rotation:
 
         def made() -> bool:
             key = self.keys().get(selector)
-            return key is not None and key["state"] != "retired"
+            return key is not None and key["state"] != "retired" and key["retire_after"] is None  # no older one
 
         wait(lambda: made() or (self.run(), made())[1], self.daemon.text)
         rotation = self.daemon.config["rotation"]
