@@ -159,8 +159,10 @@ def test_another_user_is_told_to_run_it_as_root_and_nothing_else(open_directory:
 import os, sys
 from pathlib import Path
 from mailnotary.cli import main
-import mailnotary.cli.check_config, encodings.idna
+import mailnotary.cli.check_config, mailnotary.cli.keygen, encodings.idna
 from mailnotary.config.load import load_configuration
+from mailnotary.crypto import generate_private_key
+generate_private_key("rsa")  # loads what that user may be unable to read
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 path = Path(sys.argv[1])
 print(load_configuration(path).stranger, *load_configuration(path).faults, sep="|")
