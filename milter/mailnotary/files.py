@@ -96,6 +96,14 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
+def group_of(user: str) -> str:
+    """The name of a user's own group, which need not be that of the user; the user's where there is none of it yet."""
+    try:
+        return group_name(pwd.getpwnam(user).pw_gid)
+    except KeyError:
+        return user
+
+
 def closed_directory(path: Path | str) -> str:
     """The first directory on the way to a file that this process cannot enter, "" if it can enter all of them."""
     ways = (Path(path).absolute(), Path(os.path.realpath(path)))  # what the file is a link to has a way of its own

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import grp
 import os
-import pwd
 import shlex
 import signal
 import socket
@@ -26,7 +25,7 @@ from mailnotary.config.listen import Listen
 from mailnotary.config.settings import SocketSettings
 from mailnotary.daemon import adapter, peers
 from mailnotary.errors import SetupError
-from mailnotary.files import group_name, open_directory, resolve, user_name
+from mailnotary.files import group_of, open_directory, resolve, user_name
 
 POSTFIX = "/var/spool/postfix/"  # Debian's queue directory, which is its chroot
 BACKLOG = 512  # connections that wait while all workers are busy accepting others
@@ -140,17 +139,9 @@ def _no_directory(path: str, settings: SocketSettings, user: str) -> str:
     """That the socket's directory is missing, and the command that makes it as systemd/mailnotary.tmpfiles would."""
     directory = os.path.dirname(path)
     user = user or user_name(os.geteuid())
-    group = settings.group or ("postfix" if directory.startswith(POSTFIX) else _group_of(user))
+    group = settings.group or ("postfix" if directory.startswith(POSTFIX) else group_of(user))
     command = f"install -d -o {user} -g {group} -m 2750 {shlex.quote(directory)}"
     return f"there is no directory {directory}: make it, as root: `{command}`"
-
-
-def _group_of(user: str) -> str:
-    """The user's own group, which need not have the user's name. A user who is still to be made will have one."""
-    try:
-        return group_name(pwd.getpwnam(user).pw_gid)
-    except KeyError:
-        return user
 
 
 def _bind(sock: socket.socket, home: int, name: str, settings: SocketSettings) -> tuple[int, int]:

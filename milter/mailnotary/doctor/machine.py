@@ -14,6 +14,7 @@ from mailnotary.doctor.finding import Finding, error, ok, warning
 from mailnotary.doctor.listeners import Process, listening
 from mailnotary.escape import printable
 from mailnotary.resolver import Answer, DnsTempError, RecordKind
+from mailnotary.resolver.authority import PORT, shown
 from mailnotary.resolver.dns import DnsResolver, system_nameservers
 
 SLOW = 1.0  # seconds for one question; a message has a dozen, asked in parallel
@@ -97,13 +98,10 @@ def callers(listen: Listen) -> Iterator[Finding]:
 
 def resolver(settings: DnsSettings, domain: str) -> Iterator[Finding]:
     """Whether each nameserver answers, quickly and truthfully. `domain` is one that certainly exists."""
-    for address, port in settings.nameservers or system_nameservers():
-        other_port = port != 53
-        server = (
-            f"[{address}]:{port}" if ":" in address and other_port else f"{address}:{port}" if other_port else address
-        )
-        to_try = f"delv @{address} -p {port} {BOGUS}" if other_port else f"delv @{address} {BOGUS}"
-        yield from _nameserver(server, DnsResolver([(address, port)], timeout=settings.timeout), domain, to_try)
+    for nameserver in settings.nameservers or system_nameservers():
+        address, port = nameserver
+        to_try = f"delv @{address}{'' if port == PORT else f' -p {port}'} {BOGUS}"
+        yield from _nameserver(shown(nameserver), DnsResolver([nameserver], timeout=settings.timeout), domain, to_try)
 
 
 def _nameserver(server: str, dns: DnsResolver, domain: str, to_try: str) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """Whether Postfix's processes can connect to the daemon's socket: as their user, in their chroot."""
 
 import errno
-import grp
 import os
 import pwd
 import socket
@@ -13,6 +12,7 @@ from mailnotary.config.settings import Settings
 from mailnotary.doctor.finding import Finding, error, ok, unknown
 from mailnotary.doctor.instance import Postfix
 from mailnotary.doctor.milters import address
+from mailnotary.files import group_of
 
 _NOBODY_LISTENS = (os.strerror(errno.ENOENT), os.strerror(errno.ECONNREFUSED))  # where all directories let Postfix in
 
@@ -39,23 +39,14 @@ def check(postfix: Postfix, settings: Settings, listen: Listen) -> Iterator[Find
     if problem in _NOBODY_LISTENS:
         yield error("reachable", f"Postfix's user {user} cannot use {listen.path}: {problem}", "start the daemon")
     elif problem:
-        group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name if _exists(user) else user
         advice = (
-            f"give the socket's directory to that group (install -d -o {settings.user} -g {group} -m 2750 "
+            f"give the socket's directory to that group (install -d -o {settings.user} -g {group_of(user)} -m 2750 "
             f"{PurePosixPath(listen.path).parent}), leave socket.mode at 0660, and restart mailnotary"
         )
         yield error("reachable", f"Postfix's user {user} cannot use {listen.path}: {problem}", advice)
     else:
         where = f", from the chroot {root}" if root != "/" else ""
         yield ok("reachable", f"Postfix's user {user} can use {listen.path}{where}")
-
-
-def _exists(user: str) -> bool:
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        return False
-    return True
 
 
 def as_user(user: str, root: str, what: Callable[[], str]) -> str:
